@@ -1,0 +1,1 @@
+//! The request pipeline: from a socket to the store and back

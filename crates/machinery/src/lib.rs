@@ -1,0 +1,1 @@
+//! What all objects share: JSON tree, schema, metadata, selectors, quantities, patches, Status errors

@@ -1,0 +1,1 @@
+//! The pod network and the service proxy: pure rules, applied by netlink

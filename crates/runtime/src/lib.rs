@@ -1,0 +1,1 @@
+//! Containers: images, layers, sandboxes, processes, behind one trait

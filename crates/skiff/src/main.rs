@@ -1,0 +1,3 @@
+//! skiff: Kubernetes in one binary
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Revisioned keys: the store trait and its backends
