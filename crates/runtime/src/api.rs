@@ -1,0 +1,515 @@
+//! What the node agent asks of a runtime. The words and the semantics are CRI v1's; paths are the host's.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use jiff::Timestamp;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Why a runtime call failed. The text is shown to users in pod status and events.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RuntimeError {
+    /// The sandbox, container or image does not exist.
+    #[error("{0} not found")]
+    NotFound(String),
+    /// The request cannot be fulfilled as it is (bad reference, unknown user, missing executable …).
+    #[error("{0}")]
+    Invalid(String),
+    /// The image could not be pulled; `ErrImagePull` or a more precise reason shown to users.
+    #[error("{message}")]
+    Pull {
+        /// `ErrImagePull`, `RegistryUnavailable`, `InvalidImageName` …
+        reason: &'static str,
+        /// The whole story in one line.
+        message: String,
+    },
+    /// The call took too long.
+    #[error("{0}: deadline exceeded")]
+    Timeout(String),
+    /// Anything else; it may go away by itself.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Shorthand for what every call returns.
+pub type Result<T> = std::result::Result<T, RuntimeError>;
+
+/// Whose namespace a process joins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NamespaceMode {
+    /// Shared by the containers of the pod.
+    #[default]
+    Pod,
+    /// The container's own.
+    Container,
+    /// The host's.
+    Node,
+}
+
+/// What a pod's sandbox is made of.
+#[derive(Debug, Clone, Default)]
+pub struct SandboxConfig {
+    /// Pod name.
+    pub name: String,
+    /// Pod namespace.
+    pub namespace: String,
+    /// Pod UID.
+    pub uid: String,
+    /// Grows by one with each new sandbox of the same pod.
+    pub attempt: u32,
+    /// The hostname seen inside.
+    pub hostname: String,
+    /// Directory for the containers' logs; each container's `log_path` is relative to it.
+    pub log_directory: PathBuf,
+    /// Ports to open on the host.
+    pub host_ports: Vec<PortMapping>,
+    /// Opaque to the runtime, kept and returned.
+    pub labels: BTreeMap<String, String>,
+    /// Opaque to the runtime, kept and returned.
+    pub annotations: BTreeMap<String, String>,
+    /// The pod's cgroup, for example `/kubepods/burstable/pod<uid>`; containers get a child each. Made by the runtime.
+    pub cgroup_parent: String,
+    /// Limits of the pod's cgroup as a whole.
+    pub resources: Resources,
+    /// Network namespace: `Pod` or `Node`.
+    pub network: NamespaceMode,
+    /// PID namespace: `Container` (default in Kubernetes), `Pod` (shareProcessNamespace) or `Node`.
+    pub pid: NamespaceMode,
+    /// IPC namespace: `Pod` or `Node`.
+    pub ipc: NamespaceMode,
+    /// Kernel parameters of the pod's namespaces.
+    pub sysctls: BTreeMap<String, String>,
+}
+
+/// One host port of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortMapping {
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    /// Port in the pod.
+    pub container_port: u16,
+    /// Port on the host.
+    pub host_port: u16,
+    /// Host address to bind to; `None` is all.
+    pub host_ip: Option<IpAddr>,
+}
+
+/// Limits for one cgroup. `None` leaves the kernel's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// CPU weight in cgroup v1 terms (2..=262144); converted for v2.
+    pub cpu_shares: Option<u64>,
+    /// CPU time per period, in microseconds.
+    pub cpu_quota: Option<i64>,
+    /// The period, in microseconds.
+    pub cpu_period: Option<u64>,
+    /// Memory limit in bytes.
+    pub memory_limit: Option<i64>,
+    /// Protected memory (v2 `memory.min`/`memory.low`) in bytes.
+    pub memory_request: Option<i64>,
+    /// Most processes.
+    pub pids_limit: Option<i64>,
+    /// Hugepage limits by page size (`2MB`), in bytes.
+    pub hugepage_limits: BTreeMap<String, u64>,
+    /// For processes of this cgroup, -1000..=1000.
+    pub oom_score_adj: Option<i32>,
+}
+
+/// What a container is made of.
+#[derive(Debug, Clone, Default)]
+pub struct ContainerConfig {
+    /// Container name.
+    pub name: String,
+    /// How many times it was restarted.
+    pub attempt: u32,
+    /// The image: an id as [`ImageStatus::id`], already present.
+    pub image: String,
+    /// The reference the user wrote, kept and returned.
+    pub image_reference: String,
+    /// Overrides the image's entrypoint when not empty.
+    pub command: Vec<String>,
+    /// Overrides the image's command when not empty (or when `command` is set).
+    pub args: Vec<String>,
+    /// Overrides the image's working directory when set. Made when missing.
+    pub working_dir: Option<String>,
+    /// Environment over the image's.
+    pub env: Vec<(String, String)>,
+    /// Mounts over the image's root, in order.
+    pub mounts: Vec<Mount>,
+    /// Host devices to show.
+    pub devices: Vec<Device>,
+    /// Opaque to the runtime, kept and returned.
+    pub labels: BTreeMap<String, String>,
+    /// Opaque to the runtime, kept and returned.
+    pub annotations: BTreeMap<String, String>,
+    /// Where CRI-format logs go, relative to the sandbox's log directory.
+    pub log_path: PathBuf,
+    /// Keep stdin open.
+    pub stdin: bool,
+    /// Close stdin after the first attach ends.
+    pub stdin_once: bool,
+    /// Allocate a terminal.
+    pub tty: bool,
+    /// Limits.
+    pub resources: Resources,
+    /// Security.
+    pub security: Security,
+    /// The signal that asks it to stop, when it is not the image's (else SIGTERM).
+    pub stop_signal: Option<String>,
+}
+
+/// One mount into a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mount {
+    /// Path in the container.
+    pub container_path: String,
+    /// Path on the host.
+    pub host_path: PathBuf,
+    /// Mounted read-only.
+    pub read_only: bool,
+    /// Read-only for all mounts below it too.
+    pub recursive_read_only: bool,
+    /// How mounts made later travel.
+    pub propagation: Propagation,
+}
+
+/// Mount propagation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Propagation {
+    /// `None` in the API: private.
+    #[default]
+    Private,
+    /// `HostToContainer`: slave.
+    HostToContainer,
+    /// `Bidirectional`: shared.
+    Bidirectional,
+}
+
+/// One host device in a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Device {
+    /// Path in the container.
+    pub container_path: String,
+    /// Path on the host.
+    pub host_path: PathBuf,
+    /// `r`, `w`, `m`.
+    pub permissions: String,
+}
+
+/// A container's security settings, resolved from pod and container security contexts.
+#[derive(Debug, Clone, Default)]
+pub struct Security {
+    /// All capabilities, all devices, no masks.
+    pub privileged: bool,
+    /// Capabilities to add, without `CAP_`; `ALL` is known.
+    pub add_capabilities: Vec<String>,
+    /// Capabilities to drop, without `CAP_`; `ALL` is known.
+    pub drop_capabilities: Vec<String>,
+    /// UID to run as; else the image's user.
+    pub run_as_user: Option<i64>,
+    /// GID to run as; else the image's.
+    pub run_as_group: Option<i64>,
+    /// Further groups (fsGroup among them).
+    pub supplemental_groups: Vec<i64>,
+    /// `Strict`: the image's /etc/group does not add groups.
+    pub supplemental_groups_strict: bool,
+    /// The root file system is read-only.
+    pub read_only_rootfs: bool,
+    /// Set no_new_privs.
+    pub no_new_privileges: bool,
+    /// Which seccomp filter.
+    pub seccomp: Seccomp,
+    /// Show /proc without masks.
+    pub unmasked_proc: bool,
+}
+
+/// A seccomp profile.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Seccomp {
+    /// The runtime's default profile.
+    #[default]
+    RuntimeDefault,
+    /// No filter.
+    Unconfined,
+    /// A profile file on the host (OCI JSON form).
+    Localhost(PathBuf),
+}
+
+/// Where a sandbox stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SandboxState {
+    /// Its shim lives and its network is set.
+    Ready,
+    /// Its shim died, or it was stopped.
+    NotReady,
+}
+
+/// A sandbox as it was last seen.
+#[derive(Debug, Clone)]
+pub struct SandboxStatus {
+    /// The runtime's id.
+    pub id: String,
+    /// Pod name.
+    pub name: String,
+    /// Pod namespace.
+    pub namespace: String,
+    /// Pod UID.
+    pub uid: String,
+    /// Its attempt.
+    pub attempt: u32,
+    /// Its state.
+    pub state: SandboxState,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The pod's addresses, the main one first; empty on the host's network.
+    pub ips: Vec<IpAddr>,
+    /// As given.
+    pub labels: BTreeMap<String, String>,
+    /// As given.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Where a container stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContainerState {
+    /// Made, not started.
+    Created,
+    /// Its process runs.
+    Running,
+    /// Its process ended.
+    Exited,
+    /// The runtime lost it (its shim died before the exit code was written).
+    Unknown,
+}
+
+/// A container as it was last seen.
+#[derive(Debug, Clone)]
+pub struct ContainerStatus {
+    /// The runtime's id.
+    pub id: String,
+    /// Its sandbox.
+    pub sandbox_id: String,
+    /// Container name.
+    pub name: String,
+    /// Its attempt.
+    pub attempt: u32,
+    /// Its state.
+    pub state: ContainerState,
+    /// The process on the host, while it runs.
+    pub pid: Option<u32>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its process started.
+    pub started_at: Option<Timestamp>,
+    /// When its process ended.
+    pub finished_at: Option<Timestamp>,
+    /// Exit code (128 + signal when killed), when it ended.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it, if one did.
+    pub signal: Option<i32>,
+    /// `Completed`, `Error`, `OOMKilled`, `ContainerCannotRun`, `StartError` …
+    pub reason: String,
+    /// More about a failure.
+    pub message: String,
+    /// The reference the user wrote.
+    pub image_reference: String,
+    /// Id of the image.
+    pub image_id: String,
+    /// Absolute path of its log.
+    pub log_path: PathBuf,
+    /// As given.
+    pub labels: BTreeMap<String, String>,
+    /// As given.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// An image in the store.
+#[derive(Debug, Clone)]
+pub struct ImageStatus {
+    /// Digest of its configuration: `sha256:…`.
+    pub id: String,
+    /// Names with tags, normalized (`docker.io/library/nginx:latest`).
+    pub repo_tags: Vec<String>,
+    /// Names with digests.
+    pub repo_digests: Vec<String>,
+    /// Bytes on disk.
+    pub size: u64,
+    /// The numeric user it runs as, when it names one.
+    pub uid: Option<i64>,
+    /// The user name it runs as, when it is not a number.
+    pub username: String,
+}
+
+/// Credentials for a pull.
+#[derive(Debug, Clone, Default)]
+pub struct Credentials {
+    /// User name.
+    pub username: String,
+    /// Password or token.
+    pub password: String,
+    /// An identity token, instead of both.
+    pub identity_token: String,
+}
+
+/// A stream of bytes from a process.
+pub type Reader = Pin<Box<dyn AsyncRead + Send>>;
+/// A stream of bytes to a process.
+pub type Writer = Pin<Box<dyn AsyncWrite + Send>>;
+
+/// What to run in a container.
+#[derive(Debug, Clone, Default)]
+pub struct ExecRequest {
+    /// The command line.
+    pub command: Vec<String>,
+    /// With a terminal.
+    pub tty: bool,
+    /// Open its stdin.
+    pub stdin: bool,
+}
+
+/// A process's streams: of a new one (exec) or of the container's own (attach).
+pub struct ProcessStreams {
+    /// Its stdin, when asked for.
+    pub stdin: Option<Writer>,
+    /// Its stdout; with a terminal, everything.
+    pub stdout: Option<Reader>,
+    /// Its stderr; none with a terminal.
+    pub stderr: Option<Reader>,
+    /// Sets the terminal's size (columns, rows).
+    pub resize: tokio::sync::mpsc::Sender<(u16, u16)>,
+    /// Resolves with the exit code when the process ends. Dropping it does not kill the process.
+    pub exit: BoxFuture<'static, Result<i32>>,
+}
+
+/// What a finished [`Runtime::exec_sync`] gave.
+#[derive(Debug, Clone, Default)]
+pub struct ExecOutput {
+    /// Its stdout, cut at 16 MiB.
+    pub stdout: Vec<u8>,
+    /// Its stderr, cut at 16 MiB.
+    pub stderr: Vec<u8>,
+    /// Its exit code.
+    pub exit_code: i32,
+}
+
+/// Use of a container or pod, read from its cgroup.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Usage {
+    /// CPU time used since the start, in nanoseconds.
+    pub cpu_nanoseconds: u64,
+    /// Memory in use without inactive file cache, in bytes.
+    pub memory_working_set: u64,
+    /// All memory in use, in bytes.
+    pub memory_usage: u64,
+    /// Anonymous memory, in bytes.
+    pub memory_rss: u64,
+    /// Processes and threads.
+    pub pids: u64,
+}
+
+/// A change that the runtime saw. Only a hint: state is read anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuntimeEvent {
+    /// A container started or ended.
+    Container {
+        /// Its sandbox.
+        sandbox_id: String,
+        /// The pod's UID.
+        pod_uid: String,
+        /// The container.
+        container_id: String,
+    },
+    /// A sandbox went away (its shim died or it was stopped).
+    Sandbox {
+        /// The sandbox.
+        sandbox_id: String,
+        /// The pod's UID.
+        pod_uid: String,
+    },
+}
+
+/// How a runtime gives a pod its network. The built-in runtime calls this with the pod's network namespace; `skiff`
+/// plugs the pod network in.
+pub trait PodNetwork: Send + Sync + 'static {
+    /// Connects the namespace at `netns` and opens the host ports. Asking again for the same sandbox changes nothing.
+    fn setup<'a>(
+        &'a self,
+        sandbox_id: &'a str,
+        netns: &'a std::path::Path,
+        config: &'a SandboxConfig,
+    ) -> BoxFuture<'a, Result<Vec<IpAddr>>>;
+
+    /// Gives everything back. No error when nothing is there.
+    fn teardown<'a>(&'a self, sandbox_id: &'a str) -> BoxFuture<'a, Result<()>>;
+}
+
+/// A container runtime. Every call may be repeated: stop and remove of what is gone succeed.
+pub trait Runtime: Send + Sync + 'static {
+    /// Name and version, for `status.nodeInfo.containerRuntimeVersion` (`skiff://0.1.0`).
+    fn version(&self) -> String;
+
+    /// Whether the runtime can work; the text says what is missing on this machine.
+    fn status(&self) -> BoxFuture<'_, Result<()>>;
+
+    /// Makes a sandbox with its network and returns its status.
+    fn run_pod_sandbox(&self, config: SandboxConfig) -> BoxFuture<'_, Result<SandboxStatus>>;
+    /// Kills what runs in the sandbox and takes its network down.
+    fn stop_pod_sandbox<'a>(&'a self, sandbox_id: &'a str) -> BoxFuture<'a, Result<()>>;
+    /// Removes a sandbox with its containers.
+    fn remove_pod_sandbox<'a>(&'a self, sandbox_id: &'a str) -> BoxFuture<'a, Result<()>>;
+    /// All sandboxes, those of earlier lives of this process too.
+    fn list_pod_sandboxes(&self) -> BoxFuture<'_, Result<Vec<SandboxStatus>>>;
+
+    /// Makes a container in a sandbox and returns its id.
+    fn create_container<'a>(&'a self, sandbox_id: &'a str, config: ContainerConfig) -> BoxFuture<'a, Result<String>>;
+    /// Starts it. An executable that cannot be started is an error here and ends the container (`StartError`, 128).
+    fn start_container<'a>(&'a self, container_id: &'a str) -> BoxFuture<'a, Result<()>>;
+    /// Sends the stop signal, waits up to `grace`, then kills. Returns when the process is gone.
+    fn stop_container<'a>(&'a self, container_id: &'a str, grace: Duration) -> BoxFuture<'a, Result<()>>;
+    /// Removes a container that does not run; a running one is killed first.
+    fn remove_container<'a>(&'a self, container_id: &'a str) -> BoxFuture<'a, Result<()>>;
+    /// All containers.
+    fn list_containers(&self) -> BoxFuture<'_, Result<Vec<ContainerStatus>>>;
+    /// One container.
+    fn container_status<'a>(&'a self, container_id: &'a str) -> BoxFuture<'a, Result<ContainerStatus>>;
+    /// Changes the limits of a running container.
+    fn update_resources<'a>(&'a self, container_id: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>>;
+    /// Closes and opens the container's log file again, after a rotation.
+    fn reopen_log<'a>(&'a self, container_id: &'a str) -> BoxFuture<'a, Result<()>>;
+
+    /// Runs a command in a container to its end (probes, hooks).
+    fn exec_sync<'a>(
+        &'a self,
+        container_id: &'a str,
+        command: Vec<String>,
+        timeout: Option<Duration>,
+    ) -> BoxFuture<'a, Result<ExecOutput>>;
+    /// Starts a command in a container with its streams connected.
+    fn exec<'a>(&'a self, container_id: &'a str, request: ExecRequest) -> BoxFuture<'a, Result<ProcessStreams>>;
+    /// Connects to the container's own process. `stdin` asks for its stdin.
+    fn attach<'a>(&'a self, container_id: &'a str, stdin: bool) -> BoxFuture<'a, Result<ProcessStreams>>;
+    /// Connects to a TCP port on loopback inside the sandbox's network namespace.
+    fn connect<'a>(&'a self, sandbox_id: &'a str, port: u16) -> BoxFuture<'a, Result<tokio::net::TcpStream>>;
+
+    /// Use of a container.
+    fn container_usage<'a>(&'a self, container_id: &'a str) -> BoxFuture<'a, Result<Usage>>;
+    /// Use of a whole pod.
+    fn sandbox_usage<'a>(&'a self, sandbox_id: &'a str) -> BoxFuture<'a, Result<Usage>>;
+
+    /// Fetches an image and returns its status. `credentials` are tried in order, then none.
+    fn pull_image<'a>(&'a self, reference: &'a str, credentials: Vec<Credentials>) -> BoxFuture<'a, Result<ImageStatus>>;
+    /// Looks an image up by reference or id.
+    fn image_status<'a>(&'a self, reference: &'a str) -> BoxFuture<'a, Result<Option<ImageStatus>>>;
+    /// All images.
+    fn list_images(&self) -> BoxFuture<'_, Result<Vec<ImageStatus>>>;
+    /// Removes an image (layers that others use stay).
+    fn remove_image<'a>(&'a self, reference: &'a str) -> BoxFuture<'a, Result<()>>;
+
+    /// Changes as they happen. A reader that is too slow misses some; all state can be listed anew.
+    fn events(&self) -> BoxStream<'static, RuntimeEvent>;
+}
