@@ -1,0 +1,205 @@
+//! One value of the tree.
+
+use super::{Map, Str};
+
+/// A JSON value.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Value {
+    /// `null`
+    #[default]
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// A number without fraction or exponent that fits.
+    Integer(i64),
+    /// Any other number.
+    Float(f64),
+    /// A string.
+    String(Str),
+    /// A list.
+    Array(Vec<Value>),
+    /// An object.
+    Object(Map),
+}
+
+impl Value {
+    /// An empty object.
+    pub const fn object() -> Self {
+        Self::Object(Map::new())
+    }
+
+    /// The string, when it is one.
+    pub fn as_str(&self) -> Option<&str> {
+        if let Self::String(s) = self { Some(s) } else { None }
+    }
+
+    /// The number, when it is whole.
+    pub fn as_i64(&self) -> Option<i64> {
+        match self {
+            Self::Integer(i) => Some(*i),
+            _ => None,
+        }
+    }
+
+    /// The number.
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            Self::Integer(i) => Some(*i as f64),
+            Self::Float(f) => Some(*f),
+            _ => None,
+        }
+    }
+
+    /// The truth value, when it is one.
+    pub fn as_bool(&self) -> Option<bool> {
+        if let Self::Bool(b) = self { Some(*b) } else { None }
+    }
+
+    /// The list, when it is one.
+    pub fn as_array(&self) -> Option<&Vec<Value>> {
+        if let Self::Array(a) = self { Some(a) } else { None }
+    }
+
+    /// The list, to change.
+    pub fn as_array_mut(&mut self) -> Option<&mut Vec<Value>> {
+        if let Self::Array(a) = self { Some(a) } else { None }
+    }
+
+    /// The object, when it is one.
+    pub fn as_object(&self) -> Option<&Map> {
+        if let Self::Object(o) = self { Some(o) } else { None }
+    }
+
+    /// The object, to change.
+    pub fn as_object_mut(&mut self) -> Option<&mut Map> {
+        if let Self::Object(o) = self { Some(o) } else { None }
+    }
+
+    /// Whether it is `null`.
+    pub fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+
+    /// The value of a key, when this is an object that has it.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.as_object()?.get(key)
+    }
+
+    /// The value of a key, to change.
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Value> {
+        self.as_object_mut()?.get_mut(key)
+    }
+
+    /// The value at a path of keys: `tree.at(&["spec", "replicas"])`.
+    pub fn at(&self, path: &[&str]) -> Option<&Value> {
+        path.iter().try_fold(self, |value, key| value.get(key))
+    }
+
+    /// The value at a path of keys, to change.
+    pub fn at_mut(&mut self, path: &[&str]) -> Option<&mut Value> {
+        path.iter().try_fold(self, |value, key| value.get_mut(key))
+    }
+
+    /// The string at a path of keys.
+    pub fn str_at(&self, path: &[&str]) -> Option<&str> {
+        self.at(path)?.as_str()
+    }
+
+    /// The whole number at a path of keys.
+    pub fn i64_at(&self, path: &[&str]) -> Option<i64> {
+        self.at(path)?.as_i64()
+    }
+
+    /// The value at a path of keys, with objects made on the way where there is nothing (or null).
+    /// What is no object on the way is left alone and a fresh null is returned in its place's stead by replacing it.
+    pub fn ensure_at(&mut self, path: &[&str]) -> &mut Value {
+        let mut value = self;
+        for key in path {
+            if !matches!(value, Self::Object(_)) {
+                *value = Self::object();
+            }
+            value = value.as_object_mut().expect("it was just made an object").get_or_insert_with(key, || Self::Null);
+        }
+        value
+    }
+
+    /// Sets the value at a path of keys, objects made on the way.
+    pub fn set_at(&mut self, path: &[&str], value: impl Into<Value>) {
+        *self.ensure_at(path) = value.into();
+    }
+
+    /// Sets the value at a path when nothing (or null) stands there.
+    pub fn default_at(&mut self, path: &[&str], value: impl Into<Value>) {
+        let place = self.ensure_at(path);
+        if place.is_null() {
+            *place = value.into();
+        }
+    }
+
+    /// Takes the value at a path out; objects on the way stay.
+    pub fn remove_at(&mut self, path: &[&str]) -> Option<Value> {
+        let (last, parents) = path.split_last()?;
+        self.at_mut(parents)?.as_object_mut()?.remove(last)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(v: bool) -> Self {
+        Self::Bool(v)
+    }
+}
+impl From<i64> for Value {
+    fn from(v: i64) -> Self {
+        Self::Integer(v)
+    }
+}
+impl From<i32> for Value {
+    fn from(v: i32) -> Self {
+        Self::Integer(v.into())
+    }
+}
+impl From<u32> for Value {
+    fn from(v: u32) -> Self {
+        Self::Integer(v.into())
+    }
+}
+impl From<f64> for Value {
+    fn from(v: f64) -> Self {
+        Self::Float(v)
+    }
+}
+impl From<&str> for Value {
+    fn from(v: &str) -> Self {
+        Self::String(v.into())
+    }
+}
+impl From<String> for Value {
+    fn from(v: String) -> Self {
+        Self::String(v.into())
+    }
+}
+impl From<&String> for Value {
+    fn from(v: &String) -> Self {
+        Self::String(v.as_str().into())
+    }
+}
+impl From<Str> for Value {
+    fn from(v: Str) -> Self {
+        Self::String(v)
+    }
+}
+impl From<Map> for Value {
+    fn from(v: Map) -> Self {
+        Self::Object(v)
+    }
+}
+impl<T: Into<Value>> From<Vec<T>> for Value {
+    fn from(v: Vec<T>) -> Self {
+        Self::Array(v.into_iter().map(Into::into).collect())
+    }
+}
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(v: Option<T>) -> Self {
+        v.map_or(Self::Null, Into::into)
+    }
+}
