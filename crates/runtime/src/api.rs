@@ -502,7 +502,11 @@ pub trait Runtime: Send + Sync + 'static {
     fn sandbox_usage<'a>(&'a self, sandbox_id: &'a str) -> BoxFuture<'a, Result<Usage>>;
 
     /// Fetches an image and returns its status. `credentials` are tried in order, then none.
-    fn pull_image<'a>(&'a self, reference: &'a str, credentials: Vec<Credentials>) -> BoxFuture<'a, Result<ImageStatus>>;
+    fn pull_image<'a>(
+        &'a self,
+        reference: &'a str,
+        credentials: Vec<Credentials>,
+    ) -> BoxFuture<'a, Result<ImageStatus>>;
     /// Looks an image up by reference or id.
     fn image_status<'a>(&'a self, reference: &'a str) -> BoxFuture<'a, Result<Option<ImageStatus>>>;
     /// All images.
