@@ -1,1 +1,0 @@
-//! leader_election
