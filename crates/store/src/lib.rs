@@ -3,6 +3,13 @@
 //! A store is a log of revisions over string keys. It does not know what an object is. Every write that succeeds gets the
 //! next revision, one revision a write, and is durable when its future resolves. One suite ([`suite`]) proves all backends.
 
+pub mod memory;
+pub mod sqlite;
+pub mod suite;
+
+mod keys;
+mod watch;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -33,7 +40,7 @@ pub enum Expect {
     Revision(Revision),
 }
 
-/// One compare-and-swap.
+/// One compare-and-swap. Deleting needs [`Expect::Revision`]: a delete that expects the key to be absent always conflicts.
 #[derive(Debug, Clone)]
 pub struct Write {
     /// The key to write.
@@ -62,7 +69,7 @@ pub struct Page {
     pub revision: Revision,
     /// Whether keys follow after the last one of this page.
     pub more: bool,
-    /// How many records the whole range holds beyond this page, when that is cheap to know.
+    /// How many records the range holds beyond this page, when that is cheap to know; 0 without `more`.
     pub remaining: Option<u64>,
 }
 
@@ -88,11 +95,16 @@ pub struct Event {
     pub revision: Revision,
     /// The new value; `None` when the key was deleted.
     pub value: Option<Bytes>,
-    /// The record before the change, when there was one and it is still kept.
+    /// The record before the change. A create has none; an update or a delete always has one, because compaction only
+    /// forgets values that no event still to be had refers to.
     pub previous: Option<Record>,
 }
 
-/// Changes as they are committed. It ends with [`StoreError::Compacted`] when the reader is too slow or started too early.
+/// Changes as they are committed: each once, in the order of revisions, none left out.
+///
+/// A backend keeps a bounded backlog for each reader. One that falls behind it is served from the log, at its own pace, and
+/// the stream ends with [`StoreError::Compacted`] only once compaction has overtaken it. When the store closes it ends with
+/// [`StoreError::Unavailable`].
 pub type EventStream = futures_util::stream::BoxStream<'static, Result<Event, StoreError>>;
 
 /// What can go wrong. Nothing was written unless the variant says otherwise.
@@ -129,7 +141,8 @@ pub enum StoreError {
 
 /// A revisioned key-value store.
 pub trait Store: Send + Sync + 'static {
-    /// Writes if the expectation holds. The result is durable when it arrives.
+    /// Writes if the expectation holds. The result is durable when it arrives, and its event is then on its way to all
+    /// watchers. Dropping the future does not take back a write that was already queued.
     fn write(&self, write: Write) -> BoxFuture<'_, Result<Written, StoreError>>;
 
     /// Reads one key as of now (all acknowledged writes are seen).
@@ -138,12 +151,15 @@ pub trait Store: Send + Sync + 'static {
     /// Reads a range in key order.
     fn range(&self, query: RangeQuery) -> BoxFuture<'_, Result<Page, StoreError>>;
 
-    /// All changes to keys under `prefix` with a revision greater than `after`, then those to come.
+    /// All changes to keys under `prefix` with a revision greater than `after`, then those to come. `after` may not lie
+    /// below the compacted revision ([`StoreError::Compacted`]) nor above the newest one ([`StoreError::Future`]).
     fn watch(&self, prefix: String, after: Revision) -> BoxFuture<'_, Result<EventStream, StoreError>>;
 
     /// The newest committed revision.
     fn revision(&self) -> Revision;
 
-    /// Forgets values superseded at or before `revision`. Current values always stay.
+    /// Forgets values superseded at or before `revision`, and deletes at or before it. Current values always stay. Older
+    /// revisions can no longer be read or watched as soon as this is called; it resolves when their space is free again.
+    /// A revision that is compacted already is no error, one that is not written yet is [`StoreError::Future`].
     fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<(), StoreError>>;
 }
