@@ -194,3 +194,18 @@ impl Shown for bool {
         self.to_string()
     }
 }
+impl Shown for u32 {
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+impl Shown for usize {
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+impl Shown for &crate::json::Value {
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}

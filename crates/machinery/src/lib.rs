@@ -2,12 +2,19 @@
 //!
 //! Nothing here does IO or reads a clock.
 
+pub mod duration;
 pub mod entry;
 pub mod error;
 pub mod field;
 pub mod gvk;
+pub mod intstr;
 pub mod json;
+pub mod names;
 pub mod object;
+pub mod quantity;
+pub mod schema;
+pub mod selector;
+pub mod time;
 
 pub use entry::Entry;
 pub use error::ApiError;

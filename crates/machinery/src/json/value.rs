@@ -143,6 +143,13 @@ impl Value {
     }
 }
 
+/// Compact JSON.
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.to_bytes()))
+    }
+}
+
 impl From<bool> for Value {
     fn from(v: bool) -> Self {
         Self::Bool(v)
