@@ -11,6 +11,7 @@ pub mod intstr;
 pub mod json;
 pub mod names;
 pub mod object;
+pub mod patch;
 pub mod quantity;
 pub mod schema;
 pub mod selector;

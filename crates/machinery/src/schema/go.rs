@@ -26,7 +26,7 @@ pub(super) fn type_name(schema: &Schema) -> String {
 }
 
 /// What Go's decoder calls a value that does not fit.
-pub(super) fn value_name(value: &Value) -> &'static str {
+pub(crate) fn value_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
