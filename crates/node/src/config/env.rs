@@ -1,0 +1,151 @@
+//! A container's environment, from literals, ConfigMaps, Secrets, the downward API and services.
+
+use std::collections::{BTreeMap, HashMap};
+
+use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource};
+
+use super::fields::{self, NodeFacts};
+use crate::wanted::{Member, Wanted};
+
+/// The ConfigMaps and Secrets that a container names, read before its environment is made.
+#[derive(Debug, Clone, Default)]
+pub struct References {
+    /// Text data by ConfigMap name; `None` when it does not exist.
+    pub config_maps: HashMap<String, Option<BTreeMap<String, String>>>,
+    /// Data by Secret name; `None` when it does not exist.
+    pub secrets: HashMap<String, Option<BTreeMap<String, Vec<u8>>>>,
+}
+
+/// Which ConfigMaps and Secrets a container's environment names.
+pub fn names(member: &Member) -> (Vec<String>, Vec<String>) {
+    let (mut maps, mut secrets) = (Vec::new(), Vec::new());
+    for from in member.spec.env_from.iter().flatten() {
+        maps.extend(from.config_map_ref.iter().map(|r| r.name.clone()));
+        secrets.extend(from.secret_ref.iter().map(|r| r.name.clone()));
+    }
+    for source in member.spec.env.iter().flatten().filter_map(|e| e.value_from.as_ref()) {
+        maps.extend(source.config_map_key_ref.iter().map(|r| r.name.clone()));
+        secrets.extend(source.secret_key_ref.iter().map(|r| r.name.clone()));
+    }
+    (maps, secrets)
+}
+
+/// Names and values in the order in which they were first set.
+#[derive(Default)]
+struct Variables {
+    order: Vec<String>,
+    values: HashMap<String, String>,
+}
+
+impl Variables {
+    fn set(&mut self, name: String, value: String) {
+        if self.values.insert(name.clone(), value).is_none() {
+            self.order.push(name);
+        }
+    }
+}
+
+/// The whole environment. An error is the message of `CreateContainerConfigError`.
+pub fn environment(
+    wanted: &Wanted,
+    member: &Member,
+    node: &NodeFacts,
+    references: &References,
+    services: Vec<(String, String)>,
+) -> Result<Vec<(String, String)>, String> {
+    let mut variables = Variables::default();
+    from_sources(member, wanted.namespace(), references, &mut variables)?;
+    let of_services: HashMap<String, String> = services.iter().cloned().collect();
+    for variable in member.spec.env.iter().flatten() {
+        let known = |name: &str| variables.values.get(name).or_else(|| of_services.get(name)).cloned();
+        let value = match (&variable.value, &variable.value_from) {
+            (Some(text), _) if !text.is_empty() => Some(super::expand(text, &known)),
+            (_, Some(source)) => from_source(wanted, member, node, references, variable, source)?,
+            _ => Some(String::new()),
+        };
+        if let Some(value) = value {
+            variables.set(variable.name.clone(), value);
+        }
+    }
+    for (name, value) in services {
+        if !variables.values.contains_key(&name) {
+            variables.set(name, value);
+        }
+    }
+    let Variables { order, mut values } = variables;
+    Ok(order.into_iter().filter_map(|name| values.remove(&name).map(|value| (name, value))).collect())
+}
+
+fn from_sources(member: &Member, namespace: &str, references: &References, out: &mut Variables) -> Result<(), String> {
+    for from in member.spec.env_from.iter().flatten() {
+        let prefix = from.prefix.as_deref().unwrap_or_default();
+        if let Some(reference) = &from.config_map_ref {
+            match references.config_maps.get(&reference.name).and_then(Option::as_ref) {
+                Some(data) => data.iter().for_each(|(k, v)| out.set(format!("{prefix}{k}"), v.clone())),
+                None if reference.optional == Some(true) => {}
+                None => return Err(missing("configmap", &reference.name)),
+            }
+        }
+        if let Some(reference) = &from.secret_ref {
+            match references.secrets.get(&reference.name).and_then(Option::as_ref) {
+                Some(data) => data.iter().for_each(|(k, v)| out.set(format!("{prefix}{k}"), text(v))),
+                None if reference.optional == Some(true) => {}
+                None => return Err(missing("secret", &reference.name)),
+            }
+        }
+    }
+    let _ = namespace;
+    Ok(())
+}
+
+fn missing(kind: &str, name: &str) -> String {
+    format!("{kind} {name:?} not found")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn from_source(
+    wanted: &Wanted,
+    member: &Member,
+    node: &NodeFacts,
+    references: &References,
+    variable: &EnvVar,
+    source: &EnvVarSource,
+) -> Result<Option<String>, String> {
+    let namespace = wanted.namespace();
+    if let Some(r) = &source.config_map_key_ref {
+        let found = references.config_maps.get(&r.name).and_then(Option::as_ref);
+        let value = found.map(|data| data.get(&r.key).cloned());
+        return pick(value, r.optional, ("ConfigMap", "configmap"), namespace, &r.name, &r.key);
+    }
+    if let Some(r) = &source.secret_key_ref {
+        let found = references.secrets.get(&r.name).and_then(Option::as_ref);
+        let value = found.map(|data| data.get(&r.key).map(|v| text(v)));
+        return pick(value, r.optional, ("Secret", "secret"), namespace, &r.name, &r.key);
+    }
+    if let Some(r) = &source.field_ref {
+        return fields::field(wanted, node, &r.field_path).map(Some);
+    }
+    if let Some(r) = &source.resource_field_ref {
+        return fields::resource(wanted, node, member.name(), r).map(Some);
+    }
+    Err(format!("environment variable {}: this source of a value is not supported", variable.name))
+}
+
+fn pick(
+    value: Option<Option<String>>,
+    optional: Option<bool>,
+    (kind, resource): (&str, &str),
+    namespace: &str,
+    name: &str,
+    key: &str,
+) -> Result<Option<String>, String> {
+    match value {
+        Some(Some(value)) => Ok(Some(value)),
+        _ if optional == Some(true) => Ok(None),
+        Some(None) => Err(format!("couldn't find key {key} in {kind} {namespace}/{name}")),
+        None => Err(missing(resource, name)),
+    }
+}

@@ -1,0 +1,128 @@
+//! /etc/hosts, /etc/resolv.conf and the hostname of a pod.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use crate::wanted::Wanted;
+
+/// The hostname seen inside, and the cluster-wide name when there is one (hostname, subdomain, setHostnameAsFQDN).
+pub fn host_names(wanted: &Wanted, cluster_domain: &str) -> (String, Option<String>) {
+    let spec = wanted.spec();
+    if let Some(own) = spec.hostname_override.as_deref().filter(|h| !h.is_empty()) {
+        return (own.to_owned(), None);
+    }
+    let name = spec.hostname.as_deref().filter(|h| !h.is_empty()).unwrap_or(wanted.name());
+    let mut short = name.to_owned();
+    short.truncate(63);
+    let short = short.trim_end_matches(['-', '.']).to_owned();
+    let subdomain = spec.subdomain.as_deref().filter(|s| !s.is_empty());
+    let full = subdomain.map(|s| format!("{short}.{s}.{}.svc.{cluster_domain}", wanted.namespace()));
+    match (&full, spec.set_hostname_as_fqdn) {
+        (Some(fqdn), Some(true)) => (fqdn.clone(), full),
+        _ => (short, full),
+    }
+}
+
+/// The pod's /etc/hosts. `host_file` is the node's own, which pods on the host's network see.
+pub fn hosts(wanted: &Wanted, ips: &[IpAddr], cluster_domain: &str, host_file: &str) -> String {
+    let mut out = String::new();
+    if wanted.host_network() {
+        out.push_str("# Kubernetes-managed hosts file (host network).\n");
+        out.push_str(host_file);
+    } else {
+        out.push_str("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n");
+        out.push_str("::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\n");
+        out.push_str("fe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n");
+        let (name, full) = host_names(wanted, cluster_domain);
+        let short = name.split('.').next().unwrap_or_default();
+        for ip in ips {
+            let _ = match &full {
+                Some(full) => writeln!(out, "{ip}\t{full}\t{short}"),
+                None => writeln!(out, "{ip}\t{name}"),
+            };
+        }
+    }
+    let aliases = wanted.spec().host_aliases.as_deref().unwrap_or_default();
+    if !aliases.is_empty() {
+        out.push_str("\n# Entries added by HostAliases.\n");
+        for alias in aliases {
+            let _ = writeln!(out, "{}\t{}", alias.ip, alias.hostnames.as_deref().unwrap_or_default().join("\t"));
+        }
+    }
+    out
+}
+
+/// What a resolv.conf says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Resolver {
+    servers: Vec<String>,
+    searches: Vec<String>,
+    options: Vec<String>,
+}
+
+/// The pod's /etc/resolv.conf by its dnsPolicy and dnsConfig. `host_file` is the node's own.
+pub fn resolv_conf(wanted: &Wanted, cluster_dns: &[IpAddr], cluster_domain: &str, host_file: &str) -> String {
+    let spec = wanted.spec();
+    let policy = spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
+    let cluster = match policy {
+        "ClusterFirst" => !wanted.host_network(),
+        "ClusterFirstWithHostNet" => true,
+        _ => false,
+    };
+    let mut resolver = match policy {
+        "None" => Resolver::default(),
+        _ => parse(host_file),
+    };
+    if cluster && !cluster_dns.is_empty() {
+        resolver.servers = cluster_dns.iter().map(ToString::to_string).collect();
+        let own = [format!("{}.svc.{cluster_domain}", wanted.namespace()), format!("svc.{cluster_domain}")];
+        let cluster = own.into_iter().chain([cluster_domain.to_owned()]);
+        resolver.searches = cluster.chain(std::mem::take(&mut resolver.searches)).collect();
+        resolver.options = vec!["ndots:5".to_owned()];
+    }
+    if let Some(config) = &spec.dns_config {
+        resolver.servers.extend(config.nameservers.iter().flatten().cloned());
+        resolver.searches.extend(config.searches.iter().flatten().cloned());
+        for option in config.options.iter().flatten() {
+            let Some(name) = &option.name else { continue };
+            resolver.options.retain(|o| o.split(':').next() != Some(name));
+            resolver.options.push(option.value.as_ref().map_or_else(|| name.clone(), |v| format!("{name}:{v}")));
+        }
+    }
+    dedup(&mut resolver.servers);
+    dedup(&mut resolver.searches);
+    print(&resolver)
+}
+
+fn dedup(list: &mut Vec<String>) {
+    let mut seen = std::collections::HashSet::new();
+    list.retain(|item| seen.insert(item.clone()));
+}
+
+fn parse(file: &str) -> Resolver {
+    let mut resolver = Resolver::default();
+    for line in file.lines() {
+        let mut words = line.split(['#', ';']).next().unwrap_or_default().split_whitespace();
+        match words.next() {
+            Some("nameserver") => resolver.servers.extend(words.next().map(str::to_owned)),
+            Some("search" | "domain") => resolver.searches = words.map(str::to_owned).collect(),
+            Some("options") => resolver.options.extend(words.map(str::to_owned)),
+            _ => {}
+        }
+    }
+    resolver
+}
+
+fn print(resolver: &Resolver) -> String {
+    let mut out = String::new();
+    if !resolver.searches.is_empty() {
+        let _ = writeln!(out, "search {}", resolver.searches.join(" "));
+    }
+    for server in &resolver.servers {
+        let _ = writeln!(out, "nameserver {server}");
+    }
+    if !resolver.options.is_empty() {
+        let _ = writeln!(out, "options {}", resolver.options.join(" "));
+    }
+    out
+}

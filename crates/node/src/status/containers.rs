@@ -1,0 +1,148 @@
+//! The status of one container: its state, the one before, readiness.
+
+use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use jiff::Timestamp;
+use runtime::{ContainerState, ContainerStatus};
+
+use super::Seen;
+use crate::wanted::{Member, Role};
+
+/// The scheme of container ids in the API.
+pub const ID_SCHEME: &str = "skiff://";
+
+/// The status of one container.
+pub fn status(seen: &Seen<'_>, member: &Member) -> api::ContainerStatus {
+    let mut all: Vec<&ContainerStatus> = seen.containers.iter().filter(|c| c.name == member.name()).collect();
+    all.sort_by_key(|c| std::cmp::Reverse((c.attempt, c.created_at)));
+    let before = before(seen, member);
+    let newest = all.first().copied().filter(|c| c.state != ContainerState::Created);
+    let older = all.iter().skip(1).find(|c| c.state == ContainerState::Exited);
+    let mut out = api::ContainerStatus {
+        name: member.name().to_owned(),
+        image: member.spec.image.clone().unwrap_or_default(),
+        ..api::ContainerStatus::default()
+    };
+    match newest {
+        Some(container) => from_runtime(seen, member, container, &mut out),
+        None => never_seen(seen, member, before, &mut out),
+    }
+    if out.last_state.is_none() {
+        out.last_state = older.map(|c| terminated(seen, c)).or_else(|| {
+            let same = before.filter(|b| b.restart_count == out.restart_count || newest.is_none());
+            same.and_then(|b| b.last_state.clone())
+        });
+    }
+    out.last_state = out.last_state.or_else(|| Some(api::ContainerState::default()));
+    out
+}
+
+fn before<'a>(seen: &Seen<'a>, member: &Member) -> Option<&'a api::ContainerStatus> {
+    let list = match member.role {
+        Role::Init | Role::Sidecar => &seen.before.init_container_statuses,
+        Role::Main => &seen.before.container_statuses,
+        Role::Ephemeral => &seen.before.ephemeral_container_statuses,
+    };
+    list.iter().flatten().find(|s| s.name == member.name())
+}
+
+fn time(at: Option<Timestamp>) -> Option<Time> {
+    let second = at?.as_second();
+    Timestamp::from_second(second).ok().map(Time)
+}
+
+fn waiting(reason: &str, message: &str) -> api::ContainerState {
+    let filled = |s: &str| (!s.is_empty()).then(|| s.to_owned());
+    let waiting = api::ContainerStateWaiting { reason: filled(reason), message: filled(message) };
+    api::ContainerState { waiting: Some(waiting), ..api::ContainerState::default() }
+}
+
+/// The runtime has no container of it.
+fn never_seen(
+    seen: &Seen<'_>,
+    member: &Member,
+    before: Option<&api::ContainerStatus>,
+    out: &mut api::ContainerStatus,
+) {
+    // What ended and was removed since stays as it was reported.
+    if let Some(before) = before.filter(|b| b.state.as_ref().is_some_and(|s| s.terminated.is_some())) {
+        *out = before.clone();
+        out.ready = member.role == Role::Init && before.ready;
+        return;
+    }
+    out.restart_count = before.map_or(0, |b| b.restart_count);
+    out.started = Some(false);
+    let wait = seen.waiting.get(member.name());
+    let main_waits = member.role == Role::Main && seen.wanted.initial().next().is_some();
+    let default = if main_waits && !initialized(seen) { "PodInitializing" } else { "ContainerCreating" };
+    let default = if matches!(member.role, Role::Init | Role::Sidecar) && seen.wanted.initial().count() > 1 {
+        if seen.wanted.initial().next().is_some_and(|m| m.name() == member.name()) { default } else { "PodInitializing" }
+    } else {
+        default
+    };
+    out.state = Some(wait.map_or_else(|| waiting(default, ""), |w| waiting(&w.reason, &w.message)));
+}
+
+fn initialized(seen: &Seen<'_>) -> bool {
+    seen.wanted.initial().all(|m| {
+        let newest = crate::plan::latest(seen.containers, m.name());
+        newest.is_some_and(|c| c.exit_code == Some(0) || m.role == Role::Sidecar && started(seen, m, c))
+    })
+}
+
+fn started(seen: &Seen<'_>, member: &Member, container: &ContainerStatus) -> bool {
+    let health = seen.health.get(&container.id).copied().unwrap_or_default();
+    let passed = member.spec.startup_probe.is_none() || health.startup == Some(true);
+    container.state == ContainerState::Running && passed && !health.post_start_running
+}
+
+fn from_runtime(seen: &Seen<'_>, member: &Member, container: &ContainerStatus, out: &mut api::ContainerStatus) {
+    out.container_id = Some(format!("{ID_SCHEME}{}", container.id));
+    out.image_id = container.image_id.clone();
+    out.restart_count = i32::try_from(container.attempt).unwrap_or(i32::MAX);
+    let started = started(seen, member, container);
+    out.started = Some(started);
+    match container.state {
+        ContainerState::Running => {
+            let running = api::ContainerStateRunning { started_at: time(container.started_at) };
+            out.state = Some(api::ContainerState { running: Some(running), ..api::ContainerState::default() });
+            let health = seen.health.get(&container.id).copied().unwrap_or_default();
+            out.ready = started && (!member.has_readiness_probe() || health.readiness == Some(true));
+        }
+        ContainerState::Exited | ContainerState::Unknown | ContainerState::Created => {
+            let ended = terminated(seen, container);
+            out.ready = member.role == Role::Init && container.exit_code == Some(0);
+            match seen.waiting.get(member.name()) {
+                Some(wait) => {
+                    out.last_state = Some(ended);
+                    out.state = Some(waiting(&wait.reason, &wait.message));
+                }
+                None => out.state = Some(ended),
+            }
+        }
+    }
+    out.resources = member.spec.resources.clone().filter(|r| r.limits.is_some() || r.requests.is_some());
+}
+
+fn terminated(seen: &Seen<'_>, container: &ContainerStatus) -> api::ContainerState {
+    let lost = container.state == ContainerState::Unknown;
+    let code = container.exit_code.unwrap_or(if lost { 137 } else { 0 });
+    let reason = match container.reason.as_str() {
+        "" if lost => "ContainerStatusUnknown",
+        "" if code == 0 => "Completed",
+        "" => "Error",
+        own => own,
+    };
+    let words = seen.last_words.get(&container.id).filter(|w| !w.is_empty()).unwrap_or(&container.message);
+    let terminated = api::ContainerStateTerminated {
+        container_id: Some(format!("{ID_SCHEME}{}", container.id)),
+        exit_code: code,
+        finished_at: time(container.finished_at),
+        started_at: time(container.started_at),
+        message: (!words.is_empty()).then(|| words.clone()),
+        reason: Some(reason.to_owned()),
+        // The exit code of a killed process already says the signal; upstream's runtimes leave this empty.
+        signal: None,
+    };
+    api::ContainerState { terminated: Some(terminated), ..api::ContainerState::default() }
+}

@@ -1,0 +1,111 @@
+//! The pure status of one pod: phase, conditions, container statuses, from what was seen.
+
+mod conditions;
+mod containers;
+mod phase;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{HostIP, PodIP, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use runtime::{ContainerStatus, SandboxStatus};
+
+use crate::config::resources;
+use crate::plan::Health;
+use crate::wanted::{Role, Wanted};
+
+/// Why a container waits: reason and message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// `CrashLoopBackOff` …
+    pub reason: String,
+    /// More, for people.
+    pub message: String,
+}
+
+/// Why the pod as a whole failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// `DeadlineExceeded`, `OutOfcpu` …
+    pub reason: String,
+    /// More, for people.
+    pub message: String,
+}
+
+/// All that a status depends on.
+pub struct Seen<'a> {
+    /// The pod.
+    pub wanted: &'a Wanted,
+    /// Its sandboxes, newest attempt first.
+    pub sandboxes: &'a [SandboxStatus],
+    /// Its containers in all sandboxes.
+    pub containers: &'a [ContainerStatus],
+    /// What probes say, by container id.
+    pub health: &'a BTreeMap<String, Health>,
+    /// Why containers wait, by name.
+    pub waiting: &'a BTreeMap<String, Waiting>,
+    /// What ended containers left as their last words, by container id.
+    pub last_words: &'a BTreeMap<String, String>,
+    /// The pod failed as a whole.
+    pub failure: Option<&'a Failure>,
+    /// All containers ended and none will start again.
+    pub over: bool,
+    /// The status before.
+    pub before: &'a PodStatus,
+    /// The node's address.
+    pub host_ip: Option<IpAddr>,
+    /// When the agent first saw the pod.
+    pub started: Timestamp,
+    /// Now, in whole seconds.
+    pub now: Timestamp,
+}
+
+/// The status as it should stand in the API.
+pub fn status(seen: &Seen<'_>) -> PodStatus {
+    let of = |roles: &[Role]| -> Option<Vec<_>> {
+        let members = seen.wanted.members.iter().filter(|m| roles.contains(&m.role));
+        let list: Vec<_> = members.map(|m| containers::status(seen, m)).collect();
+        (!list.is_empty()).then_some(list)
+    };
+    let mut status = PodStatus {
+        init_container_statuses: of(&[Role::Init, Role::Sidecar]),
+        container_statuses: of(&[Role::Main]),
+        ephemeral_container_statuses: of(&[Role::Ephemeral]),
+        ..seen.before.clone()
+    };
+    // An ended pod stays ended, whatever is seen later.
+    let ended = matches!(seen.before.phase.as_deref(), Some("Succeeded" | "Failed"));
+    if !ended {
+        status.phase = Some(phase::phase(seen, &status).to_owned());
+        if let Some(failure) = seen.failure {
+            status.phase = Some("Failed".to_owned());
+            status.reason = Some(failure.reason.clone());
+            status.message = Some(failure.message.clone());
+        }
+    }
+    status.observed_generation = seen.wanted.pod.metadata.generation;
+    status.qos_class = status.qos_class.or_else(|| Some(resources::qos(seen.wanted).as_str().to_owned()));
+    status.start_time = status.start_time.or(Some(Time(seen.started)));
+    addresses(seen, &mut status);
+    status.conditions = Some(conditions::conditions(seen, &status));
+    status
+}
+
+fn addresses(seen: &Seen<'_>, status: &mut PodStatus) {
+    if let Some(host) = seen.host_ip {
+        status.host_ip = Some(host.to_string());
+        status.host_ips = Some(vec![HostIP { ip: host.to_string() }]);
+    }
+    let ips: Vec<String> = match seen.sandboxes.first() {
+        Some(_) if seen.wanted.host_network() => seen.host_ip.iter().map(ToString::to_string).collect(),
+        Some(sandbox) => sandbox.ips.iter().map(ToString::to_string).collect(),
+        None => return,
+    };
+    // A pod that ended keeps the address it had; only a new sandbox brings a new one.
+    if let Some(first) = ips.first() {
+        status.pod_ip = Some(first.clone());
+        status.pod_ips = Some(ips.into_iter().map(|ip| PodIP { ip }).collect());
+    }
+}
