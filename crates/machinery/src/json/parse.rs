@@ -1,6 +1,13 @@
 //! Bytes to tree.
+//!
+//! Errors are worded as Go's `encoding/json` words them, since clients and their users know those. Broken UTF-8 becomes
+//! U+FFFD, as there. The last of equal keys wins; [`Value::parse_with`] also tells which stood twice.
 
-use super::Value;
+use super::{Map, Str, Value};
+
+/// Deepest nesting of lists and objects. DIVERGES: upstream takes 10,000 levels, since Go's stacks grow; ours do not, and
+/// no real object comes near this.
+pub const DEPTH_MAX: usize = 256;
 
 /// Why bytes are no JSON document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,14 +19,481 @@ pub struct ParseError {
     pub offset: usize,
 }
 
+/// What to tell beside the tree.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ParseOptions {
+    /// Tell the paths of keys that stand twice in one object.
+    pub duplicates: bool,
+}
+
+/// A document that was read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Parsed {
+    /// The tree.
+    pub tree: Value,
+    /// Paths of keys that stood twice, such as `spec.containers[0].name`, when asked for.
+    pub duplicates: Vec<String>,
+}
+
 impl Value {
     /// Reads one JSON document.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
-        serde_json::from_slice(bytes).map_err(|e| ParseError { message: e.to_string(), offset: 0 })
+        Self::parse_with(bytes, ParseOptions::default()).map(|parsed| parsed.tree)
     }
 
-    /// Writes the tree as compact JSON.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a tree always encodes")
+    /// Reads one JSON document.
+    pub fn parse_with(bytes: &[u8], options: ParseOptions) -> Result<Parsed, ParseError> {
+        let text = String::from_utf8_lossy(bytes);
+        let mut parser = Parser {
+            text: &text,
+            bytes: text.as_bytes(),
+            at: 0,
+            depth: 0,
+            entries: Vec::new(),
+            items: Vec::new(),
+            duplicates: Vec::new(),
+            wants_duplicates: options.duplicates,
+        };
+        let tree = parser.document()?;
+        Ok(Parsed { tree, duplicates: parser.duplicates })
+    }
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    depth: usize,
+    /// Entries of the objects that are being read, the innermost last: so each object is allocated once, at its size.
+    entries: Vec<(Str, Value)>,
+    /// The same for lists.
+    items: Vec<Value>,
+    duplicates: Vec<String>,
+    wants_duplicates: bool,
+}
+
+/// Bytes that end the plain run of a string: quote, backslash, control characters.
+static SPECIAL: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut i = 0;
+    while i < 0x20 {
+        table[i] = true;
+        i += 1;
+    }
+    table[b'"' as usize] = true;
+    table[b'\\' as usize] = true;
+    table
+};
+
+impl Parser<'_> {
+    fn document(&mut self) -> Result<Value, ParseError> {
+        let tree = self.value()?;
+        self.skip_space();
+        if self.at < self.bytes.len() { Err(self.unexpected("after top-level value")) } else { Ok(tree) }
+    }
+
+    fn error(&self, message: String) -> ParseError {
+        ParseError { message, offset: self.at.min(self.bytes.len()) }
+    }
+
+    /// The byte here does not belong here.
+    fn unexpected(&self, context: &str) -> ParseError {
+        match self.bytes.get(self.at) {
+            None => self.error("unexpected end of JSON input".to_owned()),
+            Some(byte) => self.error(format!("invalid character {} {context}", quoted(*byte))),
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn skip_space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+            self.at += 1;
+        }
+    }
+
+    fn value(&mut self) -> Result<Value, ParseError> {
+        self.skip_space();
+        match self.peek() {
+            Some(b'"') => self.string().map(Value::String),
+            Some(b'{') => self.nested(Self::object),
+            Some(b'[') => self.nested(Self::array),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b't') => self.literal("true", Value::Bool(true)),
+            Some(b'f') => self.literal("false", Value::Bool(false)),
+            Some(b'n') => self.literal("null", Value::Null),
+            _ => Err(self.unexpected("looking for beginning of value")),
+        }
+    }
+
+    fn nested(&mut self, read: fn(&mut Self) -> Result<Value, ParseError>) -> Result<Value, ParseError> {
+        if self.depth == DEPTH_MAX {
+            return Err(self.error("exceeded max depth".to_owned()));
+        }
+        self.depth += 1;
+        self.at += 1;
+        let value = read(self);
+        self.depth -= 1;
+        value
+    }
+
+    fn literal(&mut self, literal: &str, value: Value) -> Result<Value, ParseError> {
+        for wanted in literal.bytes() {
+            if self.peek() != Some(wanted) {
+                return Err(self.unexpected(&format!("in literal {literal} (expecting '{}')", char::from(wanted))));
+            }
+            self.at += 1;
+        }
+        Ok(value)
+    }
+
+    fn object(&mut self) -> Result<Value, ParseError> {
+        let start = self.entries.len();
+        self.skip_space();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(Value::object());
+        }
+        loop {
+            self.skip_space();
+            if self.peek() != Some(b'"') {
+                return Err(self.unexpected("looking for beginning of object key string"));
+            }
+            let key = self.string()?;
+            self.skip_space();
+            if self.peek() != Some(b':') {
+                return Err(self.unexpected("after object key"));
+            }
+            self.at += 1;
+            let inner = self.duplicates.len();
+            let value = self.value()?;
+            self.prefix_duplicates(inner, &key);
+            self.entries.push((key, value));
+            self.skip_space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    let (map, doubled) = Map::from_unsorted(self.entries.split_off(start));
+                    if self.wants_duplicates {
+                        self.duplicates.extend(doubled.iter().map(ToString::to_string));
+                    }
+                    return Ok(Value::Object(map));
+                }
+                _ => return Err(self.unexpected("after object key:value pair")),
+            }
+        }
+    }
+
+    fn array(&mut self) -> Result<Value, ParseError> {
+        let start = self.items.len();
+        self.skip_space();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(Value::Array(Vec::new()));
+        }
+        loop {
+            let inner = self.duplicates.len();
+            let value = self.value()?;
+            if self.duplicates.len() > inner {
+                let place = format!("[{}]", self.items.len() - start);
+                self.prefix_duplicates(inner, &place);
+            }
+            self.items.push(value);
+            self.skip_space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    return Ok(Value::Array(self.items.split_off(start)));
+                }
+                _ => return Err(self.unexpected("after array element")),
+            }
+        }
+    }
+
+    fn prefix_duplicates(&mut self, from: usize, place: &str) {
+        for path in &mut self.duplicates[from..] {
+            let dot = if path.starts_with('[') { "" } else { "." };
+            *path = format!("{place}{dot}{path}");
+        }
+    }
+
+    fn number(&mut self) -> Result<Value, ParseError> {
+        let start = self.at;
+        let negative = self.peek() == Some(b'-');
+        if negative {
+            self.at += 1;
+        }
+        let mut whole: Option<i64> = Some(0);
+        match self.peek() {
+            Some(b'0') => self.at += 1,
+            Some(b'1'..=b'9') => {
+                while let Some(digit @ b'0'..=b'9') = self.peek() {
+                    let digit = i64::from(digit - b'0');
+                    whole = whole.and_then(|w| w.checked_mul(10)?.checked_sub(digit));
+                    self.at += 1;
+                }
+            }
+            _ => return Err(self.unexpected("in numeric literal")),
+        }
+        let is_whole = !matches!(self.peek(), Some(b'.' | b'e' | b'E'));
+        if is_whole {
+            // Summed up below zero, as there is one number more.
+            let whole = if negative { whole } else { whole.and_then(i64::checked_neg) };
+            if let Some(whole) = whole {
+                return Ok(Value::Integer(whole));
+            }
+        }
+        self.fraction()?;
+        let text = &self.text[start..self.at];
+        match text.parse::<f64>() {
+            Ok(float) if float.is_finite() => Ok(Value::Float(float)),
+            _ => Err(self.error(format!("json: cannot unmarshal number {text} into Go value of type float64"))),
+        }
+    }
+
+    fn fraction(&mut self) -> Result<(), ParseError> {
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits("after decimal point in numeric literal")?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits("in exponent of numeric literal")?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self, context: &str) -> Result<(), ParseError> {
+        let start = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        if self.at == start { Err(self.unexpected(context)) } else { Ok(()) }
+    }
+
+    /// The run of plain bytes from here.
+    fn run(&mut self) -> &str {
+        let start = self.at;
+        let rest = &self.bytes[start..];
+        let length = rest.iter().position(|b| SPECIAL[usize::from(*b)]).unwrap_or(rest.len());
+        self.at += length;
+        &self.text[start..self.at]
+    }
+
+    fn string(&mut self) -> Result<Str, ParseError> {
+        self.at += 1;
+        let run = Str::from(self.run());
+        if self.peek() == Some(b'"') {
+            self.at += 1;
+            return Ok(run);
+        }
+        self.escaped_string(run)
+    }
+
+    fn escaped_string(&mut self, mut text: Str) -> Result<Str, ParseError> {
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(text);
+                }
+                Some(b'\\') => {
+                    self.at += 1;
+                    text.push(self.escape()?);
+                }
+                _ => return Err(self.unexpected("in string literal")),
+            }
+            text.push_str(self.run());
+        }
+    }
+
+    fn escape(&mut self) -> Result<char, ParseError> {
+        let plain = match self.peek() {
+            Some(c @ (b'"' | b'\\' | b'/')) => char::from(c),
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => {
+                self.at += 1;
+                return self.unicode_escape();
+            }
+            _ => return Err(self.unexpected("in string escape code")),
+        };
+        self.at += 1;
+        Ok(plain)
+    }
+
+    /// A surrogate without its other half is U+FFFD, as in Go.
+    fn unicode_escape(&mut self) -> Result<char, ParseError> {
+        let high = self.hex()?;
+        if (0xD800..0xDC00).contains(&high) && self.bytes[self.at..].starts_with(b"\\u") {
+            let before = self.at;
+            self.at += 2;
+            let low = self.hex()?;
+            if (0xDC00..0xE000).contains(&low) {
+                let both = 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
+                return Ok(char::from_u32(both).unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+            self.at = before;
+        }
+        Ok(char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER))
+    }
+
+    fn hex(&mut self) -> Result<u32, ParseError> {
+        let mut number = 0;
+        for _ in 0..4 {
+            let digit = self.peek().and_then(|b| char::from(b).to_digit(16));
+            let Some(digit) = digit else { return Err(self.unexpected("in \\u hexadecimal character escape")) };
+            number = number * 16 + digit;
+            self.at += 1;
+        }
+        Ok(number)
+    }
+}
+
+/// A byte as Go shows it in an error.
+fn quoted(byte: u8) -> String {
+    match byte {
+        b'\'' => r"'\''".to_owned(),
+        b'"' => r#"'"'"#.to_owned(),
+        b'\\' => r"'\\'".to_owned(),
+        0x07 => r"'\a'".to_owned(),
+        0x08 => r"'\b'".to_owned(),
+        0x0b => r"'\v'".to_owned(),
+        0x0c => r"'\f'".to_owned(),
+        b'\n' => r"'\n'".to_owned(),
+        b'\r' => r"'\r'".to_owned(),
+        b'\t' => r"'\t'".to_owned(),
+        0..0x20 | 0x7f => format!("'\\x{byte:02x}'"),
+        0x80..0xa0 => format!("'\\u{byte:04x}'"),
+        _ => format!("'{}'", char::from(byte)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn errors_are_worded_as_gos() {
+        let cases = [
+            ("", "unexpected end of JSON input"),
+            ("x", "invalid character 'x' looking for beginning of value"),
+            ("{", "unexpected end of JSON input"),
+            ("{a", "invalid character 'a' looking for beginning of object key string"),
+            (r#"{"a" 1}"#, "invalid character '1' after object key"),
+            (r#"{"a":1 "b"}"#, "invalid character '\"' after object key:value pair"),
+            (r#"{"a":1,}"#, "invalid character '}' looking for beginning of object key string"),
+            ("[1 2]", "invalid character '2' after array element"),
+            ("[1,]", "invalid character ']' looking for beginning of value"),
+            ("1 2", "invalid character '2' after top-level value"),
+            ("01", "invalid character '1' after top-level value"),
+            ("tru", "unexpected end of JSON input"),
+            ("trux", "invalid character 'x' in literal true (expecting 'e')"),
+            ("-", "unexpected end of JSON input"),
+            ("-x", "invalid character 'x' in numeric literal"),
+            ("1.x", "invalid character 'x' after decimal point in numeric literal"),
+            ("1ex", "invalid character 'x' in exponent of numeric literal"),
+            ("1e999", "json: cannot unmarshal number 1e999 into Go value of type float64"),
+            ("\"a\nb\"", "invalid character '\\n' in string literal"),
+            (r#""\x""#, "invalid character 'x' in string escape code"),
+            (r#""\u12x4""#, "invalid character 'x' in \\u hexadecimal character escape"),
+        ];
+        for (text, wanted) in cases {
+            assert_eq!(Value::parse(text.as_bytes()).unwrap_err().message, wanted, "{text}");
+        }
+        let deep = "[".repeat(DEPTH_MAX + 1);
+        assert_eq!(Value::parse(deep.as_bytes()).unwrap_err().message, "exceeded max depth");
+        let deep = "[".repeat(DEPTH_MAX) + &"]".repeat(DEPTH_MAX);
+        assert!(Value::parse(deep.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn values_read() {
+        let text = r#" { "b" : [ 1 , -2.5e1, 9223372036854775807, -9223372036854775808, 9223372036854775808, -0 ],
+            "a":"x\u00e9\ud83d\ude00\ud800\"\\\/\b\f\n\r\t", "c":{}, "d":[], "e":null, "f":true, "g":false } "#;
+        let tree = Value::parse(text.as_bytes()).unwrap();
+        let numbers = tree.get("b").and_then(Value::as_array).unwrap();
+        assert_eq!(numbers[..4], [1.into(), Value::Float(-25.0), i64::MAX.into(), i64::MIN.into()]);
+        assert_eq!(numbers[4..], [Value::Float(9_223_372_036_854_775_808.0), 0.into()]);
+        assert_eq!(tree.str_at(&["a"]), Some("xé😀\u{fffd}\"\\/\u{8}\u{c}\n\r\t"));
+        assert_eq!(Value::parse(b"\"a\xffb\"").unwrap().as_str(), Some("a\u{fffd}b"));
+    }
+
+    #[test]
+    fn doubled_keys_are_told_with_their_paths() {
+        let text = br#"{"a":1,"s":{"c":[{"n":1},{"n":1,"n":2,"m":{"k":1,"k":2}}]},"a":2}"#;
+        let parsed = Value::parse_with(text, ParseOptions { duplicates: true }).unwrap();
+        assert_eq!(parsed.duplicates, ["s.c[1].m.k", "s.c[1].n", "a"]);
+        assert_eq!(parsed.tree.get("a"), Some(&2.into()));
+    }
+
+    fn trees() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            (-1e300..1e300f64).prop_map(Value::from),
+            ".{0,30}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::Array),
+                prop::collection::vec((".{0,30}", inner), 0..6).prop_map(|e| Value::Object(e.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// Floats that are whole read back as integers; the rest is the same.
+    fn same(a: &Value, b: &Value) -> bool {
+        match (a, b) {
+            (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+            (Value::Object(a), Value::Object(b)) => {
+                a.len() == b.len() && a.iter().zip(b.iter()).all(|((k, a), (l, b))| k == l && same(a, b))
+            }
+            (Value::Float(_), _) => a.as_f64() == b.as_f64(),
+            _ => a == b,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Value::parse(&bytes);
+        }
+
+        #[test]
+        fn json_like_text_is_read_as_serde_json_reads_it(text in r#"[\[\]{}:,"a0-9e.\\ -]{0,24}"#) {
+            let theirs = serde_json::from_str::<serde_json::Value>(&text);
+            let ours = Value::parse(text.as_bytes());
+            prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{}", text);
+        }
+
+        #[test]
+        fn trees_survive_writing_and_reading(tree in trees()) {
+            let bytes = tree.to_bytes();
+            let back = Value::parse(&bytes).unwrap();
+            prop_assert!(same(&tree, &back), "{}", tree);
+            prop_assert_eq!(back.to_bytes(), bytes.clone());
+            prop_assert!(serde_json::from_slice::<serde_json::Value>(&bytes).is_ok());
+        }
+
+        #[test]
+        fn trees_survive_serde(tree in trees()) {
+            let typed: serde_json::Value = crate::json::from_value(&tree).unwrap();
+            let back = crate::json::to_value(&typed).unwrap();
+            prop_assert!(same(&tree, &back), "{}", tree);
+        }
     }
 }

@@ -1,25 +1,12 @@
-//! Between the tree and typed values.
+//! The tree itself in serde's world, for other formats and for trees inside typed values.
 
 use std::fmt;
 
-use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Map, Str, Value};
-
-/// Why a tree does not fit a type.
-pub type DecodeError = serde_json::Error;
-
-/// Reads a typed value out of a tree.
-pub fn from_value<T: DeserializeOwned>(tree: &Value) -> Result<T, DecodeError> {
-    serde_json::from_slice(&tree.to_bytes())
-}
-
-/// Makes a tree of a typed value.
-pub fn to_value<T: Serialize + ?Sized>(value: &T) -> Result<Value, DecodeError> {
-    serde_json::from_slice(&serde_json::to_vec(value)?)
-}
 
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
