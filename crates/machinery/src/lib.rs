@@ -16,6 +16,7 @@ pub mod quantity;
 pub mod schema;
 pub mod selector;
 pub mod time;
+pub mod yaml;
 
 pub use entry::Entry;
 pub use error::ApiError;
