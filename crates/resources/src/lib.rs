@@ -3,13 +3,44 @@
 //! Routes, discovery, OpenAPI, printing, defaulting, validation and the generic tests all derive from these rows. A custom
 //! resource is a row made at run time, so rows own their strings and travel as `Arc<Resource>`.
 
+mod addresses;
+mod apps;
+mod builder;
+mod cells;
+mod core;
+mod endpoint_slices;
+mod leases;
+pub mod metadata;
+mod place;
+mod pod_spec;
+mod read;
+mod reviews;
 mod row;
 
+pub use builder::NAME_COLUMN;
+pub use metadata::{validate_metadata, validate_metadata_update};
 pub use row::*;
 
 use std::sync::Arc;
 
 /// All built-in rows, in the order in which discovery lists them.
 pub fn table() -> Vec<Arc<Resource>> {
-    Vec::new()
+    let mut rows = vec![
+        core::config_map::row(),
+        core::endpoints::row(),
+        core::event::row(),
+        core::namespace::row(),
+        core::node::row(),
+        core::pod::row(),
+        core::secret::row(),
+        core::service_account::row(),
+        core::service::row(),
+        apps::deployment::row(),
+        apps::replica_set::row(),
+        core::event::events_row(),
+        leases::row(),
+        endpoint_slices::row(),
+    ];
+    rows.extend(reviews::rows());
+    rows.into_iter().map(Arc::new).collect()
 }

@@ -33,7 +33,7 @@ pub struct Resource {
     pub verbs: Vec<Verb>,
     /// What can be done below an object.
     pub subresources: Vec<Subresource>,
-    /// Columns of server-side tables after Name; the last one is usually Age.
+    /// Columns of server-side tables after Name, unless one of them is called Name (events); see [`Resource::all_columns`].
     pub columns: Vec<Column>,
     /// Fields that field selectors may name, besides `metadata.name` and `metadata.namespace`.
     pub selectable_fields: Vec<SelectableField>,
@@ -41,6 +41,8 @@ pub struct Resource {
     pub has_generation: bool,
     /// Whether deletion waits for a grace period (pods): the strategy says how long.
     pub graceful_deletion: bool,
+    /// Whether objects are kept. Rows that are not stored (reviews) only answer `create`, computed by the API server.
+    pub stored: bool,
     /// What is particular to it.
     pub strategy: Box<dyn Strategy>,
 }
@@ -218,7 +220,7 @@ pub trait Strategy: Send + Sync {
         &[]
     }
 
-    /// `(replicas path in spec, replicas path in status, selector text)` for `scale`, by object.
+    /// The label selector of `scale`, as text (`status.selector` of the Scale), by object.
     fn scale_selector(&self, _object: &Value) -> String {
         String::new()
     }

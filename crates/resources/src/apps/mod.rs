@@ -1,0 +1,5 @@
+//! The apps group.
+
+pub mod deployment;
+pub mod replica_set;
+mod template;

@@ -1,0 +1,321 @@
+//! Events, in both groups: core/v1 is the stored form.
+
+use jiff::Timestamp;
+use machinery::field::FieldError;
+use machinery::json::Value;
+use machinery::names;
+
+use crate::cells;
+use crate::place::{Place, Report};
+use crate::read::{Read, selectable};
+use crate::row::{Column, Resource, SelectableField, Strategy, Target};
+
+/// Characters that names and reasons of the newer form may have.
+const WORD_LENGTH_MAX: usize = 128;
+/// Bytes that a note may have.
+const NOTE_LENGTH_MAX: usize = 1024;
+
+/// The row of core/v1.
+pub fn row() -> Resource {
+    Resource::new("v1", "Event", "events")
+        .short_names(&["ev"])
+        .columns(columns())
+        .selectable(selectable_fields())
+        .strategy(CoreEvent)
+}
+
+/// The row of events.k8s.io/v1.
+pub fn events_row() -> Resource {
+    Resource::new("events.k8s.io/v1", "Event", "events")
+        .short_names(&["ev"])
+        .columns(columns())
+        .selectable(selectable_fields())
+        .strategy(NewEvent)
+}
+
+fn selectable_fields() -> Vec<SelectableField> {
+    fn involved(object: &Value, field: &str) -> String {
+        ["involvedObject", "regarding"]
+            .iter()
+            .map(|o| selectable(object, &[o, field]))
+            .find(|s| !s.is_empty())
+            .unwrap_or_default()
+    }
+    let reporting = |object: &Value| -> String {
+        let newer = either(object, "reportingComponent", "reportingController");
+        if newer.is_empty() { source(object).text("component").to_owned() } else { newer.to_owned() }
+    };
+    vec![
+        SelectableField::new("involvedObject.kind", |object| involved(object, "kind")),
+        SelectableField::new("involvedObject.namespace", |object| involved(object, "namespace")),
+        SelectableField::new("involvedObject.name", |object| involved(object, "name")),
+        SelectableField::new("involvedObject.uid", |object| involved(object, "uid")),
+        SelectableField::new("involvedObject.apiVersion", |object| involved(object, "apiVersion")),
+        SelectableField::new("involvedObject.resourceVersion", |object| involved(object, "resourceVersion")),
+        SelectableField::new("involvedObject.fieldPath", |object| involved(object, "fieldPath")),
+        SelectableField::new("reason", |object| selectable(object, &["reason"])),
+        SelectableField::new("reportingComponent", reporting),
+        SelectableField::new("source", |object| {
+            let component = source(object).text("component");
+            let text = if component.is_empty() {
+                either(object, "reportingComponent", "reportingController")
+            } else {
+                component
+            };
+            text.to_owned()
+        }),
+        SelectableField::new("type", |object| selectable(object, &["type"])),
+    ]
+}
+
+fn columns() -> Vec<Column> {
+    vec![
+        Column::text("Last Seen", "Time since it happened last.", |object, now| last_seen(object, now).into()),
+        Column::text("Type", "Normal or Warning.", |object, _| object.text("type").into()),
+        Column::text("Reason", "Why it happened, in one word.", |object, _| object.text("reason").into()),
+        Column::text("Object", "What it is about.", |object, _| object_cell(object).into()),
+        Column::text("Subobject", "The part that it is about.", |object, _| involved(object).text("fieldPath").into())
+            .wide(),
+        Column::text("Source", "Who reports it.", |object, _| source_cell(object).into()).wide(),
+        Column::text("Message", "What happened.", |object, _| either(object, "message", "note").trim().into()),
+        Column::text("First Seen", "Time since it happened first.", |object, now| first_seen(object, now).into())
+            .wide(),
+        Column::integer("Count", "How often it happened.", |object, _| count(object).into()).wide(),
+        Column { format: "name", ..Column::text("Name", "Name of the event.", cells::name) }.wide(),
+    ]
+}
+
+/// A text by its name in core/v1 or in events.k8s.io/v1.
+fn either<'a>(object: &'a Value, core: &str, newer: &str) -> &'a str {
+    Some(object.text(core)).filter(|s| !s.is_empty()).unwrap_or_else(|| object.text(newer))
+}
+
+fn involved(object: &Value) -> &Value {
+    object.present("involvedObject").or_else(|| object.present("regarding")).unwrap_or(&Value::Null)
+}
+
+fn source(object: &Value) -> &Value {
+    object.present("source").or_else(|| object.present("deprecatedSource")).unwrap_or(&Value::Null)
+}
+
+fn first_seen(object: &Value, now: Timestamp) -> String {
+    let first = either(object, "firstTimestamp", "deprecatedFirstTimestamp");
+    cells::since(if first.is_empty() { object.text("eventTime") } else { first }, now)
+}
+
+fn last_seen(object: &Value, now: Timestamp) -> String {
+    let series = object.str_at(&["series", "lastObservedTime"]).unwrap_or_default();
+    let last = if series.is_empty() { either(object, "lastTimestamp", "deprecatedLastTimestamp") } else { series };
+    if last.is_empty() { first_seen(object, now) } else { cells::since(last, now) }
+}
+
+fn count(object: &Value) -> i64 {
+    let count =
+        object.i64_at(&["series", "count"]).or_else(|| object.int("count")).or_else(|| object.int("deprecatedCount"));
+    count.filter(|c| *c != 0).unwrap_or(1)
+}
+
+fn object_cell(object: &Value) -> String {
+    let (kind, name) = (involved(object).text("kind").to_lowercase(), involved(object).text("name"));
+    if name.is_empty() { kind } else { format!("{kind}/{name}") }
+}
+
+fn source_cell(object: &Value) -> String {
+    let (component, host) = (source(object).text("component"), source(object).text("host"));
+    let (who, place) = match component.is_empty() {
+        true => (either(object, "reportingComponent", "reportingController"), object.text("reportingInstance")),
+        false => (component, host),
+    };
+    if place.is_empty() { who.to_owned() } else { format!("{who}, {place}") }
+}
+
+struct CoreEvent;
+
+impl Strategy for CoreEvent {
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        validate_namespace(object, "involvedObject", &mut errors);
+        errors
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        true
+    }
+}
+
+struct NewEvent;
+
+/// Names in core/v1 and in events.k8s.io/v1 of what both have.
+const RENAMED: [(&str, &str); 7] = [
+    ("message", "note"),
+    ("involvedObject", "regarding"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+    ("reportingComponent", "reportingController"),
+];
+
+fn rename(object: &mut Value, from: &str, to: &str) {
+    if let Some(value) = object.remove_at(&[from]) {
+        object.set_at(&[to], value);
+    }
+}
+
+impl Strategy for NewEvent {
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        validate_namespace(object, "regarding", &mut errors);
+        if object.text("eventTime").is_empty() {
+            errors.required(&Place::root("eventTime"), "");
+        }
+        validate_series(object, &mut errors);
+        validate_words(object, &mut errors);
+        let note = object.text("note");
+        if note.len() > NOTE_LENGTH_MAX {
+            let detail = format!("can have at most {NOTE_LENGTH_MAX} characters");
+            errors.invalid(&Place::root("message"), "", &detail);
+        }
+        let kind = object.text("type");
+        if !matches!(kind, "Normal" | "Warning") {
+            errors.invalid(&Place::root("type"), "", &format!("has invalid value: {kind}"));
+        }
+        errors
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value, _target: Target) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        validate_series(object, &mut errors);
+        let fields = [
+            "regarding",
+            "reason",
+            "action",
+            "note",
+            "type",
+            "related",
+            "eventTime",
+            "reportingController",
+            "reportingInstance",
+            "deprecatedSource",
+            "deprecatedFirstTimestamp",
+            "deprecatedLastTimestamp",
+            "deprecatedCount",
+        ];
+        for field in fields {
+            if !crate::read::same_at(object, old, &[field]) {
+                let value = crate::place::Json(object.get(field).unwrap_or(&Value::Null));
+                errors.invalid(&Place::root(core_name(field)), value, "field is immutable");
+            }
+        }
+        errors
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        true
+    }
+
+    fn to_storage(&self, object: &mut Value) {
+        object.set_at(&["apiVersion"], "v1");
+        for (core, newer) in RENAMED {
+            rename(object, newer, core);
+        }
+    }
+
+    fn from_storage(&self, object: &mut Value) {
+        object.set_at(&["apiVersion"], "events.k8s.io/v1");
+        for (core, newer) in RENAMED {
+            rename(object, core, newer);
+        }
+    }
+}
+
+/// Upstream names fields of its internal form (core/v1's) in errors.
+fn core_name(field: &str) -> &str {
+    if field == "reportingController" {
+        return field;
+    }
+    RENAMED.iter().find(|(_, newer)| *newer == field).map_or(field, |(core, _)| core)
+}
+
+fn validate_namespace(object: &Value, field: &str, errors: &mut Vec<FieldError>) {
+    let involved = object.str_at(&[field, "namespace"]).unwrap_or_default();
+    let own = object.str_at(&["metadata", "namespace"]).unwrap_or_default();
+    let fits = if involved.is_empty() { matches!(own, "" | "default") } else { involved == own };
+    if !fits {
+        errors.invalid(&Place::root("involvedObject.namespace"), involved, "does not match event.namespace");
+    }
+}
+
+fn validate_series(object: &Value, errors: &mut Vec<FieldError>) {
+    let Some(series) = object.present("series") else { return };
+    if series.int("count").unwrap_or(0) < 2 {
+        errors.invalid(&Place::root("series.count"), "", "should be at least 2");
+    }
+    if series.text("lastObservedTime").is_empty() {
+        errors.required(&Place::root("series.lastObservedTime"), "");
+    }
+}
+
+fn validate_words(object: &Value, errors: &mut Vec<FieldError>) {
+    let controller = object.text("reportingController");
+    let at = Place::root("reportingController");
+    if controller.is_empty() {
+        errors.required(&at, "");
+    } else {
+        errors.invalid_each(&at, controller, names::qualified_name(controller));
+    }
+    for field in ["reportingInstance", "action", "reason"] {
+        let (text, at) = (object.text(field), Place::root(field));
+        if text.is_empty() {
+            errors.required(&at, "");
+        }
+        if text.len() > WORD_LENGTH_MAX {
+            errors.invalid(&at, "", &format!("can have at most {WORD_LENGTH_MAX} characters"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_forms_convert_without_loss() {
+        let text = br#"{"apiVersion":"events.k8s.io/v1","kind":"Event","metadata":{"name":"a","namespace":"default"},
+            "action":"Binding","deprecatedCount":3,"deprecatedFirstTimestamp":"2026-01-01T00:00:00Z",
+            "deprecatedLastTimestamp":"2026-01-01T00:01:00Z","deprecatedSource":{"component":"x","host":"y"},
+            "eventTime":"2026-01-01T00:00:00.000000Z","note":"it did","reason":"Did","regarding":{"kind":"Pod","name":"p"},
+            "related":{"kind":"Node"},"reportingController":"k/x","reportingInstance":"x-1",
+            "series":{"count":2,"lastObservedTime":"2026-01-01T00:01:00.000000Z"},"type":"Normal"}"#;
+        let newer = Value::parse(text).unwrap();
+        let mut tree = newer.clone();
+        NewEvent.to_storage(&mut tree);
+        assert_eq!(tree.text("message"), "it did");
+        assert_eq!(tree.text("reportingComponent"), "k/x");
+        assert_eq!(tree.text("apiVersion"), "v1");
+        assert_eq!(tree.get("note"), None);
+        NewEvent.from_storage(&mut tree);
+        assert_eq!(tree, newer);
+    }
+
+    #[test]
+    fn cells_prefer_the_series() {
+        let now: Timestamp = "2026-01-01T00:10:00Z".parse().unwrap();
+        let event = Value::parse(
+            br#"{"metadata":{"name":"a"},"eventTime":"2026-01-01T00:00:00.000000Z","involvedObject":{"kind":"Pod","name":"p"},
+            "series":{"count":4,"lastObservedTime":"2026-01-01T00:09:00.000000Z"},"message":" hello\n","reportingComponent":"k"}"#,
+        )
+        .unwrap();
+        let row = row();
+        let cells: Vec<String> = row
+            .columns
+            .iter()
+            .map(|c| match (c.cell)(&event, now) {
+                Value::String(s) => s.to_string(),
+                Value::Integer(i) => i.to_string(),
+                other => format!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(cells, ["60s", "", "", "pod/p", "", "k", "hello", "10m", "4", "a"]);
+    }
+}

@@ -1,0 +1,14 @@
+//! The core group.
+
+pub mod config_map;
+pub mod endpoints;
+pub mod event;
+pub mod namespace;
+pub mod node;
+pub mod pod;
+mod pod_cells;
+pub mod secret;
+pub mod service;
+pub mod service_account;
+mod service_cells;
+pub(crate) mod service_rules;
