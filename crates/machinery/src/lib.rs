@@ -11,11 +11,13 @@ pub mod intstr;
 pub mod json;
 pub mod names;
 pub mod object;
+pub mod openapi;
 pub mod patch;
 pub mod quantity;
 pub mod schema;
 pub mod selector;
 pub mod time;
+mod wire;
 pub mod yaml;
 
 pub use entry::Entry;

@@ -185,8 +185,8 @@ impl<'a> Walk<'a> {
 
     fn value(&mut self, value: &mut Value, schema: &'a Schema, alias: Option<&str>) -> Result<(), CheckError> {
         match (schema, &mut *value) {
-            (Schema::Any, _)
-            | (Schema::Object, Value::Object(_))
+            (Schema::Any(_), _)
+            | (Schema::Object(_), Value::Object(_))
             | (Schema::String, Value::String(_))
             | (Schema::Bool, Value::Bool(_))
             | (Schema::Int64, Value::Integer(_))

@@ -6,8 +6,8 @@ use crate::json::Value;
 /// The Go type of a schema: `[]v1.Container`, `map[string]string`, `int32`.
 pub(super) fn type_name(schema: &Schema) -> String {
     match schema {
-        Schema::Any => "interface {}".into(),
-        Schema::Object => "map[string]interface {}".into(),
+        Schema::Any(_) => "interface {}".into(),
+        Schema::Object(_) => "map[string]interface {}".into(),
         Schema::String => "string".into(),
         Schema::Bytes => "[]uint8".into(),
         Schema::Bool => "bool".into(),

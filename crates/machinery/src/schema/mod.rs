@@ -76,13 +76,12 @@ pub struct PatchStrategy {
 }
 
 /// What stands at a place of a tree.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub enum Schema {
-    /// Anything at all.
-    #[default]
-    Any,
-    /// An object of which nothing is known (`RawExtension`, `FieldsV1`).
-    Object,
+    /// Anything at all, with the name of its type if it has one.
+    Any(Text),
+    /// An object of which nothing is known (`RawExtension`, `FieldsV1`), with the name of its type if it has one.
+    Object(Text),
     /// A string.
     String,
     /// Bytes, in base64.
@@ -111,6 +110,12 @@ pub enum Schema {
     Map(Box<MapOf>),
     /// An object with known fields.
     Struct(TypeRef, MapSemantics),
+}
+
+impl Default for Schema {
+    fn default() -> Self {
+        Self::Any(Text::Borrowed(""))
+    }
 }
 
 /// A list.
@@ -199,6 +204,21 @@ impl Schema {
     /// The type, when this is an object with known fields.
     pub fn as_type(&self) -> Option<&Type> {
         if let Self::Struct(ty, _) = self { Some(ty.get()) } else { None }
+    }
+
+    /// The name of its type, when it has one: of built-in objects and of the few types with a form of their own.
+    pub fn type_name(&self) -> Option<&str> {
+        let name = match self {
+            Self::Any(name) | Self::Object(name) => name,
+            Self::Struct(ty, _) => ty.get().name.as_ref(),
+            Self::Quantity => "io.k8s.apimachinery.pkg.api.resource.Quantity",
+            Self::Time => "io.k8s.apimachinery.pkg.apis.meta.v1.Time",
+            Self::MicroTime => "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime",
+            Self::Duration => "io.k8s.apimachinery.pkg.apis.meta.v1.Duration",
+            Self::IntOrString => "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+            _ => "",
+        };
+        (!name.is_empty()).then_some(name)
     }
 
     /// A reference to a built-in type by its name.

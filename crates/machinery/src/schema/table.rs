@@ -155,26 +155,26 @@ fn read_schema(
         "int32" => Schema::Int32,
         "int64" => Schema::Int64,
         "double" => Schema::Double,
-        "object" => Schema::Object,
+        "object" => Schema::Object("".into()),
         name => named_schema(name, package, rows, semantics.1),
     }
 }
 
 /// Types of a shape of their own on the wire are known by name.
 fn named_schema(name: &str, package: &str, rows: &HashMap<&'static str, u16>, semantics: MapSemantics) -> Schema {
+    let full = if name.contains('.') { format!("io.k8s.{name}") } else { format!("{package}.{name}") };
     match name.rsplit('.').next().unwrap_or_default() {
         "Quantity" => return Schema::Quantity,
         "Time" => return Schema::Time,
         "MicroTime" => return Schema::MicroTime,
         "Duration" => return Schema::Duration,
         "IntOrString" => return Schema::IntOrString,
-        "RawExtension" | "FieldsV1" | "Patch" => return Schema::Object,
+        "RawExtension" | "FieldsV1" | "Patch" => return Schema::Object(full.into()),
         "JSON" | "JSONSchemaPropsOrArray" | "JSONSchemaPropsOrBool" | "JSONSchemaPropsOrStringArray" => {
-            return Schema::Any;
+            return Schema::Any(full.into());
         }
         _ => {}
     }
-    let full = if name.contains('.') { format!("io.k8s.{name}") } else { format!("{package}.{name}") };
     let row = rows.get(full.as_str()).copied().expect("the table's types refer to each other");
     Schema::Struct(TypeRef::Builtin(row), semantics)
 }

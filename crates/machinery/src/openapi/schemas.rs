@@ -1,0 +1,258 @@
+//! Definitions of types.
+
+use std::collections::BTreeSet;
+
+use super::{Form, Resource, kind_value};
+use crate::gvk::GroupVersionKind;
+use crate::json::{Map, Value};
+use crate::schema::{self, Field, ListSemantics, MapSemantics, Schema, Type, TypeRef};
+
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+
+/// All types that the resources' operations name, and all that these refer to.
+pub(super) fn definitions(resources: &[Resource], form: Form) -> Map {
+    let mut closure = Closure { form, seen: BTreeSet::new(), definitions: Vec::new() };
+    for name in ["DeleteOptions", "Status", "Patch", "ObjectMeta", "ListMeta", "WatchEvent"] {
+        closure.named(&format!("{META}.{name}"));
+    }
+    for resource in resources {
+        closure.add_type(resource.ty.get());
+        if resource.verbs.iter().any(|v| v == "list") {
+            closure.list(&resource.ty, &resource.kind);
+        }
+        for ty in resource.subresources.iter().filter_map(|s| s.ty.as_ref()) {
+            closure.add_type(ty.get());
+        }
+    }
+    closure.definitions.into_iter().collect()
+}
+
+/// The name of the definition of a type's lists.
+pub(super) fn list_name(ty: &Type) -> String {
+    format!("{}List", ty.name)
+}
+
+/// A reference to a definition.
+pub(super) fn reference(name: &str, form: Form) -> Map {
+    let place = if form == Form::V2 { "#/definitions/" } else { "#/components/schemas/" };
+    [("$ref", format!("{place}{name}"))].into_iter().collect()
+}
+
+struct Closure {
+    form: Form,
+    seen: BTreeSet<String>,
+    definitions: Vec<(String, Map)>,
+}
+
+impl Closure {
+    fn named(&mut self, name: &str) {
+        if let Some(ty) = schema::lookup(name) {
+            self.add_type(ty);
+        } else if self.seen.insert(name.to_owned()) {
+            // A type of a form of its own that is no row of the table.
+            self.definitions.push((name.to_owned(), own_form(name, self.form)));
+        }
+    }
+
+    fn add_type(&mut self, ty: &Type) {
+        if !self.seen.insert(ty.name.to_string()) {
+            return;
+        }
+        let mut definition = if ty.fields.is_empty() { own_form(&ty.name, self.form) } else { self.object(ty) };
+        if !ty.kinds.is_empty() {
+            definition.insert("x-kubernetes-group-version-kind", ty.kinds.iter().map(kind_value).collect::<Vec<_>>());
+        }
+        self.definitions.push((ty.name.to_string(), definition));
+    }
+
+    /// Lists of built-in kinds are rows of the table; those of custom resources are made here.
+    fn list(&mut self, ty: &TypeRef, kind: &GroupVersionKind) {
+        let ty = ty.get();
+        let name = list_name(ty);
+        if let Some(list) = schema::lookup(&name) {
+            self.add_type(list);
+            return;
+        }
+        if !self.seen.insert(name.clone()) {
+            return;
+        }
+        let string = || Value::from([("type", "string")].into_iter().collect::<Map>());
+        let items: Map =
+            [("type", Value::from("array")), ("items", reference(&ty.name, self.form).into())].into_iter().collect();
+        let properties: Map = [
+            ("apiVersion", string()),
+            ("kind", string()),
+            ("metadata", reference(&format!("{META}.ListMeta"), self.form).into()),
+            ("items", items.into()),
+        ]
+        .into_iter()
+        .collect();
+        let list_kind = GroupVersionKind::new(kind.group.clone(), kind.version.clone(), format!("{}List", kind.kind));
+        let definition: Map = [
+            ("type", Value::from("object")),
+            ("properties", properties.into()),
+            ("required", vec!["items"].into()),
+            ("x-kubernetes-group-version-kind", vec![kind_value(&list_kind)].into()),
+        ]
+        .into_iter()
+        .collect();
+        self.definitions.push((name, definition));
+    }
+
+    fn object(&mut self, ty: &Type) -> Map {
+        let mut definition = Map::new();
+        definition.insert("type", "object");
+        let properties: Map = ty.fields.iter().map(|f| (f.name.as_ref(), self.field(f))).collect();
+        if !properties.is_empty() {
+            definition.insert("properties", properties);
+        }
+        let required: Vec<&str> = ty.fields.iter().filter(|f| f.required).map(|f| f.name.as_ref()).collect();
+        if !required.is_empty() {
+            definition.insert("required", required);
+        }
+        if ty.preserve_unknown {
+            definition.insert("x-kubernetes-preserve-unknown-fields", true);
+        }
+        if ty.embedded_resource {
+            definition.insert("x-kubernetes-embedded-resource", true);
+        }
+        definition
+    }
+
+    fn field(&mut self, field: &Field) -> Map {
+        let mut extras = Map::new();
+        if let Some(description) = &field.description {
+            extras.insert("description", description.as_ref());
+        }
+        if let Some(default) = &field.default {
+            extras.insert("default", default.clone());
+        }
+        if let Some(key) = &field.patch_merge_key {
+            extras.insert("x-kubernetes-patch-merge-key", key.as_ref());
+        }
+        let strategy = field.patch_strategy;
+        let strategies: Vec<&str> =
+            [(strategy.merge, "merge"), (strategy.replace, "replace"), (strategy.retain_keys, "retainKeys")]
+                .into_iter()
+                .filter_map(|(is, name)| is.then_some(name))
+                .collect();
+        if !strategies.is_empty() {
+            extras.insert("x-kubernetes-patch-strategy", strategies.join(","));
+        }
+        if field.nullable && self.form == Form::V3 {
+            extras.insert("nullable", true);
+        }
+        let mut schema = self.schema(&field.schema);
+        if extras.is_empty() {
+            return schema;
+        }
+        // In v3 nothing may stand beside a reference.
+        if self.form == Form::V3 && schema.contains_key("$ref") {
+            schema = [("allOf", vec![schema])].into_iter().collect();
+        }
+        for (key, value) in extras {
+            schema.insert(key, value);
+        }
+        schema
+    }
+
+    fn schema(&mut self, schema: &Schema) -> Map {
+        let mut map = Map::new();
+        match schema {
+            Schema::String => of_type(&mut map, "string", ""),
+            Schema::Bytes => of_type(&mut map, "string", "byte"),
+            Schema::Bool => of_type(&mut map, "boolean", ""),
+            Schema::Int32 => of_type(&mut map, "integer", "int32"),
+            Schema::Int64 => of_type(&mut map, "integer", "int64"),
+            Schema::Double => of_type(&mut map, "number", "double"),
+            Schema::List(list) => {
+                of_type(&mut map, "array", "");
+                map.insert("items", self.schema(&list.element));
+                list_extensions(&mut map, &list.semantics);
+            }
+            Schema::Map(of) => {
+                of_type(&mut map, "object", "");
+                map.insert("additionalProperties", self.schema(&of.element));
+                map_extensions(&mut map, of.semantics);
+            }
+            Schema::Struct(ty, semantics) => {
+                map = self.reference_to(ty.get());
+                if *semantics != MapSemantics::Unset {
+                    if self.form == Form::V3 && map.contains_key("$ref") {
+                        map = [("allOf", vec![map])].into_iter().collect();
+                    }
+                    map_extensions(&mut map, *semantics);
+                }
+            }
+            other => match other.type_name() {
+                Some(name) => {
+                    self.named(name);
+                    map = reference(name, self.form);
+                }
+                None if matches!(other, Schema::Object(_)) => of_type(&mut map, "object", ""),
+                None => {
+                    map.insert("x-kubernetes-preserve-unknown-fields", true);
+                }
+            },
+        }
+        map
+    }
+
+    /// Named types are referred to, those without a name stand where they are used.
+    fn reference_to(&mut self, ty: &Type) -> Map {
+        if ty.name.is_empty() {
+            return self.object(ty);
+        }
+        self.add_type(ty);
+        reference(&ty.name, self.form)
+    }
+}
+
+fn of_type(map: &mut Map, name: &str, format: &str) {
+    map.insert("type", name);
+    if !format.is_empty() {
+        map.insert("format", format);
+    }
+}
+
+fn list_extensions(map: &mut Map, semantics: &ListSemantics) {
+    let name = match semantics {
+        ListSemantics::Unset => return,
+        ListSemantics::Atomic => "atomic",
+        ListSemantics::Set => "set",
+        ListSemantics::Map(keys) => {
+            map.insert("x-kubernetes-list-map-keys", keys.iter().map(|k| k.as_ref()).collect::<Vec<&str>>());
+            "map"
+        }
+    };
+    map.insert("x-kubernetes-list-type", name);
+}
+
+fn map_extensions(map: &mut Map, semantics: MapSemantics) {
+    match semantics {
+        MapSemantics::Unset => {}
+        MapSemantics::Granular => drop(map.insert("x-kubernetes-map-type", "granular")),
+        MapSemantics::Atomic => drop(map.insert("x-kubernetes-map-type", "atomic")),
+    }
+}
+
+/// Types whose wire form is not that of an object with fields.
+fn own_form(name: &str, form: Form) -> Map {
+    let one_of = |names: [&str; 2]| -> Value {
+        names.into_iter().map(|n| [("type", n)].into_iter().collect::<Map>()).collect::<Vec<_>>().into()
+    };
+    let mut map = Map::new();
+    match (name.rsplit('.').next().unwrap_or_default(), form) {
+        ("Quantity", Form::V3) => drop(map.insert("oneOf", one_of(["string", "number"]))),
+        ("IntOrString", Form::V3) => {
+            map.insert("format", "int-or-string");
+            map.insert("oneOf", one_of(["integer", "string"]));
+        }
+        ("IntOrString", Form::V2) => of_type(&mut map, "string", "int-or-string"),
+        ("Time" | "MicroTime", _) => of_type(&mut map, "string", "date-time"),
+        ("Quantity" | "Duration", _) => of_type(&mut map, "string", ""),
+        ("JSON" | "JSONSchemaPropsOrArray" | "JSONSchemaPropsOrBool" | "JSONSchemaPropsOrStringArray", _) => {}
+        _ => of_type(&mut map, "object", ""),
+    }
+    map
+}
