@@ -2,6 +2,7 @@
 //!
 //! Nothing here does IO or reads a clock.
 
+pub mod apply;
 pub mod duration;
 pub mod entry;
 pub mod error;

@@ -14,10 +14,10 @@ use crate::schema::TypeRef;
 
 pub use protobuf::v2_to_protobuf;
 
-/// Media type of [`v2_to_protobuf`]'s bytes.
-pub const V2_PROTOBUF_MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
-/// Media type of the v3 documents in protobuf, which are not made: clients then take JSON.
-pub const V3_JSON_MEDIA_TYPE: &str = "application/json";
+/// Media type of [`v2_to_protobuf`]'s bytes, as the answer names it.
+pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+/// The same as clients ask for it. It is no valid media type, so no answer may carry it.
+pub const V2_PROTOBUF_REQUESTED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// A resource that is served.
 #[derive(Debug, Clone)]

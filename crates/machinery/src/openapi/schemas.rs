@@ -110,6 +110,9 @@ impl Closure {
         if !required.is_empty() {
             definition.insert("required", required);
         }
+        if ty.atomic {
+            definition.insert("x-kubernetes-map-type", "atomic");
+        }
         if ty.preserve_unknown {
             definition.insert("x-kubernetes-preserve-unknown-fields", true);
         }

@@ -31,6 +31,8 @@ pub struct Type {
     pub fields: Vec<Field>,
     /// Whether fields which are not listed are kept (`x-kubernetes-preserve-unknown-fields`).
     pub preserve_unknown: bool,
+    /// Whether its objects have one owner as a whole (`x-kubernetes-map-type: atomic`), where the field does not say else.
+    pub atomic: bool,
     /// Whether this is a whole object with its own apiVersion, kind and metadata (`x-kubernetes-embedded-resource`).
     pub embedded_resource: bool,
 }

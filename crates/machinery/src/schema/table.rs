@@ -90,7 +90,8 @@ fn read_type(head: &'static str, name: String) -> Type {
         let mut parts = kind.splitn(3, '/');
         Some(GroupVersionKind::new(parts.next()?, parts.next()?, parts.next()?))
     });
-    Type { name: Cow::Owned(name), kinds: kinds.collect(), ..Type::default() }
+    let atomic = head.split(' ').skip(1).any(|word| word == "atomic");
+    Type { name: Cow::Owned(name), kinds: kinds.collect(), atomic, ..Type::default() }
 }
 
 fn read_field(line: &'static str, package: &str, rows: &HashMap<&'static str, u16>) -> Field {

@@ -1,0 +1,259 @@
+//! The managers of an object: `metadata.managedFields`.
+
+use jiff::Timestamp;
+
+use super::set::FieldSet;
+use crate::error::ApiError;
+use crate::json::{Map, Value};
+use crate::time;
+
+/// How a manager writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// By server-side apply.
+    Apply,
+    /// By anything else.
+    Update,
+}
+
+/// One who writes. Appliers are one in all versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manager {
+    /// Its name.
+    pub name: String,
+    /// How it writes.
+    pub operation: Operation,
+    /// The version in which its fields are named.
+    pub api_version: String,
+    /// The subresource through which it writes; empty for the object itself.
+    pub subresource: String,
+}
+
+impl Manager {
+    pub(super) fn new(name: &str, operation: Operation, api_version: &str, subresource: &str) -> Self {
+        let name = if name.is_empty() { "unknown" } else { name };
+        Self {
+            name: name.to_owned(),
+            operation,
+            api_version: api_version.to_owned(),
+            subresource: subresource.to_owned(),
+        }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        let same_version = self.operation == Operation::Apply || self.api_version == other.api_version;
+        self.name == other.name
+            && self.operation == other.operation
+            && self.subresource == other.subresource
+            && same_version
+    }
+
+    /// How conflicts name it.
+    fn shown(&self) -> String {
+        let mut text = format!("{:?}", self.name);
+        if !self.subresource.is_empty() {
+            text.push_str(&format!(" with subresource {:?}", self.subresource));
+        }
+        if self.operation == Operation::Update {
+            text.push_str(&format!(" using {}", self.api_version));
+        }
+        text
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Entry {
+    manager: Manager,
+    time: Option<String>,
+    set: FieldSet,
+}
+
+/// All managers of an object.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Managers {
+    entries: Vec<Entry>,
+}
+
+impl Managers {
+    /// Those of an object.
+    pub(super) fn of(object: &Value) -> Self {
+        Self::read(object.at(&["metadata", "managedFields"]))
+    }
+
+    /// Reads `managedFields`. A list that does not read counts as none, as upstream has it.
+    pub(super) fn read(list: Option<&Value>) -> Self {
+        let list = list.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let entries: Option<Vec<Entry>> = list.iter().map(read_entry).collect();
+        Self { entries: entries.unwrap_or_default() }
+    }
+
+    /// Writes `managedFields`.
+    pub(super) fn write(mut self, object: &mut Value) {
+        self.entries.retain(|e| !e.set.is_empty());
+        if self.entries.is_empty() {
+            object.remove_at(&["metadata", "managedFields"]);
+            return;
+        }
+        let order = |e: &Entry| {
+            let m = &e.manager;
+            (m.operation, e.time.clone(), m.name.clone(), m.api_version.clone(), m.subresource.clone())
+        };
+        self.entries.sort_by_key(order);
+        object.set_at(&["metadata", "managedFields"], self.entries.iter().map(write_entry).collect::<Vec<_>>());
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn set_of(&self, manager: &Manager) -> Option<&FieldSet> {
+        self.entries.iter().find(|e| e.manager.is(manager)).map(|e| &e.set)
+    }
+
+    /// All that anyone manages.
+    pub(super) fn union(&self) -> FieldSet {
+        self.entries.iter().fold(FieldSet::default(), |all, e| all.union(&e.set))
+    }
+
+    /// Sets what a manager manages.
+    pub(super) fn set(&mut self, manager: Manager, set: FieldSet, now: Timestamp) {
+        self.entries.retain(|e| !e.manager.is(&manager));
+        self.entries.push(Entry { manager, time: Some(time::format(now)), set });
+    }
+
+    /// Adds to what a manager manages.
+    pub(super) fn add(&mut self, manager: Manager, set: FieldSet, now: Timestamp) {
+        let all = self.set_of(&manager).map_or_else(|| set.clone(), |known| known.union(&set));
+        self.set(manager, all, now);
+    }
+
+    /// Takes paths from all managers but one.
+    pub(super) fn take_away(&mut self, but: Option<&Manager>, set: &FieldSet) {
+        for entry in &mut self.entries {
+            if !but.is_some_and(|m| entry.manager.is(m)) {
+                entry.set = entry.set.difference(set);
+            }
+        }
+        self.entries.retain(|e| !e.set.is_empty() || but.is_some_and(|m| e.manager.is(m)));
+    }
+
+    /// What others manage of a set, by manager.
+    pub(super) fn conflicts(&self, me: &Manager, set: &FieldSet) -> Vec<(String, FieldSet)> {
+        let mut conflicts: Vec<(String, FieldSet)> = self
+            .entries
+            .iter()
+            .filter(|e| !e.manager.is(me))
+            .map(|e| (e.manager.shown(), e.set.intersection(set)))
+            .filter(|(_, set)| !set.is_empty())
+            .collect();
+        conflicts.sort_by(|a, b| a.0.cmp(&b.0));
+        conflicts
+    }
+
+    /// Joins the oldest update entries of a version until there are no more than `max`.
+    pub(super) fn cap(&mut self, max: usize) {
+        let mut updaters: Vec<usize> =
+            (0..self.entries.len()).filter(|i| self.entries[*i].manager.operation == Operation::Update).collect();
+        updaters.sort_by_key(|i| self.entries[*i].time.clone());
+        let mut excess = updaters.len().saturating_sub(max);
+        let mut joined: Vec<Entry> = Vec::new();
+        let mut gone = Vec::new();
+        for i in updaters {
+            if excess == 0 {
+                break;
+            }
+            let entry = self.entries[i].clone();
+            gone.push(i);
+            match joined.iter_mut().find(|j| j.manager.api_version == entry.manager.api_version) {
+                Some(bucket) => {
+                    bucket.set = bucket.set.union(&entry.set);
+                    bucket.time = entry.time;
+                    excess -= 1;
+                }
+                None => {
+                    let manager = Manager::new("ancient-changes", Operation::Update, &entry.manager.api_version, "");
+                    joined.push(Entry { manager, ..entry });
+                }
+            }
+        }
+        gone.sort_unstable();
+        for i in gone.into_iter().rev() {
+            self.entries.remove(i);
+        }
+        self.entries.extend(joined);
+    }
+
+    /// Whether the same managers manage the same.
+    pub(super) fn same_sets(&self, other: &Self) -> bool {
+        let all = |a: &Self, b: &Self| {
+            let mine = a.entries.iter().filter(|e| !e.set.is_empty());
+            mine.clone().all(|e| b.set_of(&e.manager) == Some(&e.set))
+        };
+        all(self, other) && all(other, self)
+    }
+
+    /// Takes over the times of the same managers.
+    pub(super) fn keep_times(&mut self, other: &Self) {
+        for entry in &mut self.entries {
+            if let Some(known) = other.entries.iter().find(|e| e.manager.is(&entry.manager)) {
+                entry.time.clone_from(&known.time);
+                entry.manager.api_version.clone_from(&known.manager.api_version);
+            }
+        }
+    }
+}
+
+fn read_entry(value: &Value) -> Option<Entry> {
+    let text = |key: &str| value.str_at(&[key]).unwrap_or_default();
+    if text("fieldsType") != "FieldsV1" || text("apiVersion").is_empty() {
+        return None;
+    }
+    let operation = match text("operation") {
+        "Apply" => Operation::Apply,
+        "Update" => Operation::Update,
+        _ => return None,
+    };
+    let manager = Manager {
+        name: text("manager").to_owned(),
+        operation,
+        api_version: text("apiVersion").to_owned(),
+        subresource: text("subresource").to_owned(),
+    };
+    let set = value.get("fieldsV1").map(FieldSet::from_fields_v1).unwrap_or_default();
+    Some(Entry { manager, time: value.str_at(&["time"]).map(str::to_owned), set })
+}
+
+fn write_entry(entry: &Entry) -> Value {
+    let mut map = Map::new();
+    map.insert("manager", &entry.manager.name);
+    map.insert("operation", if entry.manager.operation == Operation::Apply { "Apply" } else { "Update" });
+    map.insert("apiVersion", &entry.manager.api_version);
+    map.insert("fieldsType", "FieldsV1");
+    map.insert("fieldsV1", entry.set.to_fields_v1());
+    if let Some(time) = &entry.time {
+        map.insert("time", time);
+    }
+    if !entry.manager.subresource.is_empty() {
+        map.insert("subresource", &entry.manager.subresource);
+    }
+    map.into()
+}
+
+/// 409 with a cause per field.
+pub(super) fn conflict_error(conflicts: &[(String, FieldSet)]) -> ApiError {
+    let each: Vec<(&String, String)> =
+        conflicts.iter().flat_map(|(m, set)| set.paths().into_iter().map(move |p| (m, p))).collect();
+    let message = match each.as_slice() {
+        [(manager, path)] => format!("Apply failed with 1 conflict: conflict with {manager}: {path}"),
+        many => {
+            let mut lines = Vec::new();
+            for (manager, set) in conflicts {
+                lines.push(format!("conflicts with {manager}:"));
+                lines.extend(set.paths().into_iter().map(|p| format!("- {p}")));
+            }
+            format!("Apply failed with {} conflicts: {}", many.len(), lines.join("\n"))
+        }
+    };
+    let causes = each.into_iter().map(|(manager, path)| (path, format!("conflict with {manager}"))).collect();
+    ApiError::ApplyConflict { message, causes }
+}

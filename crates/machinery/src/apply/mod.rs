@@ -1,0 +1,232 @@
+//! Server-side apply and managed fields (KEP-555): who owns which field, merging by schema, conflicts.
+//!
+//! The algorithms are those of `sigs.k8s.io/structured-merge-diff` and `apimachinery/pkg/util/managedfields`: sets of field
+//! paths per manager; an update takes what it changes; an apply takes what it names, conflicts with what others own and
+//! would change, and removes what it named before and nobody else owns.
+
+mod compare;
+mod element;
+mod managers;
+mod merge;
+mod remove;
+mod set;
+mod shape;
+mod to_set;
+
+use jiff::Timestamp;
+
+pub use managers::{Manager, Operation};
+pub use set::FieldSet;
+
+use self::managers::{Managers, conflict_error};
+use crate::error::ApiError;
+use crate::json::{Map, Value};
+use crate::object::ObjectExt;
+use crate::schema::{MapSemantics, Schema, TypeRef, check};
+
+/// Most managers of updates that are kept apart; older ones are joined.
+const UPDATE_MANAGERS_MAX: usize = 10;
+
+/// The field management of one resource (or subresource) in one version.
+#[derive(Debug, Clone)]
+pub struct FieldManagement {
+    schema: Schema,
+    api_version: String,
+    subresource: String,
+    reset: FieldSet,
+}
+
+impl FieldManagement {
+    /// For objects of a type in a version (`apps/v1`); `subresource` is empty for the object itself.
+    pub fn new(ty: TypeRef, api_version: &str, subresource: &str) -> Self {
+        Self {
+            schema: Schema::Struct(ty, MapSemantics::Granular),
+            api_version: api_version.to_owned(),
+            subresource: subresource.to_owned(),
+            reset: FieldSet::default(),
+        }
+    }
+
+    /// Fields which writes through here cannot change, so nobody owns them through here: `[["status"]]`.
+    #[must_use]
+    pub fn resetting(mut self, paths: &[&[&str]]) -> Self {
+        for path in paths {
+            self.reset.insert_fields(path);
+        }
+        self
+    }
+
+    /// After a create, update or patch: writes `metadata.managedFields` of the new object. `live` is the object before, if
+    /// there was one; `now` is written beside what changed.
+    pub fn update(&self, live: Option<&Value>, new: &mut Value, manager: &str, now: Timestamp) {
+        let live = live.cloned().unwrap_or_else(Value::object);
+        let given = new.at(&["metadata", "managedFields"]).cloned();
+        let reset = self.subresource.is_empty() && is_reset(given.as_ref());
+        let mut managers = if reset {
+            // Clients that want no managed fields say so with an empty list.
+            new.remove_at(&["metadata", "managedFields"]);
+            return;
+        } else {
+            let given = if self.subresource.is_empty() { Managers::read(given.as_ref()) } else { Managers::default() };
+            if given.is_empty() { Managers::of(&live) } else { given }
+        };
+        // An object that is tracked by nobody stays so until it is applied to.
+        if managers.is_empty() && !live.uid().is_empty() {
+            new.remove_at(&["metadata", "managedFields"]);
+            return;
+        }
+        let (live, bare) = (without_managers(live), without_managers(new.clone()));
+        self.track_update(&live, &bare, &mut managers, manager, now);
+        managers.cap(UPDATE_MANAGERS_MAX);
+        managers.write(new);
+    }
+
+    fn track_update(&self, live: &Value, new: &Value, managers: &mut Managers, name: &str, now: Timestamp) {
+        let changes = self.changes(live, new);
+        let me = Manager::new(name, Operation::Update, &self.api_version, &self.subresource);
+        managers.take_away(None, &changes.modified.union(&changes.added));
+        managers.take_away(None, &changes.removed);
+        let mut taken = changes.modified.union(&changes.added).without_below(&self.reset);
+        taken = taken.difference(&FieldSet::never_managed());
+        if !taken.is_empty() {
+            managers.add(me, taken, now);
+        }
+    }
+
+    fn changes(&self, live: &Value, new: &Value) -> compare::Changes {
+        let mut changes = compare::compare(&self.schema, live, new);
+        for set in [&mut changes.added, &mut changes.modified, &mut changes.removed] {
+            *set = set.without_below(&self.reset);
+        }
+        changes
+    }
+
+    /// Applies a configuration: gives the merged object with its managed fields, before defaulting. `live` is the object
+    /// before, if there is one. With `force`, fields are taken from other managers instead of reporting conflicts.
+    pub fn apply(
+        &self,
+        live: Option<&Value>,
+        config: &Value,
+        manager: &str,
+        force: bool,
+        now: Timestamp,
+    ) -> Result<Value, ApiError> {
+        self.check_config(config)?;
+        let live = live.cloned().unwrap_or_else(Value::object);
+        let mut managers = Managers::of(&live);
+        let live = without_managers(live);
+        if managers.is_empty() && !live.uid().is_empty() {
+            self.track_update(&Value::object(), &live, &mut managers, "before-first-apply", now);
+        }
+        let me = Manager::new(manager, Operation::Apply, &self.api_version, &self.subresource);
+        let before = managers.clone();
+        let last = managers.set_of(&me).cloned().unwrap_or_default();
+        let merged = merge::merge(&self.schema, &live, config).map_err(|e| self.untyped(config, &e))?;
+        let set = to_set::to_set(&self.schema, config).without_below(&self.reset);
+        managers.set(me.clone(), set.clone(), now);
+        let pruned = self.prune(merged, &last, &managers);
+        self.take_over(&live, &pruned, &mut managers, &me, force)?;
+        managers.set(me.clone(), set.difference(&FieldSet::never_managed()), now);
+        if pruned == live && managers.same_sets(&before) {
+            managers.keep_times(&before);
+        }
+        let mut new = pruned;
+        managers.write(&mut new);
+        Ok(new)
+    }
+
+    /// Takes what the apply changes from the other managers, or says whose it is.
+    fn take_over(
+        &self,
+        live: &Value,
+        new: &Value,
+        managers: &mut Managers,
+        me: &Manager,
+        force: bool,
+    ) -> Result<(), ApiError> {
+        let changes = self.changes(live, new);
+        let changed = changes.modified.union(&changes.added);
+        let conflicts = managers.conflicts(me, &changed);
+        if !force && !conflicts.is_empty() {
+            return Err(conflict_error(&conflicts));
+        }
+        managers.take_away(Some(me), &changed);
+        managers.take_away(Some(me), &changes.removed);
+        Ok(())
+    }
+
+    /// Removes what this manager applied last time and not now, unless another manager owns it.
+    fn prune(&self, merged: Value, last: &FieldSet, managers: &Managers) -> Value {
+        if last.is_empty() {
+            return merged;
+        }
+        let named = |set: &FieldSet| shape::with_named_fields(set, &self.schema);
+        let last = named(last);
+        let pruned = remove::remove(&self.schema, &merged, &last);
+        let in_merged = named(&to_set::to_set(&self.schema, &merged));
+        // What others own, and what lies beside it, comes back.
+        let owned = named(&managers.union());
+        let in_pruned = named(&to_set::to_set(&self.schema, &pruned));
+        let pruned = remove::remove(&self.schema, &merged, &in_merged.difference(&in_pruned.union(&owned)));
+        // What nobody applied was not this manager's to remove.
+        let in_pruned = named(&to_set::to_set(&self.schema, &pruned));
+        remove::remove(&self.schema, &merged, &in_merged.difference(&in_pruned).intersection(&last))
+    }
+
+    fn check_config(&self, config: &Value) -> Result<(), ApiError> {
+        if config.api_version() != self.api_version {
+            return Err(ApiError::BadRequest(format!(
+                "Incorrect version specified in apply patch. Specified patch version: {}, expected: {}",
+                config.api_version(),
+                self.api_version
+            )));
+        }
+        if config.at(&["metadata", "managedFields"]).is_some_and(|m| !m.is_null()) {
+            return Err(ApiError::BadRequest("metadata.managedFields must be nil".to_owned()));
+        }
+        let Some(ty) = self.schema.as_type() else { return Ok(()) };
+        let mut fitted = config.clone();
+        let issues = check(&mut fitted, ty).map_err(|e| self.untyped(config, &e.0))?;
+        let undeclared: Vec<String> = issues
+            .iter()
+            .filter_map(|issue| match issue {
+                crate::schema::FieldIssue::Unknown(path) => Some(format!(".{path}: field not declared in schema")),
+                crate::schema::FieldIssue::Duplicate(_) => None,
+            })
+            .collect();
+        match undeclared.as_slice() {
+            [] => Ok(()),
+            [one] => Err(self.untyped(config, one)),
+            many => {
+                let lines: Vec<String> = many.iter().map(|m| format!("\n  {m}")).collect();
+                Err(self.untyped(config, &format!("errors:{}", lines.concat())))
+            }
+        }
+    }
+
+    /// Upstream lets this error through as it is, so it becomes a 500 without a reason.
+    fn untyped(&self, config: &Value, detail: &str) -> ApiError {
+        let (namespace, name) = (config.namespace(), config.name());
+        let (version, kind) = (config.api_version(), config.kind());
+        let message =
+            format!("failed to create typed patch object ({namespace}/{name}; {version}, Kind={kind}): {detail}");
+        ApiError::Other { code: 500, reason: String::new(), message }
+    }
+}
+
+fn without_managers(mut object: Value) -> Value {
+    object.remove_at(&["metadata", "managedFields"]);
+    object
+}
+
+/// A list that is there but empty, or holds one empty entry, asks to forget the managers.
+fn is_reset(given: Option<&Value>) -> bool {
+    match given.and_then(Value::as_array).map(Vec::as_slice) {
+        Some([]) => true,
+        Some([one]) => one.as_object().is_some_and(Map::is_empty),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

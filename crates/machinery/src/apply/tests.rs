@@ -1,0 +1,188 @@
+//! Stories of several managers on one object.
+
+use super::*;
+use crate::schema::Schema;
+
+fn deployments() -> FieldManagement {
+    let Some(Schema::Struct(ty, _)) = Schema::builtin("io.k8s.api.apps.v1.Deployment") else { panic!("built in") };
+    FieldManagement::new(ty, "apps/v1", "").resetting(&[&["status"]])
+}
+
+fn parse(text: &str) -> Value {
+    Value::parse(text.as_bytes()).unwrap()
+}
+
+fn deployment(spec: &str) -> Value {
+    parse(&format!(
+        r#"{{"apiVersion":"apps/v1","kind":"Deployment","metadata":{{"name":"web","namespace":"default"}},"spec":{spec}}}"#
+    ))
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + seconds).unwrap()
+}
+
+fn stored(mut object: Value) -> Value {
+    object.set_at(&["metadata", "uid"], "u");
+    object
+}
+
+fn fields_of<'v>(object: &'v Value, manager: &str) -> Option<&'v Value> {
+    let list = object.at(&["metadata", "managedFields"])?.as_array()?;
+    list.iter().find(|e| e.str_at(&["manager"]) == Some(manager))?.get("fieldsV1")
+}
+
+const POD: &str = r#"{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"name":"web","image":"v1","ports":[{"containerPort":80}]}]}}"#;
+
+#[test]
+fn an_apply_owns_what_it_names() {
+    let config =
+        deployment(&format!(r#"{{"replicas":2,"selector":{{"matchLabels":{{"app":"web"}}}},"template":{POD}}}"#));
+    let new = deployments().apply(None, &config, "me", false, at(0)).unwrap();
+    let wanted = parse(
+        r#"{"f:spec":{"f:replicas":{},"f:selector":{},"f:template":{"f:metadata":{"f:labels":{"f:app":{}}},
+        "f:spec":{"f:containers":{"k:{\"name\":\"web\"}":{".":{},"f:name":{},"f:image":{},"f:ports":
+        {"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{}}}}}}}}}"#,
+    );
+    assert_eq!(fields_of(&new, "me"), Some(&wanted));
+    let entry = &new.at(&["metadata", "managedFields"]).and_then(Value::as_array).unwrap()[0];
+    assert_eq!(entry.str_at(&["operation"]), Some("Apply"));
+    assert_eq!(entry.str_at(&["time"]), Some("2023-11-14T22:13:20Z"));
+    // The same again changes nothing, not even the time.
+    let live = stored(new);
+    let again = deployments().apply(Some(&live), &config, "me", false, at(9)).unwrap();
+    assert_eq!(again, live);
+}
+
+#[test]
+fn a_field_of_another_is_a_conflict_unless_forced() {
+    let live = stored(deployments().apply(None, &deployment(r#"{"replicas":2}"#), "me", false, at(0)).unwrap());
+    let error = deployments().apply(Some(&live), &deployment(r#"{"replicas":3}"#), "you", false, at(1)).unwrap_err();
+    assert_eq!(error.to_string(), r#"Apply failed with 1 conflict: conflict with "me": .spec.replicas"#);
+    assert_eq!((error.code(), error.reason()), (409, "Conflict"));
+    let forced = deployments().apply(Some(&live), &deployment(r#"{"replicas":3}"#), "you", true, at(1)).unwrap();
+    assert_eq!(forced.i64_at(&["spec", "replicas"]), Some(3));
+    assert_eq!(fields_of(&forced, "me"), None);
+    // The same value is no conflict: both own it.
+    let both = deployments().apply(Some(&live), &deployment(r#"{"replicas":2}"#), "you", false, at(1)).unwrap();
+    assert!(fields_of(&both, "me").is_some() && fields_of(&both, "you").is_some());
+}
+
+#[test]
+fn what_an_applier_no_longer_names_goes_unless_another_owns_it() {
+    let first = deployment(&format!(r#"{{"replicas":2,"paused":true,"template":{POD}}}"#));
+    let live = stored(deployments().apply(None, &first, "me", false, at(0)).unwrap());
+    let live = deployments().apply(Some(&live), &deployment(r#"{"replicas":2}"#), "you", false, at(1)).unwrap();
+    let second = deployment(&format!(r#"{{"template":{POD}}}"#));
+    let new = deployments().apply(Some(&live), &second, "me", false, at(2)).unwrap();
+    assert_eq!(new.i64_at(&["spec", "replicas"]), Some(2));
+    assert_eq!(new.at(&["spec", "paused"]), None);
+    let third = deployments().apply(Some(&new), &deployment("{}"), "me", false, at(3)).unwrap();
+    assert_eq!(third.at(&["spec"]), Some(&parse(r#"{"replicas":2}"#)));
+}
+
+#[test]
+fn an_update_takes_what_it_changes() {
+    let live =
+        stored(deployments().apply(None, &deployment(r#"{"replicas":2,"paused":true}"#), "me", false, at(0)).unwrap());
+    let mut new = live.clone();
+    new.set_at(&["spec", "replicas"], 5);
+    new.set_at(&["status", "replicas"], 5);
+    deployments().update(Some(&live), &mut new, "kubectl-scale", at(1));
+    assert_eq!(fields_of(&new, "kubectl-scale"), Some(&parse(r#"{"f:spec":{"f:replicas":{}}}"#)));
+    assert_eq!(fields_of(&new, "me"), Some(&parse(r#"{"f:spec":{"f:paused":{}}}"#)));
+    let error = deployments().apply(Some(&new), &deployment(r#"{"replicas":2}"#), "me", false, at(2)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"Apply failed with 1 conflict: conflict with "kubectl-scale" using apps/v1: .spec.replicas"#
+    );
+    // An update that changes nothing leaves the managers as they are.
+    let mut same = new.clone();
+    deployments().update(Some(&new), &mut same, "other", at(3));
+    assert_eq!(same, new);
+    // An empty list forgets them.
+    same.set_at(&["metadata", "managedFields"], Vec::<Value>::new());
+    deployments().update(Some(&new), &mut same, "other", at(3));
+    assert_eq!(same.at(&["metadata", "managedFields"]), None);
+}
+
+#[test]
+fn elements_of_lists_are_owned_one_by_one() {
+    let config = |names: &[&str]| {
+        let containers: Vec<String> = names.iter().map(|n| format!(r#"{{"name":"{n}","image":"i"}}"#)).collect();
+        deployment(&format!(r#"{{"template":{{"spec":{{"containers":[{}]}}}}}}"#, containers.join(",")))
+    };
+    let names = |object: &Value| -> Vec<String> {
+        let list = object.at(&["spec", "template", "spec", "containers"]).and_then(Value::as_array).unwrap();
+        list.iter().map(|c| c.str_at(&["name"]).unwrap().to_owned()).collect()
+    };
+    let live = stored(deployments().apply(None, &config(&["a", "b"]), "me", false, at(0)).unwrap());
+    let live = deployments().apply(Some(&live), &config(&["c"]), "you", false, at(1)).unwrap();
+    assert_eq!(names(&live), ["a", "b", "c"]);
+    let live = deployments().apply(Some(&live), &config(&["b"]), "me", false, at(2)).unwrap();
+    assert_eq!(names(&live), ["b", "c"]);
+    let live = deployments().apply(Some(&live), &config(&["d", "b"]), "me", false, at(3)).unwrap();
+    assert_eq!(names(&live), ["d", "b", "c"]);
+    let error = deployments().apply(Some(&live), &config(&["x", "x"]), "me", false, at(4)).unwrap_err();
+    assert!(error.to_string().ends_with(r#".spec.template.spec.containers: duplicate entries for key [name="x"]"#));
+}
+
+#[test]
+fn configurations_are_checked() {
+    let error = deployments().apply(None, &deployment(r#"{"foo":1}"#), "me", false, at(0)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "failed to create typed patch object (default/web; apps/v1, Kind=Deployment): .spec.foo: field not declared in schema"
+    );
+    let mut config = deployment("{}");
+    config.set_at(&["apiVersion"], "apps/v1beta1");
+    let error = deployments().apply(None, &config, "me", false, at(0)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Incorrect version specified in apply patch. Specified patch version: apps/v1beta1, expected: apps/v1"
+    );
+}
+
+#[test]
+fn an_object_of_nobody_gets_a_manager_at_its_first_apply() {
+    let live = stored(deployment(r#"{"replicas":1,"paused":true}"#));
+    let new = deployments().apply(Some(&live), &deployment(r#"{"replicas":1}"#), "me", false, at(0)).unwrap();
+    assert_eq!(
+        fields_of(&new, "before-first-apply"),
+        Some(&parse(r#"{"f:spec":{".":{},"f:paused":{},"f:replicas":{}}}"#))
+    );
+}
+
+#[test]
+fn many_updaters_are_joined() {
+    let mut live = stored(deployment(r#"{"template":{"metadata":{"labels":{}}}}"#));
+    live = deployments().apply(Some(&live), &deployment("{}"), "me", false, at(0)).unwrap();
+    for i in 0..15 {
+        let mut new = live.clone();
+        new.set_at(&["spec", "template", "metadata", "labels", &format!("l{i}")], "x");
+        deployments().update(Some(&live), &mut new, &format!("u{i:02}"), at(i));
+        live = new;
+    }
+    let list = live.at(&["metadata", "managedFields"]).and_then(Value::as_array).unwrap();
+    assert_eq!(list.iter().filter(|e| e.str_at(&["operation"]) == Some("Update")).count(), UPDATE_MANAGERS_MAX);
+    assert!(fields_of(&live, "ancient-changes").is_some());
+}
+
+#[test]
+fn fields_v1_reads_back() {
+    let text = r#"{"f:metadata":{"f:labels":{".":{},"f:a":{}},"f:finalizers":{"v:\"x\"":{}}},"f:spec":{"f:ports":{"k:{\"port\":80,\"protocol\":\"TCP\"}":{".":{},"f:port":{}}}}}"#;
+    let set = FieldSet::from_fields_v1(&parse(text));
+    assert_eq!(set.to_fields_v1(), parse(text));
+    assert_eq!(
+        set.paths(),
+        [
+            ".metadata.finalizers[=\"x\"]",
+            ".metadata.labels",
+            ".metadata.labels.a",
+            ".spec.ports[port=80,protocol=\"TCP\"]",
+            ".spec.ports[port=80,protocol=\"TCP\"].port"
+        ]
+    );
+    assert!(set.difference(&set).is_empty());
+    assert_eq!(set.intersection(&set), set);
+}
