@@ -16,6 +16,8 @@ mod pod_spec;
 mod read;
 mod reviews;
 mod row;
+#[cfg(test)]
+mod tests;
 
 pub use builder::NAME_COLUMN;
 pub use metadata::{validate_metadata, validate_metadata_update};

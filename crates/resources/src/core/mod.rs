@@ -7,6 +7,7 @@ pub mod namespace;
 pub mod node;
 pub mod pod;
 mod pod_cells;
+mod pod_status;
 pub mod secret;
 pub mod service;
 pub mod service_account;

@@ -3,8 +3,9 @@
 use machinery::field::FieldError;
 use machinery::json::Value;
 
-use super::pod_cells;
-use crate::pod_spec::{defaults, qos};
+use super::{pod_cells, pod_status};
+use crate::place::{Place, Report};
+use crate::pod_spec::{defaults, match_labels, qos, spec, update, warnings};
 use crate::read::{Read, present_mut, selectable};
 use crate::row::{Column, Resource, SelectableField, Strategy, Subresource, Target};
 
@@ -86,6 +87,7 @@ impl Strategy for Pod {
         status.set_at(&["phase"], "Pending");
         status.set_at(&["qosClass"], qos::class(object));
         object.set_at(&["status"], status);
+        match_labels::apply(object);
         let gated = object.get("spec").is_some_and(|spec| !spec.items("schedulingGates").is_empty());
         if gated {
             object.set_at(&["status", "conditions"], vec![gated_condition()]);
@@ -93,17 +95,61 @@ impl Strategy for Pod {
     }
 
     fn prepare_for_update(&self, object: &mut Value, old: &Value, target: Target) {
-        if target == Target::Subresource("status") {
-            // What the scheduler and users own of the spec stays as it is stored; so does what the API server alone sets.
-            keep_qos_class(object, old);
-            if old.str_at(&["spec", "nodeName"]).is_some_and(|n| !n.is_empty()) {
-                object.remove_at(&["status", "nominatedNodeName"]);
+        match target {
+            Target::Subresource("status") => keep_qos_class(object, old),
+            Target::Subresource("ephemeralcontainers") => {
+                let containers = object.at(&["spec", "ephemeralContainers"]).cloned();
+                keep_all_but_metadata(object, old);
+                if let Some(containers) = containers {
+                    object.set_at(&["spec", "ephemeralContainers"], containers);
+                }
             }
+            Target::Subresource("resize") => {
+                if let Some(status) = old.get("status") {
+                    object.set_at(&["status"], status.clone());
+                }
+            }
+            _ => {}
         }
     }
 
-    fn validate(&self, _object: &Value) -> Vec<FieldError> {
-        Vec::new()
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = validate_whole(object);
+        let spec = object.get("spec").unwrap_or(&Value::Null);
+        let at = Place::root("spec");
+        if !spec.items("ephemeralContainers").is_empty() {
+            errors.forbidden(&at.field("ephemeralContainers"), "cannot be set on create");
+        }
+        if !spec.text("nodeName").is_empty() && !spec.items("schedulingGates").is_empty() {
+            errors.forbidden(&at.field("nodeName"), "cannot be set until all schedulingGates have been cleared");
+        }
+        errors
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value, target: Target) -> Vec<FieldError> {
+        match target {
+            Target::Object => {
+                let mut errors = validate_whole(object);
+                update::validate(object, old, &mut errors);
+                errors
+            }
+            Target::Subresource("status") => pod_status::validate(object, old),
+            Target::Subresource("ephemeralcontainers") => {
+                let mut errors = validate_whole(object);
+                update::validate_ephemeral(object, old, &mut errors);
+                errors
+            }
+            Target::Subresource("resize") => {
+                let mut errors = validate_whole(object);
+                update::validate_resize(object, old, &mut errors);
+                errors
+            }
+            Target::Subresource(_) => Vec::new(),
+        }
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        object.get("spec").map(|spec| warnings::of(spec, "spec")).unwrap_or_default()
     }
 
     /// 30 s by default; a pod that no node has, or that is done, goes at once.
@@ -116,6 +162,61 @@ impl Strategy for Pod {
         }
         // Negative periods are treated as one second (`pkg/registry/core/pod/strategy.go`).
         if wanted < 0 { 1 } else { wanted }
+    }
+}
+
+/// What holds for new and changed pods alike.
+fn validate_whole(object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let at = Place::root("spec");
+    let empty = Value::object();
+    let spec = object.get("spec").unwrap_or(&empty);
+    validate_annotations(object, spec, &mut errors);
+    spec::validate(spec, Some(object.str_at(&["metadata", "name"]).unwrap_or_default()), &at, &mut errors);
+    if spec.text("serviceAccountName").is_empty() {
+        forbid_tokens(spec, &at.field("volumes"), &mut errors);
+    }
+    errors
+}
+
+fn validate_annotations(object: &Value, spec: &Value, errors: &mut Vec<FieldError>) {
+    const MIRROR: &str = "kubernetes.io/config.mirror";
+    const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+    let metadata = object.get("metadata").unwrap_or(&Value::Null);
+    let annotations = metadata.entries("annotations");
+    let text = |key: &str| annotations.get(key).and_then(Value::as_str);
+    let (root, list) = (Place::root("metadata"), "annotations");
+    let at = root.field(list);
+    if let Some(value) = text(MIRROR).filter(|_| spec.text("nodeName").is_empty()) {
+        errors.invalid(&at.key(MIRROR), value, "must set spec.nodeName if mirror pod annotation is set");
+    }
+    if let Some(cost) =
+        text(COST).filter(|cost| cost.starts_with(['+', '0']) && *cost != "0" || cost.parse::<i32>().is_err())
+    {
+        errors.invalid(&at.key(COST), cost, "must be a 32bit integer");
+    }
+}
+
+/// Tokens are of an account: the admission step sets one on real pods.
+fn forbid_tokens(spec: &Value, list: &Place<'_>, errors: &mut Vec<FieldError>) {
+    for (v, volume) in spec.items("volumes").iter().enumerate() {
+        let Some(projected) = volume.present("projected") else { continue };
+        for (s, source) in projected.items("sources").iter().enumerate() {
+            if source.has("serviceAccountToken") {
+                let detail = "must not be specified when serviceAccountName is not set";
+                let volume = list.index(v);
+                let sources = volume.field("projected.sources");
+                errors.forbidden(&sources.index(s).field("serviceAccountToken"), detail);
+            }
+        }
+    }
+}
+
+fn keep_all_but_metadata(object: &mut Value, old: &Value) {
+    for part in ["spec", "status"] {
+        if let Some(value) = old.get(part) {
+            object.set_at(&[part], value.clone());
+        }
     }
 }
 

@@ -1,0 +1,50 @@
+//! Warnings about pod specs.
+
+use machinery::json::Value;
+
+use crate::read::Read;
+
+const OLD_LABELS: [(&str, &str, &str); 5] = [
+    ("beta.kubernetes.io/arch", "v1.14", "kubernetes.io/arch"),
+    ("beta.kubernetes.io/os", "v1.14", "kubernetes.io/os"),
+    ("failure-domain.beta.kubernetes.io/region", "v1.17", "topology.kubernetes.io/region"),
+    ("failure-domain.beta.kubernetes.io/zone", "v1.17", "topology.kubernetes.io/zone"),
+    ("beta.kubernetes.io/instance-type", "v1.17", "node.kubernetes.io/instance-type"),
+];
+
+/// What is deprecated or without effect, with paths below `at` (`spec` or `spec.template.spec`).
+pub(crate) fn of(spec: &Value, at: &str) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (label, since, instead) in OLD_LABELS {
+        if spec.entries("nodeSelector").contains_key(label) {
+            warnings.push(format!("{at}.nodeSelector[{label}]: deprecated since {since}; use {instead:?} instead"));
+        }
+    }
+    for (index, volume) in spec.items("volumes").iter().enumerate() {
+        if volume.has("gitRepo") {
+            warnings.push(format!("{at}.volumes[{index}].gitRepo: deprecated in v1.11"));
+        }
+    }
+    for list in ["initContainers", "containers"] {
+        for (index, container) in spec.items(list).iter().enumerate() {
+            warn_hidden_variables(container, &format!("{at}.{list}[{index}]"), &mut warnings);
+        }
+    }
+    if spec.int("terminationGracePeriodSeconds").is_some_and(|s| s < 0) {
+        let text = "must be >= 0; negative values are invalid and will be treated as 1";
+        warnings.push(format!("{at}.terminationGracePeriodSeconds: {text}"));
+    }
+    warnings
+}
+
+fn warn_hidden_variables(container: &Value, at: &str, warnings: &mut Vec<String>) {
+    let variables = container.items("env");
+    for (index, variable) in variables.iter().enumerate() {
+        let name = variable.text("name");
+        let uses_itself = variable.text("value").contains(&format!("$({name})"));
+        if variables[..index].iter().any(|v| v.text("name") == name) && !uses_itself {
+            let text = format!("hides previous definition of {name:?}, which may be dropped when using apply");
+            warnings.push(format!("{at}.env[{index}]: {text}"));
+        }
+    }
+}

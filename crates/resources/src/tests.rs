@@ -1,0 +1,396 @@
+//! Tests over all rows: valid objects pass, defaults are idempotent, bad objects get upstream's words.
+
+use std::sync::Arc;
+
+use machinery::json::Value;
+
+use crate::{Resource, Target, table, validate_metadata};
+
+fn row(api_version: &str, kind: &str) -> Arc<Resource> {
+    let found = table().into_iter().find(|r| r.kind == kind && r.group_version().to_string() == api_version);
+    found.unwrap_or_else(|| panic!("no row for {api_version} {kind}"))
+}
+
+fn parse(text: &str) -> Value {
+    Value::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+/// An object as the pipeline has it when it validates a create.
+fn created(text: &str) -> (Arc<Resource>, Value) {
+    let mut object = parse(text);
+    let row = row(object.str_at(&["apiVersion"]).unwrap(), object.str_at(&["kind"]).unwrap());
+    if object.str_at(&["metadata", "name"]).is_none() {
+        object.set_at(&["metadata", "name"], "web");
+    }
+    if row.namespaced {
+        object.set_at(&["metadata", "namespace"], "default");
+    }
+    row.strategy.default(&mut object);
+    row.strategy.prepare_for_create(&mut object);
+    (row, object)
+}
+
+fn problems(row: &Resource, object: &Value) -> Vec<String> {
+    let mut errors = validate_metadata(object, row.namespaced, row.strategy.name_rule());
+    errors.extend(row.strategy.validate(object));
+    errors.iter().map(ToString::to_string).collect()
+}
+
+const VALID: &[&str] = &[
+    r#"{"apiVersion":"v1","kind":"ConfigMap","data":{"a":"b"}}"#,
+    r#"{"apiVersion":"v1","kind":"Secret","stringData":{"a":"b"}}"#,
+    r#"{"apiVersion":"v1","kind":"ServiceAccount"}"#,
+    r#"{"apiVersion":"v1","kind":"Namespace"}"#,
+    r#"{"apiVersion":"v1","kind":"Node"}"#,
+    r#"{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"a","image":"b"}]}}"#,
+    r#"{"apiVersion":"v1","kind":"Service","spec":{"ports":[{"port":80}],"selector":{"app":"web"}}}"#,
+    r#"{"apiVersion":"v1","kind":"Service","spec":{"clusterIP":"None"}}"#,
+    r#"{"apiVersion":"v1","kind":"Service","spec":{"type":"ExternalName","externalName":"example.com"}}"#,
+    r#"{"apiVersion":"v1","kind":"Service","spec":{"type":"NodePort","ports":[{"port":80,"nodePort":30080}]}}"#,
+    r#"{"apiVersion":"v1","kind":"Service","spec":{"type":"LoadBalancer","sessionAffinity":"ClientIP","ports":[{"port":80}]}}"#,
+    r#"{"apiVersion":"v1","kind":"Endpoints","subsets":[{"addresses":[{"ip":"10.0.0.1"}],"ports":[{"port":80}]}]}"#,
+    r#"{"apiVersion":"v1","kind":"Event","involvedObject":{"kind":"Pod","namespace":"default","name":"a"}}"#,
+    r#"{"apiVersion":"events.k8s.io/v1","kind":"Event","eventTime":"2026-01-01T00:00:00.000000Z","regarding":{"namespace":"default"},
+        "reportingController":"a","reportingInstance":"a-1","action":"Act","reason":"Because","type":"Normal"}"#,
+    r#"{"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"]}],
+        "ports":[{"port":80}]}"#,
+    r#"{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","spec":{"leaseDurationSeconds":40}}"#,
+    r#"{"apiVersion":"apps/v1","kind":"Deployment","spec":{"selector":{"matchLabels":{"app":"web"}},
+        "template":{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"name":"a","image":"b"}]}}}}"#,
+    r#"{"apiVersion":"apps/v1","kind":"ReplicaSet","spec":{"selector":{"matchLabels":{"app":"web"}},
+        "template":{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"name":"a","image":"b"}]}}}}"#,
+    RICH_POD,
+];
+
+/// A pod with most of what pods can have.
+const RICH_POD: &str = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"labels":{"app":"web"},"annotations":{"A/b":"c"}},
+    "spec":{"serviceAccountName":"default","nodeSelector":{"a":"b"},"hostname":"web","subdomain":"sub",
+    "securityContext":{"runAsUser":1000,"fsGroup":2000,"seccompProfile":{"type":"RuntimeDefault"},
+        "sysctls":[{"name":"net.ipv4.ip_unprivileged_port_start","value":"0"}]},
+    "tolerations":[{"key":"a","operator":"Exists","effect":"NoExecute","tolerationSeconds":300}],
+    "affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[
+        {"matchExpressions":[{"key":"a","operator":"In","values":["b"]}]}]}},
+      "podAntiAffinity":{"preferredDuringSchedulingIgnoredDuringExecution":[{"weight":1,"podAffinityTerm":{
+        "topologyKey":"kubernetes.io/hostname","matchLabelKeys":["app"],"labelSelector":{"matchLabels":{"x":"y"}}}}]}},
+    "topologySpreadConstraints":[{"maxSkew":1,"topologyKey":"zone","whenUnsatisfiable":"DoNotSchedule","minDomains":1,
+        "labelSelector":{"matchLabels":{"x":"y"}}}],
+    "volumes":[{"name":"empty","emptyDir":{"sizeLimit":"1Gi"}},{"name":"config","configMap":{"name":"c","items":[{"key":"a","path":"b/c"}]}},
+        {"name":"secret","secret":{"secretName":"s"}},{"name":"host","hostPath":{"path":"/tmp"}},{"name":"default"},
+        {"name":"claim","persistentVolumeClaim":{"claimName":"p"}},
+        {"name":"token","projected":{"sources":[{"serviceAccountToken":{"path":"token"}},
+            {"downwardAPI":{"items":[{"path":"labels","fieldRef":{"fieldPath":"metadata.labels"}}]}}]}}],
+    "initContainers":[{"name":"init","image":"i"},{"name":"side","image":"s:1","restartPolicy":"Always",
+        "startupProbe":{"exec":{"command":["true"]}}}],
+    "containers":[{"name":"a","image":"b@sha256:0","command":["x"],"ports":[{"name":"http","containerPort":80,"hostPort":8080}],
+        "env":[{"name":"A","value":"b"},{"name":"B","valueFrom":{"fieldRef":{"fieldPath":"status.podIP"}}},
+            {"name":"C","valueFrom":{"resourceFieldRef":{"resource":"limits.cpu","divisor":"1m"}}},
+            {"name":"D","valueFrom":{"secretKeyRef":{"name":"s","key":"k"}}}],
+        "envFrom":[{"configMapRef":{"name":"c"}}],
+        "resources":{"limits":{"cpu":"1","memory":"128Mi","example.com/gpu":1},"requests":{"cpu":"500m"}},
+        "volumeMounts":[{"name":"empty","mountPath":"/e","subPath":"a/b"},{"name":"token","mountPath":"/t","readOnly":true}],
+        "volumeDevices":[{"name":"claim","devicePath":"/dev/x"}],
+        "livenessProbe":{"httpGet":{"port":"http","httpHeaders":[{"name":"X-A","value":"b"}]}},
+        "readinessProbe":{"tcpSocket":{"port":80}},"startupProbe":{"grpc":{"port":80}},
+        "lifecycle":{"preStop":{"sleep":{"seconds":5}},"postStart":{"exec":{"command":["true"]}}},
+        "securityContext":{"capabilities":{"drop":["ALL"]},"allowPrivilegeEscalation":false,"readOnlyRootFilesystem":true}}]}}"#;
+
+#[test]
+fn valid_objects_pass_and_defaults_are_idempotent() {
+    for text in VALID {
+        let (row, object) = created(text);
+        assert_eq!(problems(&row, &object), Vec::<String>::new(), "{text}");
+        let mut again = object.clone();
+        row.strategy.default(&mut again);
+        assert_eq!(again, object, "{text}");
+        let unchanged = row.strategy.validate_update(&object, &object, Target::Object);
+        assert_eq!(unchanged, Vec::new(), "{text}");
+        assert!(!row.strategy.wants_new_generation(&object, &object));
+        for column in row.all_columns() {
+            (column.cell)(&object, jiff::Timestamp::UNIX_EPOCH);
+        }
+    }
+}
+
+#[test]
+fn every_row_names_a_known_type_and_gives_cells_of_nothing() {
+    for row in table() {
+        assert!(machinery::schema::lookup(&row.type_name).is_some(), "{}", row.type_name);
+        let mut nothing = Value::object();
+        for column in row.all_columns() {
+            (column.cell)(&nothing, jiff::Timestamp::UNIX_EPOCH);
+        }
+        for field in &row.selectable_fields {
+            (field.value)(&nothing);
+        }
+        row.strategy.validate(&nothing);
+        row.strategy.validate_update(&nothing, &nothing, Target::Object);
+        row.strategy.validate_update(&nothing, &nothing, Target::Subresource("status"));
+        row.strategy.default(&mut nothing);
+        row.strategy.prepare_for_create(&mut nothing);
+    }
+}
+
+/// `(object, what is wrong with it)`
+const INVALID: &[(&str, &[&str])] = &[
+    (
+        r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"Web_1"},"spec":{"containers":[{"name":"a","image":"b"}]}}"#,
+        &[
+            "metadata.name: Invalid value: \"Web_1\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+        ],
+    ),
+    (r#"{"apiVersion":"v1","kind":"Pod","spec":{"containers":[]}}"#, &["spec.containers: Required value"]),
+    (
+        r#"{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"a"}]}}"#,
+        &["spec.containers[0].image: Required value"],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"a","image":"b"},{"name":"a","image":"b"}]}}"#,
+        &["spec.containers[1].name: Duplicate value: \"a\""],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Pod","spec":{"restartPolicy":"Sometimes","containers":[{"name":"a","image":"b"}]}}"#,
+        &[
+            "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
+        ],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"a","image":"b","volumeMounts":[{"name":"x","mountPath":"/x"}]}]}}"#,
+        &["spec.containers[0].volumeMounts[0].name: Not found: \"x\""],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"a","image":"b","resources":{"requests":{"cpu":"2"},"limits":{"cpu":"1"}}}]}}"#,
+        &["spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1"],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"a","image":"b","livenessProbe":{}}]}}"#,
+        &["spec.containers[0].livenessProbe: Required value: must specify a handler type"],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"a","image":"b","ports":[{"containerPort":70000}]}]}}"#,
+        &["spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive"],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"a","image":"b","env":[{"name":"A","valueFrom":{"fieldRef":{"fieldPath":"spec.bad"}}}]}]}}"#,
+        &[
+            "spec.containers[0].env[0].valueFrom.fieldRef.fieldPath: Invalid value: \"spec.bad\": error converting fieldPath: field label not supported: spec.bad",
+        ],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"a","image":"b"}],"volumes":[{"name":"v","hostPath":{"path":"/a/../b"}}]}}"#,
+        &["spec.volumes[0].hostPath.path: Invalid value: \"/a/../b\": must not contain '..'"],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"a","image":"b"}],"tolerations":[{"operator":"Equal"}]}}"#,
+        &[
+            "spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
+        ],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"a","image":"b","securityContext":{"runAsUser":-1}}]}}"#,
+        &[
+            "spec.containers[0].securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive",
+        ],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Pod","spec":{"hostNetwork":true,"containers":[{"name":"a","image":"b","ports":[{"containerPort":80,"hostPort":81}]}]}}"#,
+        &[
+            "spec.containers[0].ports[0].hostPort: Invalid value: 81: must match `containerPort` when `hostNetwork` is true",
+        ],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Pod","spec":{"initContainers":[{"name":"i","image":"b","livenessProbe":{"exec":{"command":["x"]}}}],"containers":[{"name":"a","image":"b"}]}}"#,
+        &[
+            "spec.initContainers[0].livenessProbe: Forbidden: may not be set for init containers without restartPolicy=Always",
+        ],
+    ),
+    (
+        r#"{"apiVersion":"apps/v1","kind":"Deployment","spec":{"selector":{"matchLabels":{"app":"web"}},"template":{"metadata":{"labels":{"app":"x"}},"spec":{"containers":[{"name":"a","image":"b"}]}}}}"#,
+        &["spec.template.metadata.labels: Invalid value: {\"app\":\"x\"}: `selector` does not match template `labels`"],
+    ),
+    (
+        r#"{"apiVersion":"apps/v1","kind":"Deployment","spec":{"replicas":-1,"template":{"metadata":{"labels":{"app":"x"}},"spec":{"containers":[{"name":"a","image":"b"}]}}}}"#,
+        &[
+            "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+            "spec.selector: Required value",
+            "spec.template.metadata.labels: Invalid value: {\"app\":\"x\"}: `selector` does not match template `labels`",
+        ],
+    ),
+    (r#"{"apiVersion":"v1","kind":"Service","spec":{}}"#, &["spec.ports: Required value"]),
+    (
+        r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"1web"},"spec":{"ports":[{"port":80}]}}"#,
+        &[
+            "metadata.name: Invalid value: \"1web\": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')",
+        ],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Service","spec":{"ports":[{"port":80,"nodePort":30000}]}}"#,
+        &["spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Service","spec":{"ports":[{"port":80},{"port":81}]}}"#,
+        &["spec.ports[0].name: Required value", "spec.ports[1].name: Required value"],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"ConfigMap","data":{"a/b":"c"}}"#,
+        &[
+            "data[a/b]: Invalid value: \"a/b\": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
+        ],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Secret","type":"kubernetes.io/tls"}"#,
+        &["data[tls.crt]: Required value", "data[tls.key]: Required value"],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"a.b"}}"#,
+        &["metadata.name: Invalid value: \"a.b\": must not contain dots"],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Endpoints","subsets":[{"addresses":[{"ip":"127.0.0.1"}]}]}"#,
+        &[
+            "subsets[0].addresses[0].ip: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
+        ],
+    ),
+    (
+        r#"{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","spec":{"leaseDurationSeconds":0}}"#,
+        &["spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Node","spec":{"taints":[{"key":"a"}]}}"#,
+        &["spec.taints[0].effect: Required value"],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"finalizers":["mine"]}}"#,
+        &[
+            "metadata.finalizers[0]: Invalid value: \"mine\": name is neither a standard finalizer name nor is it fully qualified",
+        ],
+    ),
+];
+
+#[test]
+fn bad_objects_get_upstreams_words() {
+    for (text, wanted) in INVALID {
+        let (row, object) = created(text);
+        assert_eq!(problems(&row, &object), *wanted, "{text}");
+    }
+}
+
+/// `(object, path to change, new value, what is wrong with the change)`
+const CHANGES: &[(&str, &[&str], &str, &[&str])] = &[
+    (VALID[0], &["data", "a"], "\"c\"", &[]),
+    (
+        r#"{"apiVersion":"v1","kind":"ConfigMap","immutable":true,"data":{"a":"b"}}"#,
+        &["data", "a"],
+        "\"c\"",
+        &["data: Forbidden: field is immutable when `immutable` is set"],
+    ),
+    (VALID[1], &["type"], "\"x\"", &["type: Invalid value: \"x\": field is immutable"]),
+    (
+        VALID[16],
+        &["spec", "selector", "matchLabels"],
+        r#"{"a":"b"}"#,
+        &[
+            "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template `labels`",
+            "spec.selector: Invalid value: {\"matchLabels\":{\"a\":\"b\"}}: field is immutable",
+        ],
+    ),
+    (VALID[5], &["spec", "activeDeadlineSeconds"], "10", &[]),
+    (
+        VALID[5],
+        &["spec", "restartPolicy"],
+        "\"Never\"",
+        &[
+            "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\n  core.PodSpec{\n- \tRestartPolicy: \"Always\",\n+ \tRestartPolicy: \"Never\",\n  \t... // 5 identical fields\n  }\n",
+        ],
+    ),
+    (
+        VALID[5],
+        &["spec", "containers"],
+        "[]",
+        &[
+            "spec.containers: Required value",
+            "spec.containers: Forbidden: pod updates may not add or remove containers",
+        ],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Service","spec":{"clusterIP":"10.0.0.1","ports":[{"port":80}]}}"#,
+        &["spec", "clusterIP"],
+        "\"10.0.0.2\"",
+        &["spec.clusterIPs[0]: Invalid value: [\"10.0.0.2\"]: may not change once set"],
+    ),
+];
+
+#[test]
+fn changes_follow_upstreams_rules() {
+    for (text, path, value, wanted) in CHANGES {
+        let (row, old) = created(text);
+        let mut new = old.clone();
+        new.set_at(path, parse(value));
+        row.strategy.prepare_for_update(&mut new, &old, Target::Object);
+        let errors = row.strategy.validate_update(&new, &old, Target::Object);
+        assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), *wanted, "{path:?} {text}");
+    }
+}
+
+#[test]
+fn what_types_of_service_do_not_use_goes() {
+    let (row, old) = created(
+        r#"{"apiVersion":"v1","kind":"Service","spec":{"type":"NodePort","clusterIP":"10.0.0.1","ports":[{"port":80,"nodePort":30080}]}}"#,
+    );
+    let mut new = old.clone();
+    new.set_at(&["spec", "type"], "ClusterIP");
+    row.strategy.prepare_for_update(&mut new, &old, Target::Object);
+    assert_eq!(new.at(&["spec", "ports"]).unwrap().as_array().unwrap()[0].get("nodePort"), None);
+    assert_eq!(new.str_at(&["spec", "externalTrafficPolicy"]), None);
+    assert_eq!(row.strategy.validate_update(&new, &old, Target::Object), Vec::new());
+    let mut apply = parse(r#"{"apiVersion":"v1","kind":"Service","spec":{"type":"NodePort","ports":[{"port":80}]}}"#);
+    row.strategy.default(&mut apply);
+    row.strategy.prepare_for_update(&mut apply, &old, Target::Object);
+    assert_eq!(apply.str_at(&["spec", "clusterIP"]), Some("10.0.0.1"));
+    assert_eq!(apply.at(&["spec", "ports"]).unwrap().as_array().unwrap()[0].get("nodePort"), Some(&Value::from(30080)));
+}
+
+#[test]
+fn new_pods_and_namespaces_get_what_the_server_owns() {
+    let (_, pod) = created(RICH_POD);
+    assert_eq!(pod.str_at(&["status", "phase"]), Some("Pending"));
+    assert_eq!(pod.str_at(&["status", "qosClass"]), Some("Burstable"));
+    let (_, pod) = created(VALID[5]);
+    assert_eq!(pod.str_at(&["status", "qosClass"]), Some("BestEffort"));
+    let (_, namespace) = created(r#"{"apiVersion":"v1","kind":"Namespace"}"#);
+    let wanted = r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"labels":{"kubernetes.io/metadata.name":"web"},"name":"web"},
+        "spec":{"finalizers":["kubernetes"]},"status":{"phase":"Active"}}"#;
+    assert_eq!(namespace, parse(wanted));
+    let (_, secret) = created(VALID[1]);
+    assert_eq!(secret.str_at(&["data", "a"]), Some("Yg=="));
+}
+
+#[test]
+fn pods_wait_for_their_grace_period() {
+    let (row, mut pod) = created(VALID[5]);
+    assert_eq!(row.strategy.grace_period_seconds(&pod, Some(10)), 0);
+    pod.set_at(&["spec", "nodeName"], "n");
+    assert_eq!(row.strategy.grace_period_seconds(&pod, None), 30);
+    assert_eq!(row.strategy.grace_period_seconds(&pod, Some(5)), 5);
+    assert_eq!(row.strategy.grace_period_seconds(&pod, Some(0)), 0);
+    pod.set_at(&["status", "phase"], "Succeeded");
+    assert_eq!(row.strategy.grace_period_seconds(&pod, None), 0);
+}
+
+/// Validation runs on every write. Not a promise on a busy machine, so it prints and only bounds what would be absurd.
+#[test]
+fn a_pod_is_validated_quickly() {
+    let (row, pod) = created(RICH_POD);
+    let rounds = 2_000;
+    let before = stopwatch();
+    for _ in 0..rounds {
+        std::hint::black_box(problems(&row, std::hint::black_box(&pod)));
+    }
+    let each = before.elapsed() / rounds;
+    println!("a rich pod takes {each:?}");
+    assert!(each.as_millis() < 5, "{each:?}");
+}
+
+#[allow(clippy::disallowed_methods, reason = "a stopwatch, not a decision")]
+fn stopwatch() -> std::time::Instant {
+    std::time::Instant::now()
+}
