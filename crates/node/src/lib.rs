@@ -1,7 +1,22 @@
 //! The node agent: from a pod's spec to running containers and back to its status.
+//!
+//! One worker per pod carries out a pure [`plan`] and reports a pure [`status`]. Containers are reached only through
+//! [`runtime::Runtime`], the API only through [`client::Client`].
 
+mod agent;
 pub mod config;
+mod logs;
+mod options;
 pub mod plan;
+mod probes;
+mod pull_secrets;
 mod quantity;
+mod register;
+mod server;
 pub mod status;
+mod streams;
+mod volumes;
 pub mod wanted;
+
+pub use agent::run;
+pub use options::NodeOptions;

@@ -39,14 +39,9 @@ mod tests {
     #[test]
     fn expansion_follows_upstream() {
         let of = |name: &str| (name == "A").then(|| "1".to_owned());
-        for (text, wanted) in [
-            ("x$(A)y", "x1y"),
-            ("$$(A)", "$(A)"),
-            ("$(B)", "$(B)"),
-            ("$(A", "$(A"),
-            ("$", "$"),
-            ("$A$(A)", "$A1"),
-        ] {
+        for (text, wanted) in
+            [("x$(A)y", "x1y"), ("$$(A)", "$(A)"), ("$(B)", "$(B)"), ("$(A", "$(A"), ("$", "$"), ("$A$(A)", "$A1")]
+        {
             assert_eq!(expand(text, &of), wanted, "{text}");
         }
     }

@@ -103,9 +103,8 @@ pub fn refusal(wanted: &Wanted) -> Option<(&'static str, String)> {
     if spec.runtime_class_name.as_deref().is_some_and(|r| !r.is_empty()) {
         return unsupported("runtime classes (spec.runtimeClassName)");
     }
-    let app_armor = |p: &Option<k8s_openapi::api::core::v1::AppArmorProfile>| {
-        p.as_ref().is_some_and(|p| p.type_ == "Localhost")
-    };
+    let app_armor =
+        |p: &Option<k8s_openapi::api::core::v1::AppArmorProfile>| p.as_ref().is_some_and(|p| p.type_ == "Localhost");
     if app_armor(&context.app_armor_profile) {
         return unsupported("AppArmor profiles (spec.securityContext.appArmorProfile)");
     }

@@ -59,11 +59,7 @@ fn one(facts: &Facts<'_>, ending: Option<&Ending>, container: &ContainerStatus, 
     let left = duration_until(facts.now, deadline);
     match stopping.hook {
         Hook::Waiting => {
-            plan.actions.push(Action::RunHook {
-                id: container.id.clone(),
-                name: container.name.clone(),
-                grace: left,
-            });
+            plan.actions.push(Action::RunHook { id: container.id.clone(), name: container.name.clone(), grace: left });
         }
         Hook::Running if !left.is_zero() => plan.wake(deadline),
         Hook::Running | Hook::Done => {

@@ -74,9 +74,7 @@ fn initialized(seen: &Seen<'_>, status: &PodStatus) -> Verdict {
     }
     let main_began = status.container_statuses.iter().flatten().any(|s| s.container_id.is_some());
     match (incomplete.is_empty() || main_began, status.phase.as_deref()) {
-        (true, Some("Succeeded")) => {
-            Verdict { reason: "PodCompleted", ..Verdict::yes("Initialized") }
-        }
+        (true, Some("Succeeded")) => Verdict { reason: "PodCompleted", ..Verdict::yes("Initialized") },
         (true, _) => Verdict::yes("Initialized"),
         (false, _) => Verdict::no(
             "Initialized",

@@ -1,8 +1,8 @@
 //! The status of one container: its state, the one before, readiness.
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use jiff::Timestamp;
 use runtime::{ContainerState, ContainerStatus};
 
 use super::Seen;
@@ -58,12 +58,7 @@ fn waiting(reason: &str, message: &str) -> api::ContainerState {
 }
 
 /// The runtime has no container of it.
-fn never_seen(
-    seen: &Seen<'_>,
-    member: &Member,
-    before: Option<&api::ContainerStatus>,
-    out: &mut api::ContainerStatus,
-) {
+fn never_seen(seen: &Seen<'_>, member: &Member, before: Option<&api::ContainerStatus>, out: &mut api::ContainerStatus) {
     // What ended and was removed since stays as it was reported.
     if let Some(before) = before.filter(|b| b.state.as_ref().is_some_and(|s| s.terminated.is_some())) {
         *out = before.clone();
@@ -76,7 +71,11 @@ fn never_seen(
     let main_waits = member.role == Role::Main && seen.wanted.initial().next().is_some();
     let default = if main_waits && !initialized(seen) { "PodInitializing" } else { "ContainerCreating" };
     let default = if matches!(member.role, Role::Init | Role::Sidecar) && seen.wanted.initial().count() > 1 {
-        if seen.wanted.initial().next().is_some_and(|m| m.name() == member.name()) { default } else { "PodInitializing" }
+        if seen.wanted.initial().next().is_some_and(|m| m.name() == member.name()) {
+            default
+        } else {
+            "PodInitializing"
+        }
     } else {
         default
     };

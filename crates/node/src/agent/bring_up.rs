@@ -1,0 +1,265 @@
+//! What brings a pod up: volumes, sandbox, images, containers. Runs beside the worker and tells it the results.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::Api;
+use client::events::EventType;
+use k8s_openapi::api::core::v1::Secret;
+use runtime::{ContainerStatus, ImageStatus, NamespaceMode, PortMapping, RuntimeError, SandboxConfig, SandboxStatus};
+use tokio::sync::{mpsc, watch};
+
+use super::worker::{Note, go_duration};
+use super::{Agent, container, hooks};
+use crate::config::{files, resources};
+use crate::volumes::{self, Mounted};
+use crate::wanted::{Member, Wanted};
+
+/// What these tasks need.
+pub struct Up {
+    pub agent: Arc<Agent>,
+    pub wanted: Arc<Wanted>,
+    pub notes: mpsc::Sender<Note>,
+    /// Becomes true when the pod ends.
+    pub cancel: watch::Receiver<bool>,
+}
+
+/// Why a container did not start.
+pub struct StartError {
+    /// The waiting reason in the pod's status.
+    pub reason: &'static str,
+    /// More, for people.
+    pub message: String,
+    /// It was the image's fault.
+    pub pull: bool,
+    /// The container, when it was made and ended at once.
+    pub status: Option<ContainerStatus>,
+}
+
+impl StartError {
+    fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), pull: false, status: None }
+    }
+}
+
+/// Mounts all volumes, or brings them up to date.
+pub async fn mount(up: Up) {
+    let result = volumes::mount_all(&up.agent, &up.wanted).await;
+    let _ = up.notes.send(Note::Mounted(result)).await;
+}
+
+/// Makes the sandbox.
+pub async fn sandbox(up: Up, attempt: u32) {
+    let config = sandbox_config(&up.agent, &up.wanted, attempt);
+    let result = match std::fs::create_dir_all(&config.log_directory) {
+        Ok(()) => up.agent.options.runtime.run_pod_sandbox(config).await,
+        Err(e) => Err(RuntimeError::Failed(format!("the log directory was not made: {e}"))),
+    };
+    let _ = up.notes.send(Note::Sandbox(result)).await;
+}
+
+fn sandbox_config(agent: &Agent, wanted: &Wanted, attempt: u32) -> SandboxConfig {
+    let spec = wanted.spec();
+    let mode = |host: Option<bool>| if host == Some(true) { NamespaceMode::Node } else { NamespaceMode::Pod };
+    let pid = match (spec.host_pid, spec.share_process_namespace) {
+        (Some(true), _) => NamespaceMode::Node,
+        (_, Some(true)) => NamespaceMode::Pod,
+        _ => NamespaceMode::Container,
+    };
+    let sysctls = spec.security_context.as_ref().and_then(|s| s.sysctls.as_ref()).into_iter().flatten();
+    SandboxConfig {
+        name: wanted.name().to_owned(),
+        namespace: wanted.namespace().to_owned(),
+        uid: wanted.uid().to_owned(),
+        attempt,
+        hostname: files::host_names(wanted, &agent.options.cluster_domain).0,
+        log_directory: agent.pod_log_dir(wanted),
+        host_ports: if wanted.host_network() { Vec::new() } else { host_ports(wanted) },
+        labels: container::pod_labels(wanted),
+        annotations: wanted.pod.metadata.annotations.clone().unwrap_or_default(),
+        cgroup_parent: resources::cgroup_parent(wanted),
+        resources: resources::of_pod(wanted),
+        network: mode(spec.host_network),
+        pid,
+        ipc: mode(spec.host_ipc),
+        sysctls: sysctls.map(|s| (s.name.clone(), s.value.clone())).collect(),
+    }
+}
+
+fn host_ports(wanted: &Wanted) -> Vec<PortMapping> {
+    let ports = wanted.members.iter().flat_map(|m| m.spec.ports.iter().flatten());
+    let mapping = |p: &k8s_openapi::api::core::v1::ContainerPort| {
+        let host_port = u16::try_from(p.host_port?).ok().filter(|p| *p != 0)?;
+        Some(PortMapping {
+            protocol: p.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
+            container_port: u16::try_from(p.container_port).ok()?,
+            host_port,
+            host_ip: p.host_ip.as_deref().and_then(|ip| ip.parse().ok()),
+        })
+    };
+    ports.filter_map(mapping).collect()
+}
+
+/// Starts containers, one after the other.
+pub async fn starts(up: Up, sandbox: SandboxStatus, list: Vec<(String, u32)>, mounts: Arc<BTreeMap<String, Mounted>>) {
+    for (name, attempt) in list {
+        let Some(member) = up.wanted.member(&name).cloned() else { continue };
+        if *up.cancel.borrow() {
+            break;
+        }
+        let result = start(&up, &sandbox, &member, attempt, &mounts).await;
+        if let Err(error) = &result {
+            let reference = up.wanted.member_reference(&name);
+            let text = if error.pull { error.reason } else { &error.message };
+            up.agent.event(&reference, EventType::Warning, "Failed", format!("Error: {text}"));
+        }
+        let started = result.as_ref().ok().map(|s| s.id.clone());
+        let hook = member.spec.lifecycle.as_ref().and_then(|l| l.post_start.clone());
+        if let (Some(id), Some(_)) = (&started, &hook) {
+            let _ = up.notes.send(Note::PostStart(id.clone(), true)).await;
+        }
+        let _ = up.notes.send(Note::Started(name, result)).await;
+        if let (Some(id), Some(hook)) = (started, hook) {
+            post_start(&up, &sandbox, &member, &id, &hook).await;
+        }
+    }
+    let _ = up.notes.send(Note::BroughtUp).await;
+}
+
+async fn post_start(
+    up: &Up,
+    sandbox: &SandboxStatus,
+    member: &Member,
+    id: &str,
+    hook: &k8s_openapi::api::core::v1::LifecycleHandler,
+) {
+    let context = hooks::Context::new(&up.agent, &up.wanted, member, id, Some(sandbox));
+    if hooks::run(&context, hook, Duration::from_secs(3600)).await.is_err() {
+        let reference = up.wanted.member_reference(member.name());
+        up.agent.event(&reference, EventType::Warning, "FailedPostStartHook", "PostStartHook failed");
+        up.agent.event(&reference, EventType::Normal, "Killing", "FailedPostStartHook");
+        let _ = up.agent.options.runtime.stop_container(id, up.wanted.grace()).await;
+        let _ = up.notes.send(Note::Container(id.to_owned())).await;
+    }
+    let _ = up.notes.send(Note::PostStart(id.to_owned(), false)).await;
+}
+
+async fn start(
+    up: &Up,
+    sandbox: &SandboxStatus,
+    member: &Member,
+    attempt: u32,
+    mounts: &BTreeMap<String, Mounted>,
+) -> Result<ContainerStatus, StartError> {
+    let image = image(up, member).await?;
+    let config = container::config(&up.agent, &up.wanted, member, sandbox, &image, attempt, mounts)
+        .await
+        .map_err(|message| StartError::new("CreateContainerConfigError", message))?;
+    if *up.cancel.borrow() {
+        return Err(StartError::new("ContainerCreating", "the pod ends"));
+    }
+    let runtime = &up.agent.options.runtime;
+    let reference = up.wanted.member_reference(member.name());
+    let made = runtime.create_container(&sandbox.id, config).await;
+    let id = made.map_err(|e| StartError::new("CreateContainerError", e.to_string()))?;
+    up.agent.event(&reference, EventType::Normal, "Created", "Container created");
+    let started = runtime.start_container(&id).await;
+    let status = runtime.container_status(&id).await;
+    match (started, status) {
+        (Ok(()), Ok(status)) => {
+            up.agent.event(&reference, EventType::Normal, "Started", "Container started");
+            Ok(status)
+        }
+        (Ok(()), Err(error)) => Err(StartError::new("RunContainerError", error.to_string())),
+        (Err(error), status) => {
+            Err(StartError { status: status.ok(), ..StartError::new("RunContainerError", error.to_string()) })
+        }
+    }
+}
+
+/// Makes sure that the image is there.
+async fn image(up: &Up, member: &Member) -> Result<ImageStatus, StartError> {
+    let runtime = &up.agent.options.runtime;
+    let name = member.spec.image.as_deref().unwrap_or_default();
+    let reference = up.wanted.member_reference(member.name());
+    let event = |kind, reason, text: String| up.agent.event(&reference, kind, reason, text);
+    let policy = member.spec.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
+    let pull_error = |reason, message: String| StartError { pull: true, ..StartError::new(reason, message) };
+    let present = match runtime.image_status(name).await {
+        Ok(present) => present,
+        Err(RuntimeError::Invalid(why)) => {
+            let text = format!("Failed to apply default image tag {name:?}: {why}");
+            event(EventType::Warning, "InspectFailed", text.clone());
+            return Err(pull_error("InvalidImageName", text));
+        }
+        Err(error) => {
+            let text = format!("Failed to inspect image {name:?}: {error}");
+            event(EventType::Warning, "InspectFailed", text.clone());
+            return Err(pull_error("ImageInspectError", text));
+        }
+    };
+    // Images made from the own binary exist in no registry.
+    let local = name.starts_with("localhost/skiff/");
+    match present {
+        Some(image) if policy != "Always" || local => {
+            event(EventType::Normal, "Pulled", format!("Container image {name:?} already present on machine"));
+            return Ok(image);
+        }
+        None if policy == "Never" => {
+            let text = format!("Container image {name:?} is not present with pull policy of Never");
+            event(EventType::Warning, "ErrImageNeverPull", text.clone());
+            return Err(pull_error("ErrImageNeverPull", text));
+        }
+        _ => {}
+    }
+    event(EventType::Normal, "Pulling", format!("Pulling image {name:?}"));
+    let since = tokio::time::Instant::now();
+    let credentials = pull_credentials(up, name).await;
+    let mut cancel = up.cancel.clone();
+    let pulled = tokio::select! {
+        pulled = runtime.pull_image(name, credentials) => pulled,
+        _ = cancel.wait_for(|c| *c) => return Err(StartError::new("ContainerCreating", "the pod ends")),
+    };
+    match pulled {
+        Ok(image) => {
+            let took = go_duration(since.elapsed());
+            let text = format!(
+                "Successfully pulled image {name:?} in {took} ({took} including waiting). Image size: {} bytes.",
+                image.size
+            );
+            event(EventType::Normal, "Pulled", text);
+            Ok(image)
+        }
+        Err(error) => {
+            let text = format!("failed to pull and unpack image {name:?}: {error}");
+            event(EventType::Warning, "Failed", format!("Failed to pull image {name:?}: {text}"));
+            let reason = match &error {
+                RuntimeError::Pull { reason, .. } => reason,
+                RuntimeError::Invalid(_) => "InvalidImageName",
+                _ => "ErrImagePull",
+            };
+            Err(pull_error(reason, text))
+        }
+    }
+}
+
+/// The credentials of the pod's pull secrets that fit the image's registry.
+async fn pull_credentials(up: &Up, image: &str) -> Vec<runtime::Credentials> {
+    let api = Api::<Secret>::namespaced(&up.agent.options.client, up.wanted.namespace());
+    let mut list = Vec::new();
+    for reference in up.wanted.spec().image_pull_secrets.iter().flatten() {
+        match api.get(&reference.name).await {
+            Ok(secret) => list.extend(crate::pull_secrets::credentials(&secret, image)),
+            Err(error) => {
+                let text = format!(
+                    "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+                    reference.name
+                );
+                tracing::debug!(%error, "pull secret not read");
+                up.agent.event(&up.wanted.reference(), EventType::Warning, "FailedToRetrieveImagePullSecret", text);
+            }
+        }
+    }
+    list
+}

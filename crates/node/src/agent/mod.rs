@@ -1,0 +1,155 @@
+//! The agent: one worker per pod, woken by the API, the runtime, probes and timers.
+
+mod bring_up;
+mod container;
+mod hooks;
+mod orphans;
+mod probing;
+mod worker;
+mod writer;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use client::events::{EventType, Recorder};
+use client::{Api, Change, Informer, Options, Shutdown};
+use futures_util::StreamExt;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
+use runtime::RuntimeEvent;
+use tokio::sync::{mpsc, watch};
+
+pub use crate::options::NodeOptions;
+use crate::register::Machine;
+use crate::wanted::Wanted;
+
+/// What the API wants of a pod.
+#[derive(Clone)]
+pub(crate) struct Desired {
+    pub wanted: Arc<Wanted>,
+    /// The object is gone from the API.
+    pub removed: bool,
+}
+
+/// A pod's worker, seen from outside.
+struct Handle {
+    desired: watch::Sender<Desired>,
+    notes: mpsc::Sender<worker::Note>,
+}
+
+/// What all workers share.
+pub(crate) struct Agent {
+    pub options: NodeOptions,
+    pub recorder: Recorder,
+    pub machine: Machine,
+    services: Informer<Service>,
+    workers: Mutex<HashMap<String, Handle>>,
+    /// Every running task of a worker holds a clone; it closes when the agent stops.
+    shutdown: Shutdown,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl Agent {
+    /// Records an event.
+    pub fn event(&self, about: &ObjectReference, kind: EventType, reason: &str, message: impl Into<String>) {
+        self.recorder.event(about, kind, reason, message);
+    }
+
+    /// The variables that name services to the pods of a namespace.
+    pub async fn service_variables(&self, namespace: &str, links: bool) -> Vec<(String, String)> {
+        self.services.synced().await;
+        let mut services = Vec::new();
+        services.extend(self.services.get("default", "kubernetes"));
+        if links {
+            let own = self.services.list_in(namespace);
+            let master = |s: &Service| namespace == "default" && s.metadata.name.as_deref() == Some("kubernetes");
+            services.extend(own.into_iter().filter(|s| !master(s)));
+        }
+        crate::config::services::variables(services.iter().map(Arc::as_ref))
+    }
+
+    /// The pods that have a worker, as last wanted.
+    pub fn pods(&self) -> Vec<Arc<Wanted>> {
+        lock(&self.workers).values().map(|h| h.desired.borrow().wanted.clone()).collect()
+    }
+
+    /// Tells a pod's worker what the API wants; a new pod gets a worker.
+    fn desire(self: &Arc<Self>, pod: &Arc<Pod>, removed: bool) {
+        let wanted = Arc::new(Wanted::new(pod.clone()));
+        let uid = wanted.uid().to_owned();
+        let mut workers = lock(&self.workers);
+        if let Some(handle) = workers.get(&uid) {
+            handle.desired.send_replace(Desired { wanted, removed });
+            return;
+        }
+        if removed {
+            return;
+        }
+        let (desired, wants) = watch::channel(Desired { wanted, removed });
+        let (notes, inbox) = mpsc::channel(worker::NOTES_MAX);
+        workers.insert(uid.clone(), Handle { desired, notes: notes.clone() });
+        drop(workers);
+        let agent = self.clone();
+        tokio::spawn(async move {
+            worker::Worker::new(agent.clone(), wants, notes, inbox).run().await;
+            lock(&agent.workers).remove(&uid);
+        });
+    }
+
+    /// Passes a runtime's event on to the pod's worker.
+    fn heard(&self, event: RuntimeEvent) {
+        let (uid, note) = match event {
+            RuntimeEvent::Container { pod_uid, container_id, .. } => (pod_uid, worker::Note::Container(container_id)),
+            RuntimeEvent::Sandbox { pod_uid, .. } => (pod_uid, worker::Note::Relist),
+        };
+        if let Some(handle) = lock(&self.workers).get(&uid) {
+            // A full inbox means that the worker looks at everything anew soon.
+            let _ = handle.notes.try_send(note);
+        }
+    }
+}
+
+/// Runs the node agent until the signal to stop. Containers go on running.
+pub async fn run(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
+    std::fs::create_dir_all(options.data_dir.join("pods"))?;
+    std::fs::create_dir_all(&options.log_dir)?;
+    let machine = Machine::read(&options.data_dir);
+    let events = options.runtime.events();
+    let recorder = Recorder::new(&options.client, "kubelet", &options.node_name);
+    let services = Informer::start(Api::all(&options.client), Options::default());
+    let mine = format!("spec.nodeName={}", options.node_name);
+    let pods =
+        Informer::<Pod>::start(Api::all(&options.client), Options { field_selector: mine, ..Options::default() });
+    let workers = Mutex::default();
+    let agent = Arc::new(Agent { options, recorder, machine, services, workers, shutdown: shutdown.clone() });
+    let listener = tokio::net::TcpListener::bind(agent.options.listen).await?;
+    let tasks = [
+        tokio::spawn(crate::register::keep(agent.clone())),
+        tokio::spawn(crate::server::serve(agent.clone(), listener)),
+        tokio::spawn(crate::logs::rotate::keep(agent.options.runtime.clone())),
+        tokio::spawn(follow(agent.clone(), pods, events)),
+    ];
+    client::stopped(shutdown).await;
+    tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    Ok(())
+}
+
+async fn follow(
+    agent: Arc<Agent>,
+    pods: Informer<Pod>,
+    mut events: futures_util::stream::BoxStream<'static, RuntimeEvent>,
+) {
+    pods.synced().await;
+    let known: BTreeSet<String> = pods.list().iter().filter_map(|p| p.metadata.uid.clone()).collect();
+    tokio::spawn(orphans::end(agent.clone(), known));
+    let own = agent.clone();
+    pods.on_change(move |change| match change {
+        Change::Applied { new, .. } => own.desire(new, false),
+        Change::Deleted(last) => own.desire(last, true),
+    });
+    while let Some(event) = events.next().await {
+        agent.heard(event);
+    }
+}

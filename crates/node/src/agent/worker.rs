@@ -1,0 +1,702 @@
+//! One pod's worker: sees, plans, acts, reports; woken by the API, the runtime, probes and timers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::events::EventType;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PodStatus;
+use runtime::{ContainerState, ContainerStatus, RuntimeError, SandboxStatus};
+use tokio::sync::{mpsc, watch};
+
+use super::bring_up::StartError;
+use super::probing::Probing;
+use super::writer::{Writer, merged};
+use super::{Agent, Desired, bring_up, container, hooks};
+use crate::config::security;
+use crate::plan::{self, Action, Ending, Facts, Health, Hook, Plan, Stopping, Volumes};
+use crate::probes::Kind;
+use crate::status::{Failure, Seen, Waiting};
+use crate::volumes::Mounted;
+use crate::wanted::{Wanted, seconds};
+
+/// Notes that wait for one worker.
+pub const NOTES_MAX: usize = 64;
+/// How often a worker looks at everything anew, even if nobody woke it.
+const RESYNC: Duration = Duration::from_secs(60);
+/// First and longest wait after crashes, and after how long they are forgotten (upstream's defaults).
+const CRASH_WAIT_MIN: Duration = Duration::from_secs(10);
+const CRASH_WAIT_MAX: Duration = Duration::from_secs(300);
+const CRASH_FORGOTTEN: Duration = Duration::from_secs(600);
+/// How long a failed pull shows as such before it shows as a back-off.
+const PULL_FAILURE_SHOWN: Duration = Duration::from_secs(2);
+/// How long a container that cannot be configured waits.
+const CONFIG_WAIT: Duration = Duration::from_secs(5);
+
+/// What wakes a worker.
+pub enum Note {
+    /// The runtime saw a change of this container.
+    Container(String),
+    /// Look at everything anew.
+    Relist,
+    /// The volumes are mounted, or why not.
+    Mounted(Result<BTreeMap<String, Mounted>, String>),
+    /// The sandbox was made, or why not.
+    Sandbox(Result<SandboxStatus, RuntimeError>),
+    /// A container was started, or why not.
+    Started(String, Result<ContainerStatus, StartError>),
+    /// A postStart hook began (`true`) or ended.
+    PostStart(String, bool),
+    /// All that was to be started was tried.
+    BroughtUp,
+    /// A preStop hook ended.
+    HookDone(String),
+    /// A sandbox was stopped, or why not.
+    SandboxStopped(Result<(), RuntimeError>),
+    /// A probe changed its mind about a container.
+    Probe(String, Kind, bool),
+}
+
+#[derive(Clone, Copy)]
+struct Backoff {
+    wait: Duration,
+    updated: Timestamp,
+}
+
+impl Backoff {
+    /// The next wait after one more failure.
+    fn next(before: Option<Self>, now: Timestamp) -> Self {
+        let fresh = |b: &Self| now.duration_since(b.updated) <= CRASH_FORGOTTEN.try_into().unwrap_or_default();
+        let wait = before.filter(fresh).map_or(CRASH_WAIT_MIN, |b| (b.wait * 2).min(CRASH_WAIT_MAX));
+        Self { wait, updated: now }
+    }
+}
+
+/// One pod's worker.
+pub struct Worker {
+    agent: Arc<Agent>,
+    desired: watch::Receiver<Desired>,
+    notes: mpsc::Sender<Note>,
+    inbox: mpsc::Receiver<Note>,
+    wanted: Arc<Wanted>,
+    removed: bool,
+    sandboxes: Vec<SandboxStatus>,
+    containers: Vec<ContainerStatus>,
+    health: BTreeMap<String, Health>,
+    stopping: BTreeMap<String, Stopping>,
+    crashes: BTreeMap<String, Backoff>,
+    start_waits: BTreeMap<String, Timestamp>,
+    failures: BTreeMap<String, Waiting>,
+    pulls: BTreeMap<String, (Backoff, Timestamp)>,
+    sandbox_failures: u32,
+    sandbox_wait: Option<Timestamp>,
+    volumes: Volumes,
+    volume_failures: u32,
+    mounts: Arc<BTreeMap<String, Mounted>>,
+    refresh_at: Option<Timestamp>,
+    ending: Option<Ending>,
+    failure: Option<Failure>,
+    bringing_up: bool,
+    cancel: watch::Sender<bool>,
+    stopping_sandbox: bool,
+    probing: Probing,
+    last_words: BTreeMap<String, String>,
+    told: BTreeMap<String, u32>,
+    over: bool,
+    reported: PodStatus,
+    writer: Writer,
+    started: Timestamp,
+    settled: bool,
+}
+
+impl Worker {
+    /// A worker that knows nothing of the runtime yet.
+    pub fn new(
+        agent: Arc<Agent>,
+        mut desired: watch::Receiver<Desired>,
+        notes: mpsc::Sender<Note>,
+        inbox: mpsc::Receiver<Note>,
+    ) -> Self {
+        let Desired { wanted, removed } = desired.borrow_and_update().clone();
+        let reported = wanted.pod.status.clone().unwrap_or_default();
+        let writer = Writer::new(&agent.options.client, wanted.pod.clone());
+        let probing = Probing::new(agent.clone(), notes.clone());
+        Self {
+            agent,
+            desired,
+            notes,
+            inbox,
+            wanted,
+            removed,
+            sandboxes: Vec::new(),
+            containers: Vec::new(),
+            health: BTreeMap::new(),
+            stopping: BTreeMap::new(),
+            crashes: BTreeMap::new(),
+            start_waits: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            pulls: BTreeMap::new(),
+            sandbox_failures: 0,
+            sandbox_wait: None,
+            volumes: Volumes::Missing,
+            volume_failures: 0,
+            mounts: Arc::default(),
+            refresh_at: None,
+            ending: None,
+            failure: None,
+            bringing_up: false,
+            cancel: watch::Sender::new(false),
+            stopping_sandbox: false,
+            probing,
+            last_words: BTreeMap::new(),
+            told: BTreeMap::new(),
+            over: false,
+            reported,
+            writer,
+            started: seams::clock::now_seconds(),
+            settled: false,
+        }
+    }
+
+    /// Works until the pod is gone, or the agent stops.
+    pub async fn run(mut self) {
+        self.relist().await;
+        self.admit();
+        let mut stop = self.agent.shutdown.clone();
+        loop {
+            let plan = self.step();
+            if plan.gone && self.finish().await {
+                return;
+            }
+            if !self.wait(&plan, &mut stop).await {
+                return;
+            }
+        }
+    }
+
+    /// Plans until nothing is left to do at once, then reports.
+    fn step(&mut self) -> Plan {
+        let mut wake = None;
+        let mut plan = Plan::default();
+        // Deciding that a container ends leads to its hook, that to its signal: a few rounds at most.
+        for _ in 0..6 {
+            let now = seams::clock::now();
+            wake = self.decide(now);
+            plan = self.plan(now);
+            if plan.over && self.ending.is_none() {
+                self.over = true;
+                self.ending = Some(Ending { since: now, grace: self.wanted.grace() });
+                continue;
+            }
+            let again = self.act(&plan, now);
+            if !again {
+                break;
+            }
+        }
+        if let Some(at) = wake {
+            plan.wake(at);
+        }
+        let alive = self.ending.is_none();
+        self.probing.keep(&self.wanted, &self.containers, &self.sandboxes, &mut self.health, alive);
+        self.report(&plan);
+        plan
+    }
+
+    fn plan(&mut self, now: Timestamp) -> Plan {
+        let crash_waits = self.crash_waits();
+        plan::plan(&Facts {
+            wanted: &self.wanted,
+            sandboxes: &self.sandboxes,
+            containers: &self.containers,
+            health: &self.health,
+            stopping: &self.stopping,
+            bringing_up: self.bringing_up,
+            stopping_sandbox: self.stopping_sandbox,
+            crash_waits: &crash_waits,
+            start_waits: &self.start_waits,
+            sandbox_wait: self.sandbox_wait,
+            volumes: self.volumes,
+            ending: self.ending.as_ref(),
+            now,
+        })
+    }
+
+    /// Until when each crashed container waits: its last end plus its back-off.
+    fn crash_waits(&self) -> BTreeMap<String, Timestamp> {
+        let mut waits = BTreeMap::new();
+        for (name, backoff) in &self.crashes {
+            let ended = plan::latest(&self.containers, name).and_then(|c| c.finished_at);
+            let Some(ended) = ended else { continue };
+            if ended.duration_since(backoff.updated) <= CRASH_FORGOTTEN.try_into().unwrap_or_default() {
+                waits.insert(name.clone(), ended + backoff.wait);
+            }
+        }
+        waits
+    }
+
+    /// Whether the pod is refused here. Asked once, and never of a pod that already ran.
+    fn admit(&mut self) {
+        let ran = !self.sandboxes.is_empty() || self.reported.start_time.is_some();
+        if ran || self.wanted.is_terminal() || self.removed {
+            return;
+        }
+        if let Some((reason, message)) = security::refusal(&self.wanted) {
+            let reference = self.wanted.reference();
+            self.agent.event(&reference, EventType::Warning, reason, message.clone());
+            let message = format!("Pod was rejected: {message}");
+            self.fail(reason, message);
+        }
+    }
+
+    fn fail(&mut self, reason: &str, message: String) {
+        self.failure = Some(Failure { reason: reason.to_owned(), message });
+        self.ending = Some(Ending { since: seams::clock::now(), grace: self.wanted.grace() });
+    }
+
+    /// Whether the whole pod must end; when to ask again.
+    fn decide(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let meta = &self.wanted.pod.metadata;
+        if self.removed || meta.deletion_timestamp.is_some() {
+            let grace = meta.deletion_grace_period_seconds.map_or_else(|| self.wanted.grace(), seconds);
+            let grace = grace.max(Duration::from_secs(1));
+            match &mut self.ending {
+                Some(ending) if ending.grace <= grace => {}
+                Some(ending) => *ending = Ending { since: now, grace },
+                None => self.ending = Some(Ending { since: now, grace }),
+            }
+        } else if self.wanted.is_terminal() && self.ending.is_none() {
+            self.over = true;
+            self.ending = Some(Ending { since: now, grace: self.wanted.grace() });
+        }
+        if self.ending.is_some() {
+            let _ = self.cancel.send_replace(true);
+            return None;
+        }
+        let limit = seconds(self.wanted.spec().active_deadline_seconds?);
+        let since = self.reported.start_time.as_ref().map_or(self.started, |t| t.0);
+        if since + limit > now {
+            return Some(since + limit);
+        }
+        let message = "Pod was active on the node longer than the specified deadline";
+        self.agent.event(&self.wanted.reference(), EventType::Normal, "DeadlineExceeded", message);
+        self.fail("DeadlineExceeded", message.to_owned());
+        None
+    }
+
+    /// Carries a plan out. `true` when the next plan may follow at once.
+    fn act(&mut self, plan: &Plan, now: Timestamp) -> bool {
+        let mut again = false;
+        let mut starts = Vec::new();
+        for action in &plan.actions {
+            match action.clone() {
+                Action::MountVolumes => self.spawn_up(bring_up::mount(self.up())),
+                Action::CreateSandbox { attempt, replaces } => {
+                    if replaces {
+                        let text = "Pod sandbox changed, it will be killed and re-created.";
+                        self.agent.event(&self.wanted.reference(), EventType::Normal, "SandboxChanged", text);
+                    }
+                    self.spawn_up(bring_up::sandbox(self.up(), attempt));
+                }
+                Action::StopSandbox { id } => self.stop_sandbox(id),
+                Action::Start { name, attempt, restart } => {
+                    if restart {
+                        let next = Backoff::next(self.crashes.get(&name).copied(), now);
+                        self.crashes.insert(name.clone(), next);
+                    }
+                    starts.push((name, attempt));
+                }
+                Action::Remove { id } => {
+                    self.containers.retain(|c| c.id != id);
+                    starts.push((String::new(), 0));
+                    let runtime = self.agent.options.runtime.clone();
+                    tokio::spawn(async move { runtime.remove_container(&id).await });
+                }
+                Action::BeginStop { id, name, grace, message } => {
+                    let reference = self.wanted.member_reference(&name);
+                    self.agent.event(&reference, EventType::Normal, "Killing", message);
+                    self.stopping.insert(id, Stopping { since: now, grace, hook: Hook::Waiting, kill_at: None });
+                    again = true;
+                }
+                Action::RunHook { id, name, grace } => again |= self.run_hook(id, &name, grace),
+                Action::Signal { id, grace } => self.signal(id, grace, now),
+            }
+        }
+        starts.retain(|(name, _)| !name.is_empty());
+        if !starts.is_empty() {
+            let sandbox = self.sandboxes[0].clone();
+            self.spawn_up(bring_up::starts(self.up(), sandbox, starts, self.mounts.clone()));
+        }
+        again
+    }
+
+    /// What tasks that bring the pod up need.
+    fn up(&self) -> bring_up::Up {
+        bring_up::Up {
+            agent: self.agent.clone(),
+            wanted: self.wanted.clone(),
+            notes: self.notes.clone(),
+            cancel: self.cancel.subscribe(),
+        }
+    }
+
+    fn spawn_up(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.bringing_up = true;
+        tokio::spawn(task);
+    }
+
+    fn stop_sandbox(&mut self, id: String) {
+        self.stopping_sandbox = true;
+        let (runtime, notes) = (self.agent.options.runtime.clone(), self.notes.clone());
+        tokio::spawn(async move {
+            let result = runtime.stop_pod_sandbox(&id).await;
+            let _ = notes.send(Note::SandboxStopped(result)).await;
+        });
+    }
+
+    /// Starts a preStop hook. `true` when there is none.
+    fn run_hook(&mut self, id: String, name: &str, grace: Duration) -> bool {
+        let member = self.wanted.member(name).cloned();
+        let hook = member.as_ref().and_then(|m| m.spec.lifecycle.as_ref()).and_then(|l| l.pre_stop.clone());
+        let Some(stopping) = self.stopping.get_mut(&id) else { return false };
+        let (Some(hook), Some(member)) = (hook, member) else {
+            stopping.hook = Hook::Done;
+            return true;
+        };
+        stopping.hook = Hook::Running;
+        let context = hooks::Context::new(&self.agent, &self.wanted, &member, &id, self.sandboxes.first());
+        let (notes, agent, wanted) = (self.notes.clone(), self.agent.clone(), self.wanted.clone());
+        tokio::spawn(async move {
+            let ended = tokio::time::timeout(grace, hooks::run(&context, &hook, grace)).await;
+            if let Ok(Err(_)) = ended {
+                let reference = wanted.member_reference(member.name());
+                agent.event(&reference, EventType::Warning, "FailedPreStopHook", "PreStopHook failed");
+            }
+            let _ = notes.send(Note::HookDone(id)).await;
+        });
+        false
+    }
+
+    fn signal(&mut self, id: String, grace: Duration, now: Timestamp) {
+        if let Some(stopping) = self.stopping.get_mut(&id) {
+            stopping.kill_at = Some(now + grace);
+        }
+        let (runtime, notes) = (self.agent.options.runtime.clone(), self.notes.clone());
+        tokio::spawn(async move {
+            if let Err(error) = runtime.stop_container(&id, grace).await {
+                tracing::warn!(container = id, %error, "stop failed");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            let _ = notes.send(Note::Container(id)).await;
+        });
+    }
+
+    /// Waits for what comes next. `false` when the agent stops.
+    async fn wait(&mut self, plan: &Plan, stop: &mut client::Shutdown) -> bool {
+        let now = seams::clock::now();
+        let mut until = RESYNC;
+        for at in plan.wake_at.iter().chain(self.refresh_at.iter()) {
+            until = until.min(Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        }
+        let shown = self.pulls.values().map(|(_, at)| *at).filter(|at| *at > now).min();
+        if let Some(at) = shown {
+            until = until.min(Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        }
+        tokio::select! {
+            biased;
+            () = async { let _ = stop.wait_for(|s| *s).await; } => return false,
+            changed = self.desired.changed() => {
+                if changed.is_err() {
+                    return false;
+                }
+                self.take_desired();
+            }
+            note = self.inbox.recv() => match note {
+                Some(note) => self.take(note).await,
+                None => return false,
+            },
+            () = tokio::time::sleep(until + Duration::from_millis(1)) => self.timer(until == RESYNC).await,
+        }
+        while let Ok(note) = self.inbox.try_recv() {
+            self.take(note).await;
+        }
+        true
+    }
+
+    async fn timer(&mut self, resync: bool) {
+        let now = seams::clock::now();
+        if resync && !self.settled {
+            self.relist().await;
+        }
+        if self.refresh_at.is_some_and(|at| at <= now) && self.ending.is_none() && !self.bringing_up {
+            self.refresh_at = None;
+            self.spawn_up(bring_up::mount(self.up()));
+        }
+    }
+
+    fn take_desired(&mut self) {
+        let Desired { wanted, removed } = self.desired.borrow_and_update().clone();
+        self.reported = merged(std::mem::take(&mut self.reported), wanted.pod.status.as_ref());
+        self.wanted = wanted;
+        self.removed |= removed;
+    }
+
+    async fn take(&mut self, note: Note) {
+        match note {
+            Note::Container(id) => self.look_at(&id).await,
+            Note::Relist => self.relist().await,
+            Note::Mounted(result) => self.mounted(result),
+            Note::Sandbox(result) => self.made_sandbox(result),
+            Note::Started(name, result) => self.started(name, result).await,
+            Note::PostStart(id, running) => self.health.entry(id).or_default().post_start_running = running,
+            Note::BroughtUp => self.bringing_up = false,
+            Note::HookDone(id) => {
+                if let Some(stopping) = self.stopping.get_mut(&id) {
+                    stopping.hook = Hook::Done;
+                }
+            }
+            Note::SandboxStopped(result) => {
+                if let Err(error) = result {
+                    let text = format!("error killing pod: {error}");
+                    self.agent.event(&self.wanted.reference(), EventType::Warning, "FailedKillPod", text);
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+                self.stopping_sandbox = false;
+                self.relist().await;
+            }
+            Note::Probe(id, kind, verdict) => {
+                let health = self.health.entry(id).or_default();
+                match kind {
+                    Kind::Startup => health.startup = Some(verdict),
+                    Kind::Readiness => health.readiness = Some(verdict),
+                    Kind::Liveness => health.liveness = Some(verdict),
+                }
+            }
+        }
+    }
+
+    fn mounted(&mut self, result: Result<BTreeMap<String, Mounted>, String>) {
+        self.bringing_up = false;
+        let now = seams::clock::now();
+        match result {
+            Ok(mounts) => {
+                self.volume_failures = 0;
+                self.refresh_at = mounts.values().filter_map(|m| m.refresh_at).min();
+                self.mounts = Arc::new(mounts);
+                self.volumes = Volumes::Mounted;
+            }
+            Err(message) => {
+                self.agent.event(&self.wanted.reference(), EventType::Warning, "FailedMount", message);
+                let wait = backoff(Duration::from_millis(500), self.volume_failures, Duration::from_secs(122));
+                self.volume_failures += 1;
+                match self.volumes {
+                    // A refresh failed: running pods keep what they have.
+                    Volumes::Mounted => self.refresh_at = Some(now + wait),
+                    _ => self.volumes = Volumes::Failed(now + wait),
+                }
+            }
+        }
+    }
+
+    fn made_sandbox(&mut self, result: Result<SandboxStatus, RuntimeError>) {
+        self.bringing_up = false;
+        match result {
+            Ok(sandbox) => {
+                self.sandbox_failures = 0;
+                self.sandbox_wait = None;
+                self.sandboxes.retain(|s| s.id != sandbox.id);
+                self.sandboxes.insert(0, sandbox);
+            }
+            Err(error) => {
+                let text = format!("Failed to create pod sandbox: {error}");
+                self.agent.event(&self.wanted.reference(), EventType::Warning, "FailedCreatePodSandBox", text);
+                let wait = backoff(Duration::from_millis(500), self.sandbox_failures, Duration::from_secs(60));
+                self.sandbox_failures += 1;
+                self.sandbox_wait = Some(seams::clock::now() + wait);
+            }
+        }
+    }
+
+    async fn started(&mut self, name: String, result: Result<ContainerStatus, StartError>) {
+        let now = seams::clock::now();
+        match result {
+            Ok(status) => {
+                self.failures.remove(&name);
+                self.start_waits.remove(&name);
+                self.pulls.remove(&name);
+                self.keep(status).await;
+            }
+            Err(error) => {
+                if error.pull {
+                    let next = Backoff::next(self.pulls.get(&name).map(|(b, _)| *b), now);
+                    self.start_waits.insert(name.clone(), now + next.wait);
+                    self.pulls.insert(name.clone(), (next, now + PULL_FAILURE_SHOWN));
+                } else {
+                    self.start_waits.insert(name.clone(), now + CONFIG_WAIT);
+                }
+                if let Some(status) = error.status {
+                    self.start_waits.remove(&name);
+                    self.keep(status).await;
+                }
+                self.failures.insert(name, Waiting { reason: error.reason.to_owned(), message: error.message });
+            }
+        }
+    }
+
+    /// A pull that failed a while ago shows as a back-off.
+    fn show_back_offs(&mut self, now: Timestamp) {
+        for (name, (_, at)) in &self.pulls {
+            let Some(failure) = self.failures.get_mut(name).filter(|f| f.reason != "ImagePullBackOff") else {
+                continue;
+            };
+            let image = self.wanted.member(name).and_then(|m| m.spec.image.clone()).unwrap_or_default();
+            if *at <= now {
+                let reference = self.wanted.member_reference(name);
+                let text = format!("Back-off pulling image {image:?}");
+                self.agent.event(&reference, EventType::Normal, "BackOff", text.clone());
+                self.agent.event(&reference, EventType::Warning, "Failed", "Error: ImagePullBackOff");
+                failure.message = format!("{text}: {}: {}", failure.reason, failure.message);
+                failure.reason = "ImagePullBackOff".to_owned();
+            }
+        }
+    }
+
+    async fn look_at(&mut self, id: &str) {
+        match self.agent.options.runtime.container_status(id).await {
+            Ok(status) => self.keep(status).await,
+            Err(RuntimeError::NotFound(_)) => self.containers.retain(|c| c.id != id),
+            Err(error) => tracing::debug!(container = id, %error, "container not read"),
+        }
+    }
+
+    async fn keep(&mut self, status: ContainerStatus) {
+        if status.state == ContainerState::Exited {
+            self.stopping.remove(&status.id);
+            if !self.last_words.contains_key(&status.id) {
+                let words = container::last_words(&self.wanted, &status).await;
+                self.last_words.insert(status.id.clone(), words);
+            }
+        }
+        match self.containers.iter_mut().find(|c| c.id == status.id) {
+            Some(place) => *place = status,
+            None => self.containers.push(status),
+        }
+    }
+
+    /// Reads all sandboxes and containers of the pod anew, and drops dead containers that nobody needs.
+    async fn relist(&mut self) {
+        let runtime = self.agent.options.runtime.clone();
+        let (Ok(sandboxes), Ok(containers)) = (runtime.list_pod_sandboxes().await, runtime.list_containers().await)
+        else {
+            tracing::warn!(pod = self.wanted.name(), "the runtime did not list its containers");
+            return;
+        };
+        self.sandboxes = sandboxes.into_iter().filter(|s| s.uid == self.wanted.uid()).collect();
+        self.sandboxes.sort_by_key(|s| std::cmp::Reverse((s.attempt, s.created_at)));
+        let own = |c: &ContainerStatus| self.sandboxes.iter().any(|s| s.id == c.sandbox_id);
+        let list: Vec<ContainerStatus> = containers.into_iter().filter(own).collect();
+        self.containers.retain(|c| list.iter().any(|l| l.id == c.id));
+        for status in list {
+            self.keep(status).await;
+        }
+    }
+
+    /// Computes the status and has it written when it changed.
+    fn report(&mut self, plan: &Plan) {
+        let now = seams::clock::now();
+        self.show_back_offs(now);
+        let waiting = self.waiting(plan);
+        let status = crate::status::status(&Seen {
+            wanted: &self.wanted,
+            sandboxes: &self.sandboxes,
+            containers: &self.containers,
+            health: &self.health,
+            waiting: &waiting,
+            last_words: &self.last_words,
+            failure: self.failure.as_ref(),
+            over: self.over && !self.bringing_up || plan.gone,
+            before: &self.reported,
+            host_ip: Some(self.agent.options.node_ip),
+            started: self.started,
+            now: seams::clock::now_seconds(),
+        });
+        if status != self.reported {
+            self.reported = status;
+            if !self.removed {
+                self.writer.write(self.reported.clone());
+            }
+        }
+    }
+
+    fn waiting(&mut self, plan: &Plan) -> BTreeMap<String, Waiting> {
+        let mut waiting = BTreeMap::new();
+        for (name, failure) in &self.failures {
+            let last = plan::latest(&self.containers, name).filter(|c| c.state == ContainerState::Exited);
+            let again =
+                |code: Option<i32>| self.wanted.member(name).is_some_and(|m| m.restarts_after(code.unwrap_or(1)));
+            if self.ending.is_none() && last.is_none_or(|c| again(c.exit_code)) {
+                waiting.insert(name.clone(), failure.clone());
+            }
+        }
+        for name in &plan.crash_looping {
+            let wait = self.crashes.get(name).map_or(CRASH_WAIT_MIN, |b| b.wait);
+            let full = self.wanted.full_name();
+            let message = format!("back-off {} restarting failed container={name} pod={full}", go_duration(wait));
+            waiting.insert(name.clone(), Waiting { reason: "CrashLoopBackOff".to_owned(), message });
+            let attempt = plan::latest(&self.containers, name).map_or(0, |c| c.attempt);
+            if self.told.insert(name.clone(), attempt) != Some(attempt) {
+                let text = format!("Back-off restarting failed container {name} in pod {full}");
+                let reference = self.wanted.member_reference(name);
+                self.agent.event(&reference, EventType::Warning, "BackOff", text);
+            }
+        }
+        waiting
+    }
+
+    /// Nothing of the pod runs any more. `true` when the worker's work is over.
+    async fn finish(&mut self) -> bool {
+        let deleted = self.removed || self.wanted.pod.metadata.deletion_timestamp.is_some();
+        let directory = self.agent.pod_dir(self.wanted.uid());
+        if !deleted {
+            if !self.settled {
+                self.settled = true;
+                crate::volumes::unmount_pod(&directory);
+            }
+            return false;
+        }
+        let runtime = self.agent.options.runtime.clone();
+        for sandbox in &self.sandboxes {
+            if let Err(error) = runtime.remove_pod_sandbox(&sandbox.id).await {
+                tracing::warn!(sandbox = sandbox.id, %error, "sandbox not removed");
+            }
+        }
+        crate::volumes::remove_pod_dir(&directory);
+        let _ = std::fs::remove_dir_all(self.agent.pod_log_dir(&self.wanted));
+        if !self.removed {
+            let spare = Writer::new(&self.agent.options.client, self.wanted.pod.clone());
+            std::mem::replace(&mut self.writer, spare).delete().await;
+        }
+        true
+    }
+}
+
+fn backoff(first: Duration, failures: u32, most: Duration) -> Duration {
+    first.saturating_mul(1 << failures.min(16)).min(most)
+}
+
+/// A duration as Go prints it: `1m20s`, `10s`, `1.5s`, `250ms`.
+pub fn go_duration(duration: Duration) -> String {
+    if duration < Duration::from_secs(1) {
+        return format!("{}ms", duration.as_millis());
+    }
+    let (minutes, seconds) = (duration.as_secs() / 60, duration.as_secs() % 60);
+    let fraction = match duration.subsec_millis() {
+        0 => String::new(),
+        ms => format!(".{ms:03}").trim_end_matches('0').to_owned(),
+    };
+    match (minutes / 60, minutes % 60) {
+        (0, 0) => format!("{seconds}{fraction}s"),
+        (0, m) => format!("{m}m{seconds}{fraction}s"),
+        (h, m) => format!("{h}h{m}m{seconds}{fraction}s"),
+    }
+}

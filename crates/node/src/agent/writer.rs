@@ -1,0 +1,134 @@
+//! Writes a pod's status: only the newest, one write at a time, never in the way of the worker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{Api, Client, DeleteOptions};
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use machinery::ApiError;
+use tokio::sync::watch;
+
+/// Condition types that the agent owns; all others are left as others wrote them.
+const OWN_CONDITIONS: [&str; 5] =
+    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+
+/// What is to be written.
+#[derive(Clone, Default)]
+struct Order {
+    status: Option<Arc<PodStatus>>,
+    /// After the status: remove the object.
+    delete: bool,
+}
+
+/// One pod's writer. Its task ends with it, or after the deletion.
+pub struct Writer {
+    orders: watch::Sender<Order>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Writer {
+    /// A writer for this pod.
+    pub fn new(client: &Client, pod: Arc<Pod>) -> Self {
+        let (orders, inbox) = watch::channel(Order::default());
+        let api = Api::namespaced(client, pod.metadata.namespace.as_deref().unwrap_or_default());
+        let task = tokio::spawn(write_all(api, pod, inbox));
+        Self { orders, task }
+    }
+
+    /// Has a status written, unless a newer one comes first.
+    pub fn write(&self, status: PodStatus) {
+        self.orders.send_modify(|order| order.status = Some(Arc::new(status)));
+    }
+
+    /// Has the last status written and then the object removed. Resolves when it is.
+    pub async fn delete(mut self) {
+        self.orders.send_modify(|order| order.delete = true);
+        let _ = (&mut self.task).await;
+    }
+}
+
+async fn write_all(api: Api<Pod>, mut pod: Arc<Pod>, mut inbox: watch::Receiver<Order>) {
+    let mut written: Option<Arc<PodStatus>> = None;
+    let mut wait = Duration::from_millis(100);
+    while inbox.changed().await.is_ok() {
+        loop {
+            let order = inbox.borrow_and_update().clone();
+            match carry_out(&api, &mut pod, &mut written, &order).await {
+                Ok(()) if order.delete => return,
+                Ok(()) => {
+                    wait = Duration::from_millis(100);
+                    break;
+                }
+                Err(error) if is_gone(&error, &pod) => return,
+                Err(error) => {
+                    tracing::debug!(pod = pod.metadata.name, %error, "status not written yet");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(10));
+                }
+            }
+        }
+    }
+}
+
+fn is_gone(error: &ApiError, _pod: &Pod) -> bool {
+    error.is_not_found()
+}
+
+async fn carry_out(
+    api: &Api<Pod>,
+    pod: &mut Arc<Pod>,
+    written: &mut Option<Arc<PodStatus>>,
+    order: &Order,
+) -> Result<(), ApiError> {
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    if let Some(status) = order.status.as_ref().filter(|s| written.as_ref() != Some(s)) {
+        write(api, &name, pod, status).await?;
+        *written = Some(status.clone());
+    }
+    if order.delete {
+        let uid = pod.metadata.uid.clone();
+        let options = DeleteOptions { grace_period_seconds: Some(0), uid, ..DeleteOptions::default() };
+        match api.delete(&name, options).await {
+            // Another object of the same name means that ours is gone.
+            Err(e) if e.is_conflict() => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+async fn write(api: &Api<Pod>, name: &str, pod: &mut Arc<Pod>, status: &PodStatus) -> Result<(), ApiError> {
+    let mut object = pod.as_ref().clone();
+    object.status = Some(status.clone());
+    match api.replace_status(name, &object).await {
+        Ok(reply) => *pod = reply,
+        Err(error) if error.is_conflict() => {
+            let fresh = api.get(name).await?;
+            if fresh.metadata.uid != pod.metadata.uid {
+                return Err(ApiError::not_found(&Api::<Pod>::resource().group_resource(), name));
+            }
+            let mut object = fresh.as_ref().clone();
+            object.status = Some(merged(status.clone(), fresh.status.as_ref()));
+            *pod = api.replace_status(name, &object).await?;
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Our status with the conditions that others wrote.
+pub fn merged(mut ours: PodStatus, theirs: Option<&PodStatus>) -> PodStatus {
+    let foreign = theirs.and_then(|s| s.conditions.as_ref()).into_iter().flatten();
+    let foreign = foreign.filter(|c| !OWN_CONDITIONS.contains(&c.type_.as_str())).cloned();
+    let mut conditions: Vec<_> = ours.conditions.take().unwrap_or_default();
+    conditions.retain(|c| OWN_CONDITIONS.contains(&c.type_.as_str()));
+    conditions.extend(foreign);
+    ours.conditions = Some(conditions);
+    ours
+}

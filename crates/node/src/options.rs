@@ -1,0 +1,40 @@
+//! What the agent is told when it starts.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use client::Client;
+use runtime::Runtime;
+use rustls::pki_types::CertificateDer;
+use rustls::server::ResolvesServerCert;
+
+/// Options of one node agent.
+#[derive(Clone)]
+pub struct NodeOptions {
+    /// `metadata.name` of the Node.
+    pub node_name: String,
+    /// Where pods' volumes and files are kept.
+    pub data_dir: PathBuf,
+    /// Where containers' logs go, a directory per pod (upstream: /var/log/pods).
+    pub log_dir: PathBuf,
+    /// The API, as `system:node:NAME`.
+    pub client: Client,
+    /// The container runtime.
+    pub runtime: Arc<dyn Runtime>,
+    /// The certificate of the node's HTTPS API; asked for each connection, so it can be renewed.
+    pub tls: Arc<dyn ResolvesServerCert>,
+    /// Who signs the API server's client certificate.
+    pub client_ca: Vec<CertificateDer<'static>>,
+    /// `cluster.local`
+    pub cluster_domain: String,
+    /// Addresses of the cluster's DNS; empty when there is none.
+    pub cluster_dns: Vec<IpAddr>,
+    /// The node's address.
+    pub node_ip: IpAddr,
+    /// Where the HTTPS API listens.
+    pub listen: SocketAddr,
+    /// Further labels of the Node.
+    pub labels: BTreeMap<String, String>,
+}

@@ -1,0 +1,360 @@
+//! The Node object and its heartbeat.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::Api;
+use client::events::EventType;
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1::{
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus, NodeSystemInfo,
+    ObjectReference,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference, Time};
+use machinery::ApiError;
+
+use crate::agent::Agent;
+use crate::quantity;
+
+/// What the API shows as the agent's version: the API level and our name.
+pub const VERSION: &str = "v1.36.0+skiff";
+/// How often the lease is renewed, and how long it holds (upstream's defaults).
+const LEASE_RENEW: Duration = Duration::from_secs(10);
+const LEASE_SECONDS: i32 = 40;
+/// How often the status is written even if nothing changed.
+const STATUS_PERIOD: Duration = Duration::from_secs(300);
+/// Most pods of a node.
+const PODS_MAX: i64 = 110;
+/// Most images listed in the status.
+const IMAGES_MAX: usize = 50;
+/// Below these shares of free memory and disk the node is under pressure.
+const MEMORY_AVAILABLE_MIN: u64 = 100 << 20;
+const DISK_FREE_PERCENT_MIN: u64 = 10;
+
+/// The machine, read once.
+#[derive(Debug, Clone, Default)]
+pub struct Machine {
+    /// CPUs that may be used.
+    pub cpus: i64,
+    /// Memory, in bytes.
+    pub memory_bytes: i64,
+    /// The file system of the data directory, in bytes.
+    pub storage_bytes: i64,
+    /// Pages of each huge page size (`2Mi`), in bytes.
+    hugepages: BTreeMap<String, i64>,
+    info: NodeSystemInfo,
+}
+
+fn text(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+fn meminfo(name: &str) -> u64 {
+    let table = text("/proc/meminfo");
+    let line = table.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
+    line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+/// Bytes of a path's file system: all, and free.
+fn disk(path: &Path) -> (u64, u64) {
+    nix::sys::statvfs::statvfs(path).map_or((0, 0), |s| {
+        let unit = s.fragment_size();
+        (s.blocks() * unit, s.blocks_available() * unit)
+    })
+}
+
+impl Machine {
+    /// Reads the machine; `data_dir` stands for its disk.
+    pub fn read(data_dir: &Path) -> Self {
+        let cpus = std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1));
+        let (storage, _) = disk(data_dir);
+        let os = text("/etc/os-release");
+        let pretty = os.lines().find_map(|l| l.strip_prefix("PRETTY_NAME=")).unwrap_or("Linux").trim_matches('"');
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let info = NodeSystemInfo {
+            architecture: architecture.to_owned(),
+            boot_id: text("/proc/sys/kernel/random/boot_id"),
+            kernel_version: text("/proc/sys/kernel/osrelease"),
+            kubelet_version: VERSION.to_owned(),
+            machine_id: text("/etc/machine-id"),
+            operating_system: "linux".to_owned(),
+            os_image: pretty.to_owned(),
+            system_uuid: text("/sys/class/dmi/id/product_uuid"),
+            ..NodeSystemInfo::default()
+        };
+        Self {
+            cpus,
+            memory_bytes: i64::try_from(meminfo("MemTotal")).unwrap_or(i64::MAX),
+            storage_bytes: i64::try_from(storage).unwrap_or(i64::MAX),
+            hugepages: hugepages(),
+            info,
+        }
+    }
+
+    fn capacity(&self) -> BTreeMap<String, Quantity> {
+        let mut map = BTreeMap::from([
+            ("cpu".to_owned(), quantity::of_milli(self.cpus * 1000)),
+            ("memory".to_owned(), quantity::of_bytes(self.memory_bytes)),
+            ("pods".to_owned(), quantity::of_value(PODS_MAX)),
+            ("ephemeral-storage".to_owned(), quantity::of_bytes(self.storage_bytes)),
+        ]);
+        map.extend(
+            self.hugepages.iter().map(|(size, bytes)| (format!("hugepages-{size}"), quantity::of_bytes(*bytes))),
+        );
+        map
+    }
+}
+
+fn hugepages() -> BTreeMap<String, i64> {
+    let Ok(entries) = std::fs::read_dir("/sys/kernel/mm/hugepages") else { return BTreeMap::new() };
+    let one = |entry: std::fs::DirEntry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let kib: i64 = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+        let pages: i64 = text(&entry.path().join("nr_hugepages").to_string_lossy()).parse().ok()?;
+        let size = if kib % (1 << 20) == 0 { format!("{}Gi", kib >> 20) } else { format!("{}Mi", kib >> 10) };
+        Some((size, pages * kib * 1024))
+    };
+    entries.flatten().filter_map(one).collect()
+}
+
+/// Registers the node at once and keeps it alive.
+pub(crate) async fn keep(agent: Arc<Agent>) {
+    let mut wait = Duration::from_millis(20);
+    while let Err(error) = register(&agent).await {
+        tracing::debug!(%error, "the node is not registered yet");
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(5));
+    }
+    tokio::spawn(renew(agent.clone()));
+    let name = &agent.options.node_name;
+    // Events about nodes carry the name as UID: upstream's kubelet does not know the object's own.
+    let about = ObjectReference {
+        kind: Some("Node".to_owned()),
+        name: Some(name.clone()),
+        uid: Some(name.clone()),
+        ..ObjectReference::default()
+    };
+    agent.event(&about, EventType::Normal, "Starting", "Starting kubelet.");
+    agent.event(&about, EventType::Normal, "NodeReady", format!("Node {name} status is now: NodeReady"));
+    let mut told = seams::clock::now();
+    loop {
+        tokio::time::sleep(LEASE_RENEW).await;
+        let due = seams::clock::since(told) >= STATUS_PERIOD;
+        match refresh(&agent, due).await {
+            Ok(true) => told = seams::clock::now(),
+            Ok(false) => {}
+            Err(error) if error.is_not_found() => {
+                let _ = register(&agent).await;
+            }
+            Err(error) => tracing::debug!(%error, "node status not written"),
+        }
+    }
+}
+
+fn labels(agent: &Agent) -> BTreeMap<String, String> {
+    let mut labels = agent.options.labels.clone();
+    labels.insert("kubernetes.io/hostname".to_owned(), agent.options.node_name.clone());
+    labels.insert("kubernetes.io/os".to_owned(), "linux".to_owned());
+    labels.insert("kubernetes.io/arch".to_owned(), agent.machine.info.architecture.clone());
+    labels
+}
+
+async fn register(agent: &Agent) -> Result<(), ApiError> {
+    let api = Api::<Node>::all(&agent.options.client);
+    let name = &agent.options.node_name;
+    let metadata = ObjectMeta { name: Some(name.clone()), labels: Some(labels(agent)), ..ObjectMeta::default() };
+    let node = match api.get_opt(name).await? {
+        Some(node) => node,
+        None => {
+            let status = status(agent, &NodeStatus::default()).await;
+            api.create(&Node { metadata, status: Some(status), ..Node::default() }).await?
+        }
+    };
+    let mut wanted = node.as_ref().clone();
+    let own = wanted.metadata.labels.get_or_insert_default();
+    let missing = labels(agent).into_iter().any(|(k, v)| own.insert(k, v.clone()) != Some(v));
+    let node = if missing { api.replace(name, &wanted).await? } else { node };
+    write(agent, &api, &node).await.map(|_| ())
+}
+
+async fn write(agent: &Agent, api: &Api<Node>, node: &Node) -> Result<Arc<Node>, ApiError> {
+    let mut wanted = node.clone();
+    wanted.status = Some(status(agent, &node.status.clone().unwrap_or_default()).await);
+    api.replace_status(&agent.options.node_name, &wanted).await
+}
+
+/// Writes the status when it changed, or when it is due.
+async fn refresh(agent: &Agent, due: bool) -> Result<bool, ApiError> {
+    let api = Api::<Node>::all(&agent.options.client);
+    let node = api.get(&agent.options.node_name).await?;
+    let before = node.status.clone().unwrap_or_default();
+    let fresh = status(agent, &before).await;
+    let quiet = |s: &NodeStatus| {
+        let mut s = s.clone();
+        s.conditions.iter_mut().flatten().for_each(|c| c.last_heartbeat_time = None);
+        s
+    };
+    if !due && quiet(&fresh) == quiet(&before) {
+        return Ok(false);
+    }
+    write(agent, &api, &node).await.map(|_| true)
+}
+
+async fn status(agent: &Agent, before: &NodeStatus) -> NodeStatus {
+    let capacity = agent.machine.capacity();
+    let address = |kind: &str, address: String| NodeAddress { type_: kind.to_owned(), address };
+    let mut info = agent.machine.info.clone();
+    info.container_runtime_version = agent.options.runtime.version();
+    info.kube_proxy_version = String::new();
+    NodeStatus {
+        capacity: Some(capacity.clone()),
+        allocatable: Some(capacity),
+        addresses: Some(vec![
+            address("InternalIP", agent.options.node_ip.to_string()),
+            address("Hostname", agent.options.node_name.clone()),
+        ]),
+        daemon_endpoints: Some(NodeDaemonEndpoints {
+            kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(agent.options.listen.port()) }),
+        }),
+        node_info: Some(info),
+        images: images(agent).await,
+        conditions: Some(conditions(agent, before).await),
+        ..before.clone()
+    }
+}
+
+async fn images(agent: &Agent) -> Option<Vec<ContainerImage>> {
+    let mut images = agent.options.runtime.list_images().await.ok()?;
+    images.sort_by_key(|i| std::cmp::Reverse(i.size));
+    let list: Vec<ContainerImage> = images
+        .into_iter()
+        .take(IMAGES_MAX)
+        .map(|i| ContainerImage {
+            names: Some(i.repo_digests.into_iter().chain(i.repo_tags).collect()),
+            size_bytes: i64::try_from(i.size).ok(),
+        })
+        .collect();
+    (!list.is_empty()).then_some(list)
+}
+
+async fn conditions(agent: &Agent, before: &NodeStatus) -> Vec<NodeCondition> {
+    let mut list = before.conditions.clone().unwrap_or_default();
+    let (all, free) = disk(&agent.options.data_dir);
+    let memory = meminfo("MemAvailable") < MEMORY_AVAILABLE_MIN;
+    let full = all > 0 && free < all / 100 * DISK_FREE_PERCENT_MIN;
+    let pressure = |kind, under: bool, yes: (&'static str, &str), no: (&'static str, &str)| {
+        let (reason, message) = if under { yes } else { no };
+        (kind, if under { "True" } else { "False" }, reason, message.to_owned())
+    };
+    let ready = match agent.options.runtime.status().await {
+        Ok(()) => ("Ready", "True", "KubeletReady", "kubelet is posting ready status".to_owned()),
+        Err(error) => ("Ready", "False", "KubeletNotReady", format!("container runtime is down: {error}")),
+    };
+    let all = [
+        pressure(
+            "MemoryPressure",
+            memory,
+            ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+            ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ),
+        pressure(
+            "DiskPressure",
+            full,
+            ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+            ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ),
+        pressure(
+            "PIDPressure",
+            false,
+            ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+            ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ),
+        ready,
+    ];
+    let now = Time(seams::clock::now_seconds());
+    for (kind, status, reason, message) in all {
+        let old = list.iter().find(|c| c.type_ == kind && c.status == status);
+        let since = old.and_then(|c| c.last_transition_time.clone()).unwrap_or_else(|| now.clone());
+        list.retain(|c| c.type_ != kind);
+        list.push(NodeCondition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(message),
+            last_heartbeat_time: Some(now.clone()),
+            last_transition_time: Some(since),
+        });
+    }
+    list
+}
+
+/// Renews the node's lease for ever.
+async fn renew(agent: Arc<Agent>) {
+    let api = Api::<Lease>::namespaced(&agent.options.client, "kube-node-lease");
+    let name = agent.options.node_name.clone();
+    let mut known: Option<Arc<Lease>> = None;
+    loop {
+        let result = renew_once(&agent, &api, &name, known.take()).await;
+        let wait = match result {
+            Ok(lease) => {
+                known = Some(lease);
+                LEASE_RENEW
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the node's lease was not renewed");
+                Duration::from_millis(500)
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn renew_once(
+    agent: &Agent,
+    api: &Api<Lease>,
+    name: &str,
+    known: Option<Arc<Lease>>,
+) -> Result<Arc<Lease>, ApiError> {
+    let spec = LeaseSpec {
+        holder_identity: Some(name.to_owned()),
+        lease_duration_seconds: Some(LEASE_SECONDS),
+        renew_time: Some(MicroTime(micros(seams::clock::now()))),
+        ..LeaseSpec::default()
+    };
+    let known = match known {
+        Some(lease) => Some(lease),
+        None => api.get_opt(name).await?,
+    };
+    if let Some(lease) = known {
+        let lease = Lease { metadata: lease.metadata.clone(), spec: Some(spec) };
+        return api.replace(name, &lease).await;
+    }
+    let node = Api::<Node>::all(&agent.options.client).get(name).await?;
+    let owner = OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Node".to_owned(),
+        name: name.to_owned(),
+        uid: node.metadata.uid.clone().unwrap_or_default(),
+        ..OwnerReference::default()
+    };
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some("kube-node-lease".to_owned()),
+        owner_references: Some(vec![owner]),
+        ..ObjectMeta::default()
+    };
+    api.create(&Lease { metadata, spec: Some(spec) }).await
+}
+
+/// Cut to microseconds, the precision of `metav1.MicroTime`.
+fn micros(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
+}

@@ -1,0 +1,7 @@
+//! The streaming protocols of exec, attach and port-forward.
+
+pub mod forward;
+pub mod remote;
+pub mod spdy;
+mod spdy_headers;
+pub mod websocket;

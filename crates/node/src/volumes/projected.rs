@@ -1,0 +1,113 @@
+//! projected: several sources in one directory; among them the service account's token, renewed at 80% of its life.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use client::Api;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    ProjectedVolumeSource, ServiceAccount, ServiceAccountTokenProjection, VolumeProjection,
+};
+use machinery::Value;
+
+use super::{Context, File, Files, Kind, Mounted, config_map, downward, secret, write_contents};
+
+pub struct Projected(pub ProjectedVolumeSource);
+
+impl Kind for Projected {
+    fn mount<'a>(&'a self, context: &'a Context<'a>) -> BoxFuture<'a, Result<Mounted, String>> {
+        Box::pin(async move {
+            let mut files = Files::new();
+            let mut renew_at = None;
+            for source in self.0.sources.iter().flatten() {
+                let (some, renew) = source_files(context, source, self.0.default_mode).await?;
+                files.extend(some);
+                renew_at = [renew_at, renew].into_iter().flatten().min();
+            }
+            let mut mounted = write_contents(context, "projected", files, true).await?;
+            mounted.refresh_at = [mounted.refresh_at, renew_at].into_iter().flatten().min();
+            Ok(mounted)
+        })
+    }
+}
+
+async fn source_files(
+    context: &Context<'_>,
+    source: &VolumeProjection,
+    mode: Option<i32>,
+) -> Result<(Files, Option<Timestamp>), String> {
+    if let Some(map) = &source.config_map {
+        let optional = map.optional == Some(true);
+        return Ok((config_map::files(context, &map.name, map.items.as_ref(), mode, optional).await?, None));
+    }
+    if let Some(own) = &source.secret {
+        let optional = own.optional == Some(true);
+        return Ok((secret::files(context, &own.name, own.items.as_ref(), mode, optional).await?, None));
+    }
+    if let Some(facts) = &source.downward_api {
+        return Ok((downward::files(context, facts.items.as_ref(), mode)?, None));
+    }
+    if let Some(token) = &source.service_account_token {
+        let (text, renew) = token_for(context, token).await?;
+        // A pod that runs as one user gets a token that only this user (or its group) reads.
+        let security = context.wanted.spec().security_context.as_ref();
+        let user = security.and_then(|s| s.run_as_user).and_then(|u| u32::try_from(u).ok());
+        let group = security.and_then(|s| s.fs_group);
+        let mode = match (group, user) {
+            (None, Some(_)) => 0o600,
+            _ => mode.and_then(|m| u32::try_from(m).ok()).unwrap_or(0o644) & 0o777,
+        };
+        let file = File { bytes: text.into_bytes(), mode, uid: user.filter(|_| group.is_none()) };
+        return Ok((Files::from([(token.path.clone(), file)]), Some(renew)));
+    }
+    Err("this node does not support clusterTrustBundle and podCertificate in projected volumes".to_owned())
+}
+
+type Tokens = HashMap<(String, String, String), (String, Timestamp)>;
+
+/// Tokens that are still good for a while, by pod UID, volume and audience.
+fn tokens() -> &'static Mutex<Tokens> {
+    static TOKENS: OnceLock<Mutex<Tokens>> = OnceLock::new();
+    TOKENS.get_or_init(Mutex::default)
+}
+
+async fn token_for(
+    context: &Context<'_>,
+    source: &ServiceAccountTokenProjection,
+) -> Result<(String, Timestamp), String> {
+    let audience = source.audience.clone().unwrap_or_default();
+    let key = (context.wanted.uid().to_owned(), context.name.to_owned(), audience.clone());
+    let now = seams::clock::now();
+    {
+        let mut known = tokens().lock().unwrap_or_else(|e| e.into_inner());
+        known.retain(|_, (_, renew)| *renew > now);
+        if let Some((token, renew)) = known.get(&key) {
+            return Ok((token.clone(), *renew));
+        }
+    }
+    let lifetime = source.expiration_seconds.unwrap_or(3600);
+    let account = context.wanted.spec().service_account_name.as_deref().unwrap_or("default");
+    let mut body = Value::object();
+    body.set_at(&["apiVersion"], "authentication.k8s.io/v1");
+    body.set_at(&["kind"], "TokenRequest");
+    body.set_at(&["spec", "expirationSeconds"], lifetime);
+    if !audience.is_empty() {
+        body.set_at(&["spec", "audiences"], vec![audience]);
+    } else {
+        body.set_at(&["spec", "audiences"], Vec::<Value>::new());
+    }
+    body.set_at(&["spec", "boundObjectRef", "apiVersion"], "v1");
+    body.set_at(&["spec", "boundObjectRef", "kind"], "Pod");
+    body.set_at(&["spec", "boundObjectRef", "name"], context.wanted.name());
+    body.set_at(&["spec", "boundObjectRef", "uid"], context.wanted.uid());
+    let api = Api::<ServiceAccount>::namespaced(&context.agent.options.client, context.wanted.namespace());
+    let answer = api.create_subresource(account, "token", body).await;
+    let answer = answer.map_err(|e| format!("failed to fetch token: {e}"))?;
+    let token = answer.str_at(&["status", "token"]).ok_or("failed to fetch token: the answer has none")?.to_owned();
+    let life = Duration::from_secs(u64::try_from(lifetime).unwrap_or(3600).min(24 * 3600));
+    let renew = now + life.mul_f64(0.8);
+    tokens().lock().unwrap_or_else(|e| e.into_inner()).insert(key, (token.clone(), renew));
+    Ok((token, renew))
+}

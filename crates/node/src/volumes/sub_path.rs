@@ -1,0 +1,69 @@
+//! subPath: a part of a volume, confined to it whatever links it holds.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{Mode, mkdirat};
+
+use super::kernel;
+
+/// Binds `volume/path` at `target` and returns `target`. What is missing is made as a directory. Links are followed as
+/// long as they stay in the volume; the kernel checks that, so nobody can swap one in between.
+pub fn bind(volume: &Path, path: &str, target: &Path) -> Result<PathBuf, String> {
+    let relative = Path::new(path);
+    if relative.is_absolute() || relative.components().any(|c| matches!(c, Component::ParentDir)) {
+        return Err(format!("{path:?} must stay in the volume"));
+    }
+    let root = nix::fcntl::open(volume, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(|e| format!("{}: {e}", volume.display()))?;
+    let found = match open_inside(&root, relative) {
+        Err(Errno::ENOENT) => {
+            make(&root, relative).map_err(|e| format!("{path:?}: {e}"))?;
+            open_inside(&root, relative)
+        }
+        other => other,
+    };
+    let found = found.map_err(|e| match e {
+        Errno::EXDEV => format!("{path:?} leaves the volume"),
+        e => format!("{path:?}: {e}"),
+    })?;
+    let kind = nix::sys::stat::fstat(found.as_fd()).map_err(|e| format!("{path:?}: {e}"))?;
+    let is_dir = kind.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR;
+    prepare(target, is_dir).map_err(|e| format!("{}: {e}", target.display()))?;
+    kernel::bind_fd(found.as_raw_fd(), target)?;
+    Ok(target.to_owned())
+}
+
+fn open_inside(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    openat2(root.as_fd(), path, how)
+}
+
+fn make(root: &OwnedFd, path: &Path) -> Result<(), Errno> {
+    let mut place = PathBuf::new();
+    let mut parent = root.try_clone().map_err(|_| Errno::EMFILE)?;
+    for component in path.components() {
+        place.push(component);
+        match mkdirat(parent.as_fd(), Path::new(component.as_os_str()), Mode::from_bits_truncate(0o750)) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(e) => return Err(e),
+        }
+        parent = open_inside(root, &place)?;
+    }
+    Ok(())
+}
+
+fn prepare(target: &Path, is_dir: bool) -> std::io::Result<()> {
+    kernel::unmount_pod(target);
+    if is_dir {
+        return std::fs::create_dir_all(target);
+    }
+    if let Some(parent) = target.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    std::fs::OpenOptions::new().create(true).append(true).open(target).map(|_| ())
+}
