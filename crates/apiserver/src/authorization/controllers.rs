@@ -1,0 +1,104 @@
+//! The table: roles of the controllers, each its own service account in `kube-system` (`system:controller:…` upstream).
+
+use super::roles::{CORE, LEASES, READ, RECORD, WRITE, rule};
+use super::{Role, Subject};
+
+const APPS: &[&str] = &["apps"];
+const ALL_READ_WRITE: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
+
+pub(super) const ROLES: &[Role] = &[
+    Role {
+        name: "system:controller:namespace-controller",
+        subjects: &[Subject::Controller("namespace-controller")],
+        rules: &[
+            rule(&["get", "list", "watch", "delete"], CORE, &["namespaces"]),
+            rule(WRITE, CORE, &["namespaces/finalize", "namespaces/status"]),
+            rule(&["delete", "deletecollection", "get", "list"], &["*"], &["*"]),
+        ],
+    },
+    Role {
+        name: "system:controller:service-account-controller",
+        subjects: &[Subject::Controller("service-account-controller"), Subject::Controller("serviceaccount-controller")],
+        rules: &[rule(&["create"], CORE, &["serviceaccounts"]), RECORD],
+    },
+    Role {
+        name: "system:controller:root-ca-cert-publisher",
+        subjects: &[
+            Subject::Controller("root-ca-cert-publisher"),
+            Subject::Controller("root-ca-certificate-publisher-controller"),
+        ],
+        rules: &[rule(&["create", "update"], CORE, &["configmaps"]), RECORD],
+    },
+    Role {
+        name: "system:controller:deployment-controller",
+        subjects: &[Subject::Controller("deployment-controller")],
+        rules: &[
+            rule(&["get", "list", "watch", "update", "patch"], APPS, &["deployments"]),
+            rule(WRITE, APPS, &["deployments/status", "deployments/finalizers"]),
+            rule(ALL_READ_WRITE, APPS, &["replicasets"]),
+            rule(&["get", "list", "update", "patch", "watch"], CORE, &["pods"]),
+            RECORD,
+        ],
+    },
+    Role {
+        name: "system:controller:replicaset-controller",
+        subjects: &[Subject::Controller("replicaset-controller")],
+        rules: &[
+            rule(&["get", "list", "watch", "update", "patch"], APPS, &["replicasets"]),
+            rule(WRITE, APPS, &["replicasets/status", "replicasets/finalizers"]),
+            rule(&["create", "delete", "get", "list", "patch", "watch"], CORE, &["pods"]),
+            RECORD,
+        ],
+    },
+    Role {
+        name: "system:controller:endpoint-controller",
+        subjects: &[Subject::Controller("endpoint-controller"), Subject::Controller("endpoints-controller")],
+        rules: &[
+            rule(READ, CORE, &["services", "pods"]),
+            rule(ALL_READ_WRITE, CORE, &["endpoints"]),
+            rule(&["create"], CORE, &["endpoints/restricted"]),
+            RECORD,
+        ],
+    },
+    Role {
+        name: "system:controller:endpointslice-controller",
+        subjects: &[Subject::Controller("endpointslice-controller")],
+        rules: &[
+            rule(READ, CORE, &["services", "pods", "nodes"]),
+            rule(&["update"], CORE, &["services/finalizers"]),
+            rule(ALL_READ_WRITE, &["discovery.k8s.io"], &["endpointslices"]),
+            rule(&["create"], &["discovery.k8s.io"], &["endpointslices/restricted"]),
+            RECORD,
+        ],
+    },
+    Role {
+        name: "system:controller:generic-garbage-collector",
+        subjects: &[Subject::Controller("generic-garbage-collector"), Subject::Controller("garbage-collector-controller")],
+        rules: &[rule(&["get", "list", "watch", "patch", "update", "delete"], &["*"], &["*"]), RECORD],
+    },
+    Role {
+        name: "system:controller:node-controller",
+        subjects: &[
+            Subject::Controller("node-controller"),
+            Subject::Controller("node-lifecycle-controller"),
+            Subject::Controller("node-ipam-controller"),
+        ],
+        rules: &[
+            rule(&["get", "list", "watch", "update", "delete", "patch"], CORE, &["nodes"]),
+            rule(WRITE, CORE, &["nodes/status", "pods/status"]),
+            rule(&["get", "list", "watch", "delete", "patch", "update"], CORE, &["pods"]),
+            rule(READ, LEASES, &["leases"]),
+            RECORD,
+        ],
+    },
+    Role {
+        name: "system:controller:pod-garbage-collector",
+        subjects: &[Subject::Controller("pod-garbage-collector"), Subject::Controller("pod-garbage-collector-controller")],
+        rules: &[
+            rule(&["list", "watch", "delete"], CORE, &["pods"]),
+            rule(READ, CORE, &["nodes"]),
+            rule(WRITE, CORE, &["pods/status"]),
+            RECORD,
+        ],
+    },
+];

@@ -1,0 +1,206 @@
+//! Which form the client wants: `Accept` and `Content-Type`, as upstream's serializers negotiate.
+
+use client::PatchKind;
+use machinery::ApiError;
+
+/// How bytes are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// `application/json`
+    #[default]
+    Json,
+    /// `application/yaml`
+    Yaml,
+}
+
+impl Format {
+    /// Its media type.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Yaml => "application/yaml",
+        }
+    }
+}
+
+/// What objects are turned into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Shape {
+    /// As they are.
+    #[default]
+    Object,
+    /// `metav1.Table`; the version is `v1` or `v1beta1`.
+    Table(&'static str),
+    /// `metav1.PartialObjectMetadata`, or its list.
+    Metadata(&'static str),
+}
+
+/// What the client accepts best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Accepted {
+    /// How bytes are written.
+    pub format: Format,
+    /// What objects are turned into.
+    pub shape: Shape,
+    /// Whether the client asked for indented JSON.
+    pub pretty: bool,
+}
+
+/// One clause of an `Accept` header.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Clause<'a> {
+    /// `application`, `*`
+    pub kind: &'a str,
+    /// `json`, `*`
+    pub subtype: &'a str,
+    /// Parameters besides `q`.
+    pub params: Vec<(&'a str, &'a str)>,
+    quality: f32,
+}
+
+impl Clause<'_> {
+    /// A parameter's value; empty when it is not there.
+    pub fn param(&self, key: &str) -> &str {
+        self.params.iter().find(|(k, _)| *k == key).map_or("", |(_, v)| v)
+    }
+}
+
+/// The media types of bodies and answers, as errors list them.
+pub const MEDIA_TYPES: &str = "application/json, application/yaml";
+/// The media types of patches, as errors list them.
+const PATCH_TYPES: &str = "application/json-patch+json, application/merge-patch+json, \
+     application/strategic-merge-patch+json, application/apply-patch+yaml";
+
+/// The clauses of an `Accept` header, the most wanted first (by quality, then as they stand, the specific before `*`).
+pub fn clauses(accept: &str) -> Vec<Clause<'_>> {
+    let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(clause).collect();
+    let rank = |c: &Clause<'_>| u8::from(c.kind == "*") + u8::from(c.subtype == "*");
+    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality).then(rank(a).cmp(&rank(b))));
+    clauses
+}
+
+fn clause(text: &str) -> Option<Clause<'_>> {
+    let mut parts = text.split(';').map(str::trim);
+    let media = parts.next().filter(|m| !m.is_empty())?;
+    let (kind, subtype) = media.split_once('/').or((media == "*").then_some(("*", "*")))?;
+    let mut clause = Clause { kind, subtype, params: Vec::new(), quality: 1.0 };
+    for (key, value) in parts.filter_map(|p| p.split_once('=')) {
+        let (key, value) = (key.trim(), value.trim().trim_matches('"'));
+        if key == "q" {
+            clause.quality = value.parse().ok().filter(|q: &f32| q.is_finite()).unwrap_or(1.0);
+        } else {
+            clause.params.push((key, value));
+        }
+    }
+    Some(clause)
+}
+
+/// What to answer with. `transforms` says whether tables and metadata can be had here; protobuf is passed over.
+pub fn accepted(accept: Option<&str>, transforms: bool) -> Result<Accepted, ApiError> {
+    let Some(accept) = accept.filter(|a| !a.trim().is_empty()) else { return Ok(Accepted::default()) };
+    let found = clauses(accept).iter().find_map(|clause| {
+        let format = format(clause.kind, clause.subtype)?;
+        let shape = shape(clause, transforms)?;
+        Some(Accepted { format, shape, pretty: clause.param("pretty") == "1" })
+    });
+    found.ok_or_else(|| ApiError::NotAcceptable(MEDIA_TYPES.to_owned()))
+}
+
+fn format(kind: &str, subtype: &str) -> Option<Format> {
+    match (kind, subtype) {
+        ("application", "json" | "*") | ("*", "*") => Some(Format::Json),
+        ("application", "yaml") => Some(Format::Yaml),
+        _ => None,
+    }
+}
+
+fn shape(clause: &Clause<'_>, transforms: bool) -> Option<Shape> {
+    let (kind, group, version) = (clause.param("as"), clause.param("g"), clause.param("v"));
+    if kind.is_empty() {
+        return Some(Shape::Object);
+    }
+    if !transforms || group != "meta.k8s.io" {
+        return None;
+    }
+    let version = match version {
+        "v1" => "v1",
+        "v1beta1" => "v1beta1",
+        _ => return None,
+    };
+    match kind {
+        "Table" => Some(Shape::Table(version)),
+        "PartialObjectMetadata" | "PartialObjectMetadataList" => Some(Shape::Metadata(version)),
+        _ => None,
+    }
+}
+
+/// The media type of a header without its parameters, in lower case.
+pub fn media_type(header: &str) -> String {
+    header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// How a body is written. No header means JSON.
+pub fn body_format(content_type: Option<&str>) -> Result<Format, ApiError> {
+    match media_type(content_type.unwrap_or_default()).as_str() {
+        "" | "*/*" | "application/json" => Ok(Format::Json),
+        "application/yaml" => Ok(Format::Yaml),
+        _ => Err(unsupported(MEDIA_TYPES)),
+    }
+}
+
+/// Which patch a body is.
+pub fn patch_kind(content_type: Option<&str>) -> Result<PatchKind, ApiError> {
+    match media_type(content_type.unwrap_or_default()).as_str() {
+        "application/json-patch+json" => Ok(PatchKind::Json),
+        "application/merge-patch+json" => Ok(PatchKind::Merge),
+        "application/strategic-merge-patch+json" => Ok(PatchKind::StrategicMerge),
+        "application/apply-patch+yaml" => Ok(PatchKind::Apply),
+        _ => Err(unsupported(PATCH_TYPES)),
+    }
+}
+
+fn unsupported(known: &str) -> ApiError {
+    let message = format!("the body of the request was in an unknown format - accepted media types include: {known}");
+    ApiError::UnsupportedMediaType(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,\
+        application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+
+    #[test]
+    fn the_first_form_that_can_be_made_is_taken() {
+        let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,\
+            application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+        let cases = [
+            ("", Format::Json, Shape::Object),
+            ("*/*", Format::Json, Shape::Object),
+            ("application/yaml", Format::Yaml, Shape::Object),
+            ("application/json;q=0.5, application/yaml", Format::Yaml, Shape::Object),
+            ("text/html, */*;q=0.1", Format::Json, Shape::Object),
+            ("application/vnd.kubernetes.protobuf,application/json", Format::Json, Shape::Object),
+            (TABLE, Format::Json, Shape::Table("v1")),
+            (metadata, Format::Json, Shape::Metadata("v1")),
+            ("application/json;as=Table;v=v2;g=meta.k8s.io,application/json", Format::Json, Shape::Object),
+        ];
+        for (accept, format, shape) in cases {
+            let got = accepted(Some(accept), true).unwrap();
+            assert_eq!((got.format, got.shape), (format, shape), "{accept}");
+        }
+        assert_eq!(accepted(Some(TABLE), false).unwrap().shape, Shape::Object);
+        for accept in ["application/vnd.kubernetes.protobuf", "text/plain", "application/json;as=Table;v=v1;g=x"] {
+            assert_eq!(accepted(Some(accept), true).unwrap_err().code(), 406, "{accept}");
+        }
+    }
+
+    #[test]
+    fn unknown_bodies_are_refused() {
+        assert_eq!(body_format(Some("application/json; charset=utf-8")), Ok(Format::Json));
+        assert_eq!(body_format(Some("application/vnd.kubernetes.protobuf")).unwrap_err().code(), 415);
+        assert_eq!(patch_kind(Some("application/json")).unwrap_err().code(), 415);
+        assert_eq!(patch_kind(Some("application/apply-patch+yaml")), Ok(PatchKind::Apply));
+    }
+}
