@@ -1,5 +1,10 @@
 //! Every backend passes the suite, and the embedded one survives what disks and operators do to it.
 
+#[path = "store/durability.rs"]
+mod durability;
+#[path = "store/faults.rs"]
+mod faults;
+
 use std::sync::Arc;
 
 use store::memory::MemoryStore;
