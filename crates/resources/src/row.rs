@@ -203,6 +203,7 @@ pub trait Strategy: Send + Sync {
     fn to_storage(&self, _object: &mut Value) {}
 
     /// From the stored form to this version's.
+    #[allow(clippy::wrong_self_convention, reason = "the object is converted, not the strategy")]
     fn from_storage(&self, _object: &mut Value) {}
 
     /// Whether an update may create the object (upstream's AllowCreateOnUpdate; leases, endpoints …).

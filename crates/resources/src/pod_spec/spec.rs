@@ -155,8 +155,11 @@ const SEARCH_MESSAGE: &str = "a lowercase RFC 1123 subdomain must consist of low
      or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
      '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')";
 
+/// What is wrong with a name.
+type Check = fn(&str) -> Vec<String>;
+
 fn validate_names(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
-    let checks: [(&str, fn(&str) -> Vec<String>); 7] = [
+    let checks: [(&str, Check); 7] = [
         ("serviceAccountName", names::dns1123_subdomain),
         ("nodeName", names::dns1123_subdomain),
         ("hostname", names::dns1123_label),

@@ -130,11 +130,7 @@ fn validate_kind(kind: &str, source: &Value, at: &Place<'_>, errors: &mut Vec<Fi
             validate_projections(source, at, errors);
         }
         "csi" => validate_csi(source, at, errors),
-        "ephemeral" => {
-            if !source.has("volumeClaimTemplate") {
-                errors.required(&at.field("volumeClaimTemplate"), "");
-            }
-        }
+        "ephemeral" if !source.has("volumeClaimTemplate") => errors.required(&at.field("volumeClaimTemplate"), ""),
         "image" => {
             if source.text("reference").is_empty() {
                 errors.required(&at.field("reference"), "");
