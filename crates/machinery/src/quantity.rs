@@ -84,6 +84,11 @@ impl Quantity {
         Ok(Self { nanos, format, text: kept.then(|| text.into()) })
     }
 
+    /// Whether this text is known to be what it is written as.
+    pub(crate) fn is_written(&self, text: &str) -> bool {
+        self.text.as_deref() == Some(text)
+    }
+
     /// Whether it is nothing.
     pub fn is_zero(&self) -> bool {
         self.nanos == 0

@@ -54,6 +54,11 @@ pub fn format(time: Timestamp) -> String {
     format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", t.year(), t.month(), t.day(), t.hour(), t.minute(), t.second())
 }
 
+/// Whether a text which [`parse`] reads is written as [`format`] writes it.
+pub(crate) fn is_canonical(text: &str) -> bool {
+    text.len() == "2006-01-02T15:04:05Z".len() && text.ends_with('Z')
+}
+
 /// `2024-01-02T03:04:05.000006Z`
 pub fn format_micro(time: Timestamp) -> String {
     let mut text = format(time);

@@ -3,6 +3,8 @@
 //! Errors are worded as Go's `encoding/json` words them, since clients and their users know those. Broken UTF-8 becomes
 //! U+FFFD, as there. The last of equal keys wins; [`Value::parse_with`] also tells which stood twice.
 
+use std::borrow::Cow;
+
 use super::{Map, Str, Value};
 
 /// Deepest nesting of lists and objects. DIVERGES: upstream takes 10,000 levels, since Go's stacks grow; ours do not, and
@@ -43,7 +45,11 @@ impl Value {
 
     /// Reads one JSON document.
     pub fn parse_with(bytes: &[u8], options: ParseOptions) -> Result<Parsed, ParseError> {
-        let text = String::from_utf8_lossy(bytes);
+        // Checking is many times quicker than replacing, and nearly all bytes are what they should be.
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => String::from_utf8_lossy(bytes),
+        };
         let mut parser = Parser {
             text: &text,
             bytes: text.as_bytes(),
@@ -54,10 +60,13 @@ impl Value {
             duplicates: Vec::new(),
             wants_duplicates: options.duplicates,
         };
-        let tree = parser.document()?;
+        let tree = parser.document().map_err(|e| *e)?;
         Ok(Parsed { tree, duplicates: parser.duplicates })
     }
 }
+
+/// Boxed, so that a result is no larger than its value: results are moved once per value.
+type Failure = Box<ParseError>;
 
 struct Parser<'a> {
     text: &'a str,
@@ -72,32 +81,40 @@ struct Parser<'a> {
     wants_duplicates: bool,
 }
 
-/// Bytes that end the plain run of a string: quote, backslash, control characters.
-static SPECIAL: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut i = 0;
-    while i < 0x20 {
-        table[i] = true;
-        i += 1;
+/// The length of the plain run that bytes start with: up to a quote, a backslash or a control character. Eight bytes are
+/// looked at in one step: a byte's high bit becomes set in `found` where it ends the run, and the lowest such bit is right.
+#[inline]
+fn plain_length(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let is_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (i, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        let found = control | is_zero(word ^ (ONES * 0x22)) | is_zero(word ^ (ONES * 0x5c));
+        if found != 0 {
+            return i * 8 + found.trailing_zeros() as usize / 8;
+        }
     }
-    table[b'"' as usize] = true;
-    table[b'\\' as usize] = true;
-    table
-};
+    let in_rest = rest.iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\');
+    bytes.len() - rest.len() + in_rest.unwrap_or(rest.len())
+}
 
 impl Parser<'_> {
-    fn document(&mut self) -> Result<Value, ParseError> {
+    fn document(&mut self) -> Result<Value, Failure> {
         let tree = self.value()?;
         self.skip_space();
         if self.at < self.bytes.len() { Err(self.unexpected("after top-level value")) } else { Ok(tree) }
     }
 
-    fn error(&self, message: String) -> ParseError {
-        ParseError { message, offset: self.at.min(self.bytes.len()) }
+    fn error(&self, message: String) -> Failure {
+        Box::new(ParseError { message, offset: self.at.min(self.bytes.len()) })
     }
 
     /// The byte here does not belong here.
-    fn unexpected(&self, context: &str) -> ParseError {
+    #[cold]
+    fn unexpected(&self, context: &str) -> Failure {
         match self.bytes.get(self.at) {
             None => self.error("unexpected end of JSON input".to_owned()),
             Some(byte) => self.error(format!("invalid character {} {context}", quoted(*byte))),
@@ -114,7 +131,7 @@ impl Parser<'_> {
         }
     }
 
-    fn value(&mut self) -> Result<Value, ParseError> {
+    fn value(&mut self) -> Result<Value, Failure> {
         self.skip_space();
         match self.peek() {
             Some(b'"') => self.string().map(Value::String),
@@ -128,7 +145,7 @@ impl Parser<'_> {
         }
     }
 
-    fn nested(&mut self, read: fn(&mut Self) -> Result<Value, ParseError>) -> Result<Value, ParseError> {
+    fn nested(&mut self, read: fn(&mut Self) -> Result<Value, Failure>) -> Result<Value, Failure> {
         if self.depth == DEPTH_MAX {
             return Err(self.error("exceeded max depth".to_owned()));
         }
@@ -139,7 +156,7 @@ impl Parser<'_> {
         value
     }
 
-    fn literal(&mut self, literal: &str, value: Value) -> Result<Value, ParseError> {
+    fn literal(&mut self, literal: &str, value: Value) -> Result<Value, Failure> {
         for wanted in literal.bytes() {
             if self.peek() != Some(wanted) {
                 return Err(self.unexpected(&format!("in literal {literal} (expecting '{}')", char::from(wanted))));
@@ -149,7 +166,7 @@ impl Parser<'_> {
         Ok(value)
     }
 
-    fn object(&mut self) -> Result<Value, ParseError> {
+    fn object(&mut self) -> Result<Value, Failure> {
         let start = self.entries.len();
         self.skip_space();
         if self.peek() == Some(b'}') {
@@ -169,7 +186,9 @@ impl Parser<'_> {
             self.at += 1;
             let inner = self.duplicates.len();
             let value = self.value()?;
-            self.prefix_duplicates(inner, &key);
+            if self.duplicates.len() > inner {
+                self.prefix_duplicates(inner, &key);
+            }
             self.entries.push((key, value));
             self.skip_space();
             match self.peek() {
@@ -187,7 +206,7 @@ impl Parser<'_> {
         }
     }
 
-    fn array(&mut self) -> Result<Value, ParseError> {
+    fn array(&mut self) -> Result<Value, Failure> {
         let start = self.items.len();
         self.skip_space();
         if self.peek() == Some(b']') {
@@ -221,7 +240,7 @@ impl Parser<'_> {
         }
     }
 
-    fn number(&mut self) -> Result<Value, ParseError> {
+    fn number(&mut self) -> Result<Value, Failure> {
         let start = self.at;
         let negative = self.peek() == Some(b'-');
         if negative {
@@ -255,7 +274,7 @@ impl Parser<'_> {
         }
     }
 
-    fn fraction(&mut self) -> Result<(), ParseError> {
+    fn fraction(&mut self) -> Result<(), Failure> {
         if self.peek() == Some(b'.') {
             self.at += 1;
             self.digits("after decimal point in numeric literal")?;
@@ -270,7 +289,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn digits(&mut self, context: &str) -> Result<(), ParseError> {
+    fn digits(&mut self, context: &str) -> Result<(), Failure> {
         let start = self.at;
         while matches!(self.peek(), Some(b'0'..=b'9')) {
             self.at += 1;
@@ -279,15 +298,15 @@ impl Parser<'_> {
     }
 
     /// The run of plain bytes from here.
+    #[inline]
     fn run(&mut self) -> &str {
         let start = self.at;
-        let rest = &self.bytes[start..];
-        let length = rest.iter().position(|b| SPECIAL[usize::from(*b)]).unwrap_or(rest.len());
-        self.at += length;
+        self.at += plain_length(&self.bytes[start..]);
         &self.text[start..self.at]
     }
 
-    fn string(&mut self) -> Result<Str, ParseError> {
+    #[inline]
+    fn string(&mut self) -> Result<Str, Failure> {
         self.at += 1;
         let run = Str::from(self.run());
         if self.peek() == Some(b'"') {
@@ -297,7 +316,8 @@ impl Parser<'_> {
         self.escaped_string(run)
     }
 
-    fn escaped_string(&mut self, mut text: Str) -> Result<Str, ParseError> {
+    #[cold]
+    fn escaped_string(&mut self, mut text: Str) -> Result<Str, Failure> {
         loop {
             match self.peek() {
                 Some(b'"') => {
@@ -314,7 +334,7 @@ impl Parser<'_> {
         }
     }
 
-    fn escape(&mut self) -> Result<char, ParseError> {
+    fn escape(&mut self) -> Result<char, Failure> {
         let plain = match self.peek() {
             Some(c @ (b'"' | b'\\' | b'/')) => char::from(c),
             Some(b'b') => '\u{8}',
@@ -333,7 +353,7 @@ impl Parser<'_> {
     }
 
     /// A surrogate without its other half is U+FFFD, as in Go.
-    fn unicode_escape(&mut self) -> Result<char, ParseError> {
+    fn unicode_escape(&mut self) -> Result<char, Failure> {
         let high = self.hex()?;
         if (0xD800..0xDC00).contains(&high) && self.bytes[self.at..].starts_with(b"\\u") {
             let before = self.at;
@@ -348,7 +368,7 @@ impl Parser<'_> {
         Ok(char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER))
     }
 
-    fn hex(&mut self) -> Result<u32, ParseError> {
+    fn hex(&mut self) -> Result<u32, Failure> {
         let mut number = 0;
         for _ in 0..4 {
             let digit = self.peek().and_then(|b| char::from(b).to_digit(16));

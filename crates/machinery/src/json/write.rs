@@ -105,6 +105,12 @@ static ESCAPED: [bool; 256] = {
 pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text.as_bytes();
+    // Most strings need no escape, which is quicker to see without stopping at the first that does.
+    if !rest.iter().fold(false, |any, b| any | ESCAPED[usize::from(*b)]) {
+        out.extend_from_slice(rest);
+        out.push(b'"');
+        return;
+    }
     while let Some(at) = rest.iter().position(|b| ESCAPED[usize::from(*b)]) {
         out.extend_from_slice(&rest[..at]);
         let taken = write_escaped(&rest[at..], out);

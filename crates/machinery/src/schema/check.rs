@@ -3,6 +3,7 @@
 //!
 //! Field names match case-sensitively, as in upstream's `sigs.k8s.io/json`.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::{Field, Schema, Type, go};
@@ -132,9 +133,8 @@ pub fn check(tree: &mut Value, ty: &Type) -> Result<Vec<FieldIssue>, CheckError>
 
 #[derive(Default)]
 struct Walk<'a> {
+    /// Paths grow on the way back, as there are few of them and many places.
     issues: Vec<FieldIssue>,
-    /// The path with indices and keys, for issues.
-    path: String,
     /// The fields down to here, for type errors.
     fields: Vec<&'a str>,
     /// The name of the innermost type.
@@ -143,7 +143,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn object(&mut self, map: &mut Map, ty: &'a Type) -> Result<(), CheckError> {
-        let (outer, path_len) = (self.owner, self.path.len());
+        let outer = self.owner;
         let mut failure = None;
         map.retain(|key, value| {
             if failure.is_some() {
@@ -155,9 +155,9 @@ impl<'a> Walk<'a> {
             }
             self.owner = ty.short_name();
             self.fields.push(&field.name);
-            self.push_key(key);
+            let inner = self.issues.len();
             let fits = self.value(value, &field.schema, field.go_type.as_deref());
-            self.path.truncate(path_len);
+            self.prefix_issues(inner, key);
             self.fields.pop();
             failure = fits.err();
             !is_omitted(value, field)
@@ -168,19 +168,17 @@ impl<'a> Walk<'a> {
 
     fn unknown(&mut self, key: &str) -> bool {
         if self.issues.len() < FIELD_ISSUES_MAX {
-            let path_len = self.path.len();
-            self.push_key(key);
-            self.issues.push(FieldIssue::Unknown(self.path.clone()));
-            self.path.truncate(path_len);
+            self.issues.push(FieldIssue::Unknown(key.to_owned()));
         }
         false
     }
 
-    fn push_key(&mut self, key: &str) {
-        if !self.path.is_empty() {
-            self.path.push('.');
+    fn prefix_issues(&mut self, from: usize, place: &str) {
+        for issue in &mut self.issues[from..] {
+            let (FieldIssue::Unknown(path) | FieldIssue::Duplicate(path)) = issue;
+            let dot = if path.starts_with('[') { "" } else { "." };
+            *path = format!("{place}{dot}{path}");
         }
-        self.path.push_str(key);
     }
 
     fn value(&mut self, value: &mut Value, schema: &'a Schema, alias: Option<&str>) -> Result<(), CheckError> {
@@ -205,8 +203,9 @@ impl<'a> Walk<'a> {
             },
             (Schema::Quantity, _) => quantity(value),
             (Schema::Time | Schema::MicroTime | Schema::Duration, Value::String(text)) => {
-                let text = canonical_text(schema, text)?;
-                *value = text.into();
+                if let Some(canonical) = canonical_text(schema, text)? {
+                    *value = canonical.into();
+                }
                 Ok(())
             }
             (Schema::Time | Schema::MicroTime | Schema::Duration, other) => Err(bare_mismatch(other, "string")),
@@ -216,23 +215,21 @@ impl<'a> Walk<'a> {
     }
 
     fn list(&mut self, items: &mut [Value], element: &'a Schema) -> Result<(), CheckError> {
-        let path_len = self.path.len();
         for (i, item) in items.iter_mut().enumerate() {
-            self.path.push_str(&format!("[{i}]"));
-            let fits = self.value(item, element, None);
-            self.path.truncate(path_len);
-            fits?;
+            let inner = self.issues.len();
+            self.value(item, element, None)?;
+            if self.issues.len() > inner {
+                self.prefix_issues(inner, &format!("[{i}]"));
+            }
         }
         Ok(())
     }
 
     fn map(&mut self, map: &mut Map, element: &'a Schema) -> Result<(), CheckError> {
-        let path_len = self.path.len();
         for (key, value) in map.iter_mut() {
-            self.push_key(key);
-            let fits = self.value(value, element, None);
-            self.path.truncate(path_len);
-            fits?;
+            let inner = self.issues.len();
+            self.value(value, element, None)?;
+            self.prefix_issues(inner, key);
         }
         Ok(())
     }
@@ -281,25 +278,32 @@ fn bare_mismatch(value: &Value, go_type: &str) -> CheckError {
 }
 
 fn quantity(value: &mut Value) -> Result<(), CheckError> {
-    let text = match &*value {
-        Value::String(s) => s.trim().to_owned(),
-        Value::Integer(i) => i.to_string(),
-        Value::Float(f) => f.to_string(),
-        other => other.to_string(),
+    let given = match &*value {
+        Value::String(s) => Cow::Borrowed(s.trim()),
+        other => Cow::Owned(other.to_string()),
     };
-    let canonical = Quantity::parse(&text).map_err(|e| CheckError(e.to_string()))?.to_string();
-    if value.as_str() != Some(&canonical) {
-        *value = canonical.into();
+    let quantity = Quantity::parse(&given).map_err(|e| CheckError(e.to_string()))?;
+    if value.as_str().is_none_or(|text| !quantity.is_written(text)) {
+        *value = quantity.to_string().into();
     }
     Ok(())
 }
 
-fn canonical_text(schema: &Schema, text: &str) -> Result<String, CheckError> {
-    match schema {
-        Schema::Time => time::parse(text).map(time::format).map_err(|e| CheckError(e.to_string())),
-        Schema::MicroTime => time::parse_micro(text).map(time::format_micro).map_err(|e| CheckError(e.to_string())),
-        _ => duration::parse_go(text).map(duration::format_go).map_err(|e| CheckError(e.to_string())),
-    }
+/// The text as Go would write it, when it is written otherwise.
+fn canonical_text(schema: &Schema, text: &str) -> Result<Option<String>, CheckError> {
+    let wrong = |e: &dyn fmt::Display| CheckError(e.to_string());
+    let canonical = match schema {
+        Schema::Time => {
+            let time = time::parse(text).map_err(|e| wrong(&e))?;
+            if time::is_canonical(text) {
+                return Ok(None);
+            }
+            time::format(time)
+        }
+        Schema::MicroTime => time::parse_micro(text).map(time::format_micro).map_err(|e| wrong(&e))?,
+        _ => duration::parse_go(text).map(duration::format_go).map_err(|e| wrong(&e))?,
+    };
+    Ok((canonical != text).then_some(canonical))
 }
 
 fn int_or_string(value: &Value) -> Result<(), CheckError> {
