@@ -6,8 +6,8 @@ use machinery::json::Value;
 use machinery::names;
 
 use crate::cells;
-use crate::place::{Place, Report};
-use crate::read::{Read, selectable};
+use crate::place::{Json, Place, Report};
+use crate::read::{Read, same_at, selectable};
 use crate::row::{Column, Resource, SelectableField, Strategy, Target};
 
 /// Characters that names and reasons of the newer form may have.
@@ -134,7 +134,7 @@ struct CoreEvent;
 impl Strategy for CoreEvent {
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        validate_namespace(object, "involvedObject", &mut errors);
+        validate_any(object, &mut errors);
         errors
     }
 
@@ -144,6 +144,23 @@ impl Strategy for CoreEvent {
 }
 
 struct NewEvent;
+
+/// What may not change through events.k8s.io.
+const IMMUTABLE: [&str; 13] = [
+    "regarding",
+    "reason",
+    "note",
+    "deprecatedSource",
+    "deprecatedFirstTimestamp",
+    "deprecatedLastTimestamp",
+    "deprecatedCount",
+    "type",
+    "eventTime",
+    "action",
+    "related",
+    "reportingController",
+    "reportingInstance",
+];
 
 /// Names in core/v1 and in events.k8s.io/v1 of what both have.
 const RENAMED: [(&str, &str); 7] = [
@@ -165,45 +182,28 @@ fn rename(object: &mut Value, from: &str, to: &str) {
 impl Strategy for NewEvent {
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        validate_namespace(object, "regarding", &mut errors);
+        validate_any(object, &mut errors);
+        validate_series(object, &mut errors);
         if object.text("eventTime").is_empty() {
             errors.required(&Place::root("eventTime"), "");
-        }
-        validate_series(object, &mut errors);
-        validate_words(object, &mut errors);
-        let note = object.text("note");
-        if note.len() > NOTE_LENGTH_MAX {
-            let detail = format!("can have at most {NOTE_LENGTH_MAX} characters");
-            errors.invalid(&Place::root("message"), "", &detail);
         }
         let kind = object.text("type");
         if !matches!(kind, "Normal" | "Warning") {
             errors.invalid(&Place::root("type"), "", &format!("has invalid value: {kind}"));
         }
+        validate_old_fields(object, &mut errors);
         errors
     }
 
     fn validate_update(&self, object: &Value, old: &Value, _target: Target) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        validate_series(object, &mut errors);
-        let fields = [
-            "regarding",
-            "reason",
-            "action",
-            "note",
-            "type",
-            "related",
-            "eventTime",
-            "reportingController",
-            "reportingInstance",
-            "deprecatedSource",
-            "deprecatedFirstTimestamp",
-            "deprecatedLastTimestamp",
-            "deprecatedCount",
-        ];
-        for field in fields {
-            if !crate::read::same_at(object, old, &[field]) {
-                let value = crate::place::Json(object.get(field).unwrap_or(&Value::Null));
+        validate_any(object, &mut errors);
+        if !same_at(object, old, &["series"]) {
+            validate_series(object, &mut errors);
+        }
+        for field in IMMUTABLE {
+            if !same_at(object, old, &[field]) {
+                let value = Json(object.get(field).unwrap_or(&Value::Null));
                 errors.invalid(&Place::root(core_name(field)), value, "field is immutable");
             }
         }
@@ -237,12 +237,36 @@ fn core_name(field: &str) -> &str {
     RENAMED.iter().find(|(_, newer)| *newer == field).map_or(field, |(core, _)| core)
 }
 
-fn validate_namespace(object: &Value, field: &str, errors: &mut Vec<FieldError>) {
-    let involved = object.str_at(&[field, "namespace"]).unwrap_or_default();
+/// What holds for events of both forms; those with an eventTime are of the newer kind, whichever form they came in.
+fn validate_any(object: &Value, errors: &mut Vec<FieldError>) {
+    let namespace = involved(object).text("namespace");
     let own = object.str_at(&["metadata", "namespace"]).unwrap_or_default();
-    let fits = if involved.is_empty() { matches!(own, "" | "default") } else { involved == own };
+    let newer = !object.text("eventTime").is_empty();
+    let fits = match (newer, namespace.is_empty()) {
+        (false, true) => matches!(own, "" | "default"),
+        (false, false) => namespace == own,
+        (true, true) => matches!(own, "default" | "kube-system"),
+        (true, false) => true,
+    };
     if !fits {
-        errors.invalid(&Place::root("involvedObject.namespace"), involved, "does not match event.namespace");
+        errors.invalid(&Place::root("involvedObject.namespace"), namespace, "does not match event.namespace");
+    }
+    if newer {
+        validate_words(object, errors);
+    }
+}
+
+/// What only events of the old kind have.
+fn validate_old_fields(object: &Value, errors: &mut Vec<FieldError>) {
+    let source = source(object);
+    let set = [
+        ("firstTimestamp", !object.text("deprecatedFirstTimestamp").is_empty()),
+        ("lastTimestamp", !object.text("deprecatedLastTimestamp").is_empty()),
+        ("count", object.int("deprecatedCount").unwrap_or(0) != 0),
+        ("source", !source.text("component").is_empty() || !source.text("host").is_empty()),
+    ];
+    for (field, _) in set.iter().filter(|(_, set)| *set) {
+        errors.invalid(&Place::root(field), "", "needs to be unset");
     }
 }
 
@@ -257,13 +281,12 @@ fn validate_series(object: &Value, errors: &mut Vec<FieldError>) {
 }
 
 fn validate_words(object: &Value, errors: &mut Vec<FieldError>) {
-    let controller = object.text("reportingController");
+    let controller = either(object, "reportingComponent", "reportingController");
     let at = Place::root("reportingController");
     if controller.is_empty() {
         errors.required(&at, "");
-    } else {
-        errors.invalid_each(&at, controller, names::qualified_name(controller));
     }
+    errors.invalid_each(&at, controller, names::qualified_name(controller));
     for field in ["reportingInstance", "action", "reason"] {
         let (text, at) = (object.text(field), Place::root(field));
         if text.is_empty() {
@@ -272,6 +295,9 @@ fn validate_words(object: &Value, errors: &mut Vec<FieldError>) {
         if text.len() > WORD_LENGTH_MAX {
             errors.invalid(&at, "", &format!("can have at most {WORD_LENGTH_MAX} characters"));
         }
+    }
+    if either(object, "message", "note").len() > NOTE_LENGTH_MAX {
+        errors.invalid(&Place::root("message"), "", &format!("can have at most {NOTE_LENGTH_MAX} characters"));
     }
 }
 

@@ -18,15 +18,24 @@ pub(super) fn validate(object: &Value) -> Vec<FieldError> {
     let empty = Value::object();
     let spec = object.get("spec").unwrap_or(&empty);
     let at = Place::root("spec");
-    validate_type(spec, &at, &mut errors);
+    let known_type = validate_type(spec, &at, &mut errors);
     validate_ports(spec, &at.field("ports"), &mut errors);
     validate_labels(spec, "selector", &at.field("selector"), &mut errors);
     validate_affinity(spec, &at, &mut errors);
     validate_cluster_ips(spec, &at, &mut errors);
     validate_families(spec, &at, &mut errors);
-    validate_external(spec, &at, &mut errors);
-    validate_traffic(spec, &at, &mut errors);
+    validate_external_ips(spec, &at, &mut errors);
+    if !known_type {
+        let kind = spec.text("type");
+        match kind {
+            "" => errors.required(&at.field("type"), ""),
+            _ => errors.unsupported(&at.field("type"), kind, &TYPES),
+        }
+    }
+    validate_port_pairs(spec, &at.field("ports"), &mut errors);
+    validate_source_ranges(spec, &at, &mut errors);
     validate_load_balancer(spec, &at, &mut errors);
+    validate_traffic(spec, &at, &mut errors);
     errors
 }
 
@@ -88,13 +97,9 @@ pub(super) fn validate_status(object: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn validate_type(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
+/// What a type asks for; returns whether it is one of those known.
+fn validate_type(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) -> bool {
     let kind = spec.text("type");
-    if kind.is_empty() {
-        errors.required(&at.field("type"), "");
-    } else if !TYPES.contains(&kind) {
-        errors.unsupported(&at.field("type"), kind, &TYPES);
-    }
     let headless = spec.text("clusterIP") == "None";
     match kind {
         "LoadBalancer" => {
@@ -124,6 +129,7 @@ fn validate_type(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
         "ExternalName" => validate_external_name(spec, at, errors),
         _ => {}
     }
+    TYPES.contains(&kind)
 }
 
 fn validate_external_name(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
@@ -155,13 +161,19 @@ fn validate_ports(spec: &Value, list: &Place<'_>, errors: &mut Vec<FieldError>) 
     for (index, port) in ports.iter().enumerate() {
         validate_port(port, ports.len() > 1, &list.index(index), &mut seen_names, errors);
     }
-    let node_ports = matches!(spec.text("type"), "NodePort" | "LoadBalancer");
+}
+
+/// Node ports, and ports, are each used once per protocol.
+fn validate_port_pairs(spec: &Value, list: &Place<'_>, errors: &mut Vec<FieldError>) {
+    let ports = spec.items("ports");
+    if spec.text("type") == "ClusterIP" {
+        for (index, _) in ports.iter().enumerate().filter(|(_, port)| port.int("nodePort").unwrap_or(0) != 0) {
+            errors.forbidden(&list.index(index).field("nodePort"), "may not be used when `type` is 'ClusterIP'");
+        }
+    }
     for (index, port) in ports.iter().enumerate() {
         let at = list.index(index);
         let Some(node_port) = port.int("nodePort").filter(|n| *n != 0) else { continue };
-        if !node_ports {
-            errors.forbidden(&at.field("nodePort"), &format!("may not be used when `type` is '{}'", spec.text("type")));
-        }
         let same = |p: &Value| p.int("nodePort") == Some(node_port) && p.text("protocol") == port.text("protocol");
         if ports[..index].iter().any(same) {
             errors.duplicate(&at.field("nodePort"), node_port);
@@ -311,7 +323,7 @@ fn validate_families(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>)
     }
 }
 
-fn validate_external(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
+fn validate_external_ips(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     let list = at.field("externalIPs");
     for (index, ip) in spec.texts("externalIPs").enumerate() {
         let before = errors.len();
@@ -320,6 +332,9 @@ fn validate_external(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>)
             super::endpoints::validate_special_ip(ip, &list.index(index), errors);
         }
     }
+}
+
+fn validate_source_ranges(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     let ranges = at.field("LoadBalancerSourceRanges");
     if !spec.items("loadBalancerSourceRanges").is_empty() && spec.text("type") != "LoadBalancer" {
         errors.forbidden(&ranges, "may only be used when `type` is 'LoadBalancer'");
