@@ -106,7 +106,7 @@ fn take_lock(directory: &Path) -> Result<(File, bool), StoreError> {
 
 /// Names our process in the lock file, for the message that a second server prints.
 fn sign_lock(lock: &mut File, first: bool) -> io::Result<()> {
-    let signed = lock.rewind().and_then(|()| write!(lock, "{INITIALISED}process {:<10}\n", std::process::id()));
+    let signed = lock.rewind().and_then(|()| writeln!(lock, "{INITIALISED}process {:<10}", std::process::id()));
     match first {
         true => signed.and_then(|()| lock.sync_all()),
         // Only a courtesy from the second time on, not worth failing on a full disk.
