@@ -82,7 +82,8 @@ pub fn selector_text(selector: &Value) -> String {
     parts.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
 }
 
-fn of_containers(object: &Value, template: &[&str], key: &str) -> Value {
+/// Texts of a pod spec's containers, joined.
+pub fn of_containers(object: &Value, template: &[&str], key: &str) -> Value {
     let Some(spec) = object.at(template) else { return "".into() };
     let texts: Vec<&str> = spec.items("containers").iter().map(|c| c.text(key)).collect();
     texts.join(",").into()

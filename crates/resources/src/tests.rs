@@ -60,6 +60,15 @@ const VALID: &[&str] = &[
     r#"{"apiVersion":"apps/v1","kind":"ReplicaSet","spec":{"selector":{"matchLabels":{"app":"web"}},
         "template":{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"name":"a","image":"b"}]}}}}"#,
     RICH_POD,
+    r#"{"apiVersion":"v1","kind":"PodTemplate","template":{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"name":"a","image":"b"}]}}}"#,
+    r#"{"apiVersion":"v1","kind":"ReplicationController","spec":{"template":{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"name":"a","image":"b"}]}}}}"#,
+    r#"{"apiVersion":"apps/v1","kind":"DaemonSet","spec":{"selector":{"matchLabels":{"app":"web"}},
+        "template":{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"name":"a","image":"b"}]}}}}"#,
+    r#"{"apiVersion":"apps/v1","kind":"StatefulSet","spec":{"selector":{"matchLabels":{"app":"web"}},"serviceName":"web",
+        "volumeClaimTemplates":[{"metadata":{"name":"data"},"spec":{"accessModes":["ReadWriteOnce"]}}],
+        "template":{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"name":"a","image":"b",
+            "volumeMounts":[{"name":"data","mountPath":"/data"}]}]}}}}"#,
+    r#"{"apiVersion":"apps/v1","kind":"ControllerRevision","revision":1,"data":{"spec":{}}}"#,
 ];
 
 /// A pod with most of what pods can have.
@@ -213,6 +222,23 @@ const INVALID: &[(&str, &[&str])] = &[
             "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
             "spec.selector: Required value",
             "spec.template.metadata.labels: Invalid value: {\"app\":\"x\"}: `selector` does not match template `labels`",
+        ],
+    ),
+    (
+        r#"{"apiVersion":"apps/v1","kind":"DaemonSet","spec":{"updateStrategy":{"rollingUpdate":{"maxSurge":1}},"selector":{"matchLabels":{"app":"x"}},"template":{"metadata":{"labels":{"app":"x"}},"spec":{"containers":[{"name":"a","image":"b"}]}}}}"#,
+        &[
+            "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero",
+        ],
+    ),
+    (
+        r#"{"apiVersion":"apps/v1","kind":"StatefulSet","spec":{"podManagementPolicy":"Any","selector":{"matchLabels":{"app":"x"}},"template":{"metadata":{"labels":{"app":"x"}},"spec":{"containers":[{"name":"a","image":"b"}]}}}}"#,
+        &["spec.podManagementPolicy: Invalid value: \"Any\": must be 'OrderedReady' or 'Parallel'"],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"ReplicationController","spec":{"selector":{"a":"b"},"template":{"metadata":{"labels":{"app":"web"}},"spec":{"restartPolicy":"Never","containers":[{"name":"a","image":"b"}]}}}}"#,
+        &[
+            "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template `labels`",
+            "spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"",
         ],
     ),
     (r#"{"apiVersion":"v1","kind":"Service","spec":{}}"#, &["spec.ports: Required value"]),

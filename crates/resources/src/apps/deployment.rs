@@ -1,11 +1,9 @@
 //! Deployments.
 
 use machinery::field::FieldError;
-use machinery::intstr::IntOrPercent;
 use machinery::json::Value;
-use machinery::names;
 
-use super::template as shared;
+use super::template::{self as shared, validate_int_or_percent};
 use crate::cells;
 use crate::place::{Json, Place, Report};
 use crate::pod_spec::{self, defaults};
@@ -69,7 +67,7 @@ impl Strategy for Deployment {
         shared::validate_not_negative(spec, "replicas", &at, &mut errors);
         shared::validate_selector(spec, &at, "deployment", &mut errors);
         shared::validate_selected(spec, &at, &mut errors);
-        shared::validate_always_restarts(spec, &at, &mut errors);
+        shared::validate_always_restarts(spec, "Deployment", &at, &mut errors);
         if let Some(template) = spec.present("template") {
             pod_spec::validate_template(template, &at.field("template"), &mut errors);
         }
@@ -128,28 +126,11 @@ fn validate_rolling(rolling: &Value, at: &Place<'_>, errors: &mut Vec<FieldError
     for field in ["maxUnavailable", "maxSurge"] {
         validate_int_or_percent(rolling.get(field), &at.field(field), errors);
     }
-    let is_zero = |field: &str| match rolling.get(field) {
-        Some(Value::String(text)) => text.trim_end_matches('%').parse() == Ok(0_i64),
-        other => other.and_then(Value::as_i64).unwrap_or(0) == 0,
-    };
-    if is_zero("maxUnavailable") && is_zero("maxSurge") {
+    if shared::is_zero(rolling.get("maxUnavailable")) && shared::is_zero(rolling.get("maxSurge")) {
         let value = rolling.get("maxUnavailable").unwrap_or(&Value::Null);
         errors.invalid(&at.field("maxUnavailable"), Json(value), "may not be 0 when `maxSurge` is 0");
     }
-    let percent = rolling.get("maxUnavailable").and_then(IntOrPercent::of).and_then(IntOrPercent::percent);
-    if percent.is_some_and(|p| p > 100) {
-        let value = rolling.get("maxUnavailable").unwrap_or(&Value::Null);
-        errors.invalid(&at.field("maxUnavailable"), Json(value), "must not be greater than 100%");
-    }
-}
-
-/// A whole number or a percentage, not negative.
-pub(crate) fn validate_int_or_percent(value: Option<&Value>, at: &Place<'_>, errors: &mut Vec<FieldError>) {
-    match value {
-        Some(Value::String(text)) => errors.invalid_each(at, text, names::percent(text)),
-        Some(Value::Integer(number @ ..0)) => errors.invalid(at, *number, "must be greater than or equal to 0"),
-        _ => {}
-    }
+    shared::validate_not_more_than_all(rolling.get("maxUnavailable"), &at.field("maxUnavailable"), errors);
 }
 
 fn validate_deadline(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {

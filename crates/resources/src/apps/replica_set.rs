@@ -7,8 +7,8 @@ use super::template as shared;
 use crate::cells;
 use crate::place::{Json, Place, Report};
 use crate::pod_spec::{self, defaults};
-use crate::read::{Read, present_mut, same_at, selectable, set_default};
-use crate::row::{Column, Resource, SelectableField, Strategy, Subresource, Target};
+use crate::read::{Read, present_mut, same_at, set_default};
+use crate::row::{Column, Resource, Strategy, Subresource, Target};
 
 /// The row.
 pub fn row() -> Resource {
@@ -31,10 +31,7 @@ pub fn row() -> Resource {
             Column::text("Images", "Images of the template's containers.", cells::template_images).wide(),
             Column::text("Selector", "Labels of its pods.", cells::spec_selector).wide(),
         ])
-        .selectable(vec![SelectableField::new("status.replicas", |object| {
-            let text = selectable(object, &["status", "replicas"]);
-            if text.is_empty() { "0".to_owned() } else { text }
-        })])
+        .selectable(vec![shared::replicas_field()])
         .generation()
         .strategy(ReplicaSet)
 }
@@ -60,7 +57,7 @@ impl Strategy for ReplicaSet {
         shared::validate_not_negative(spec, "minReadySeconds", &at, &mut errors);
         shared::validate_selector(spec, &at, "replicaset", &mut errors);
         shared::validate_selected(spec, &at, &mut errors);
-        shared::validate_always_restarts(spec, &at, &mut errors);
+        shared::validate_always_restarts(spec, "ReplicaSet", &at, &mut errors);
         if let Some(template) = spec.present("template") {
             pod_spec::validate_template(template, &at.field("template"), &mut errors);
         }
@@ -69,7 +66,7 @@ impl Strategy for ReplicaSet {
 
     fn validate_update(&self, object: &Value, old: &Value, target: Target) -> Vec<FieldError> {
         if target == Target::Subresource("status") {
-            return validate_status(object);
+            return shared::validate_replica_status(object);
         }
         let mut errors = self.validate(object);
         if !same_at(object, old, &["spec", "selector"]) {
@@ -82,27 +79,4 @@ impl Strategy for ReplicaSet {
     fn scale_selector(&self, object: &Value) -> String {
         object.at(&["spec", "selector"]).map(cells::selector_text).unwrap_or_default()
     }
-}
-
-fn validate_status(object: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let empty = Value::object();
-    let (status, at) = (object.get("status").unwrap_or(&empty), Place::root("status"));
-    let counts = ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
-    for field in counts {
-        shared::validate_not_negative(status, field, &at, &mut errors);
-    }
-    let number = |field: &str| status.int(field).unwrap_or(0);
-    let not_more = [
-        ("fullyLabeledReplicas", "replicas", "cannot be greater than status.replicas"),
-        ("readyReplicas", "replicas", "cannot be greater than status.replicas"),
-        ("availableReplicas", "replicas", "cannot be greater than status.replicas"),
-        ("availableReplicas", "readyReplicas", "cannot be greater than readyReplicas"),
-    ];
-    for (field, bound, detail) in not_more {
-        if number(field) > number(bound) {
-            errors.invalid(&at.field(field), number(field), detail);
-        }
-    }
-    errors
 }

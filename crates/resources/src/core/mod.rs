@@ -8,6 +8,8 @@ pub mod node;
 pub mod pod;
 mod pod_cells;
 mod pod_status;
+pub mod pod_template;
+pub mod replication_controller;
 pub mod secret;
 pub mod service;
 pub mod service_account;
