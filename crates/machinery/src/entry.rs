@@ -30,6 +30,11 @@ impl Entry {
         Self { revision, bytes: OnceLock::new(), tree: tree.into(), typed: OnceLock::new() }
     }
 
+    /// An entry of which both are known already; they must say the same.
+    pub fn from_parts(revision: u64, bytes: Bytes, tree: Arc<Value>) -> Self {
+        Self { revision, bytes: bytes.into(), tree: tree.into(), typed: OnceLock::new() }
+    }
+
     /// The object's JSON.
     pub fn bytes(&self) -> Bytes {
         self.bytes.get_or_init(|| Bytes::from(self.tree().to_bytes())).clone()
