@@ -161,7 +161,7 @@ pub trait Strategy: Send + Sync {
     /// Fills in defaults. Called on every decoded body; must be idempotent.
     fn default(&self, _object: &mut Value) {}
 
-    /// Puts server-owned fields of a new object right.
+    /// Puts server-owned fields of a new object right. Its metadata (name, namespace, uid, creationTimestamp) is complete.
     fn prepare_for_create(&self, _object: &mut Value) {}
 
     /// Puts server-owned fields of a changed object right; `old` is what is stored.

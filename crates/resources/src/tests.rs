@@ -402,6 +402,99 @@ fn pods_wait_for_their_grace_period() {
     assert_eq!(row.strategy.grace_period_seconds(&pod, None), 0);
 }
 
+/// `(subresource, path to change, new value, what is wrong with the change)` of a pod that runs on a node.
+const SUBRESOURCE_CHANGES: &[(&str, &[&str], &str, &[&str])] = &[
+    (
+        "ephemeralcontainers",
+        &["spec", "ephemeralContainers"],
+        r#"[{"name":"debug","image":"b:1","imagePullPolicy":"Always","terminationMessagePolicy":"File","targetContainerName":"a"}]"#,
+        &[],
+    ),
+    (
+        "ephemeralcontainers",
+        &["spec", "ephemeralContainers"],
+        r#"[{"name":"a","image":"b:1","imagePullPolicy":"Always","terminationMessagePolicy":"File","ports":[{"containerPort":1,"protocol":"TCP"}]}]"#,
+        &[
+            "spec.ephemeralContainers[0].name: Duplicate value: \"a\"",
+            "spec.ephemeralContainers[0].ports: Forbidden: cannot be set for an Ephemeral Container",
+        ],
+    ),
+    (
+        "resize",
+        &["spec", "containers"],
+        r#"[{"name":"a","image":"b","imagePullPolicy":"Always","terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File",
+        "resources":{"requests":{"cpu":"2"}}}]"#,
+        &[],
+    ),
+    (
+        "resize",
+        &["spec", "containers"],
+        r#"[{"name":"a","image":"c","imagePullPolicy":"Always","terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File",
+        "resources":{"requests":{"cpu":"2"}}}]"#,
+        &["spec: Forbidden: only cpu and memory resources are mutable"],
+    ),
+    (
+        "status",
+        &["status", "qosClass"],
+        "\"Guaranteed\"",
+        &["status.qosClass: Invalid value: \"Guaranteed\": field is immutable"],
+    ),
+    (
+        "status",
+        &["status", "podIPs"],
+        r#"[{"ip":"10.0.0.1"},{"ip":"10.0.0.300"}]"#,
+        &[
+            "status.podIPs[1]: Invalid value: \"10.0.0.300\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            "status.podIPs: Invalid value: [{\"ip\":\"10.0.0.1\"},{\"ip\":\"10.0.0.300\"}]: may specify no more than one IP for each IP family",
+        ],
+    ),
+];
+
+#[test]
+fn subresources_of_pods_have_rules_of_their_own() {
+    let text = r#"{"apiVersion":"v1","kind":"Pod","spec":{"nodeName":"n","containers":[{"name":"a","image":"b","resources":{"requests":{"cpu":"1"}}}]}}"#;
+    for (subresource, path, value, wanted) in SUBRESOURCE_CHANGES {
+        let (row, old) = created(text);
+        let mut new = old.clone();
+        new.set_at(path, parse(value));
+        let target = Target::Subresource(subresource);
+        row.strategy.prepare_for_update(&mut new, &old, target);
+        let errors = row.strategy.validate_update(&new, &old, target);
+        assert_eq!(
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            *wanted,
+            "{subresource} {path:?} {value}"
+        );
+    }
+}
+
+#[test]
+fn gates_may_only_open_and_gated_pods_get_choosier() {
+    let text = r#"{"apiVersion":"v1","kind":"Pod","spec":{"schedulingGates":[{"name":"a/b"}],"containers":[{"name":"a","image":"b"}]}}"#;
+    let (row, old) = created(text);
+    assert_eq!(old.at(&["status", "conditions"]).unwrap().as_array().unwrap().len(), 1);
+    let mut new = old.clone();
+    new.set_at(&["spec", "nodeSelector", "zone"], "x");
+    assert_eq!(row.strategy.validate_update(&new, &old, Target::Object), Vec::new());
+    new.set_at(&["spec", "schedulingGates"], parse(r#"[{"name":"c/d"}]"#));
+    let errors = row.strategy.validate_update(&new, &old, Target::Object);
+    let text = "spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'c/d'";
+    assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [text]);
+}
+
+#[test]
+fn warnings_name_the_field() {
+    let (row, pod) = created(
+        r#"{"apiVersion":"v1","kind":"Pod","spec":{"nodeSelector":{"beta.kubernetes.io/os":"linux"},
+            "containers":[{"name":"a","image":"b","env":[{"name":"A"},{"name":"A"}]}]}}"#,
+    );
+    let wanted = [
+        "spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead",
+        "spec.containers[0].env[1]: hides previous definition of \"A\", which may be dropped when using apply",
+    ];
+    assert_eq!(row.strategy.warnings(&pod), wanted);
+}
+
 /// Validation runs on every write. Not a promise on a busy machine, so it prints and only bounds what would be absurd.
 #[test]
 fn a_pod_is_validated_quickly() {

@@ -75,6 +75,15 @@ impl Strategy for DaemonSet {
         }
     }
 
+    /// Counts that the API always shows.
+    fn prepare_for_create(&self, object: &mut Value) {
+        object.set_at(&["status"], Value::object());
+        object.set_at(&["status", "currentNumberScheduled"], 0);
+        object.set_at(&["status", "desiredNumberScheduled"], 0);
+        object.set_at(&["status", "numberMisscheduled"], 0);
+        object.set_at(&["status", "numberReady"], 0);
+    }
+
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let empty = Value::object();
@@ -102,6 +111,10 @@ impl Strategy for DaemonSet {
             errors.invalid(&Place::root("spec").field("selector"), Json(selector), "field is immutable");
         }
         errors
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        shared::warnings(object)
     }
 }
 

@@ -93,6 +93,10 @@ impl Strategy for Deployment {
     fn scale_selector(&self, object: &Value) -> String {
         object.at(&["spec", "selector"]).map(cells::selector_text).unwrap_or_default()
     }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        shared::warnings(object)
+    }
 }
 
 fn default_strategy(strategy: &mut Value) {

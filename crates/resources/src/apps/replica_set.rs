@@ -48,6 +48,12 @@ impl Strategy for ReplicaSet {
         }
     }
 
+    /// Counts that the API always shows.
+    fn prepare_for_create(&self, object: &mut Value) {
+        object.set_at(&["status"], Value::object());
+        object.set_at(&["status", "replicas"], 0);
+    }
+
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let empty = Value::object();
@@ -78,5 +84,9 @@ impl Strategy for ReplicaSet {
 
     fn scale_selector(&self, object: &Value) -> String {
         object.at(&["spec", "selector"]).map(cells::selector_text).unwrap_or_default()
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        shared::warnings(object)
     }
 }

@@ -73,6 +73,13 @@ impl Strategy for StatefulSet {
         }
     }
 
+    /// Counts that the API always shows.
+    fn prepare_for_create(&self, object: &mut Value) {
+        object.set_at(&["status"], Value::object());
+        object.set_at(&["status", "replicas"], 0);
+        object.set_at(&["status", "availableReplicas"], 0);
+    }
+
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let empty = Value::object();
@@ -116,6 +123,10 @@ impl Strategy for StatefulSet {
 
     fn scale_selector(&self, object: &Value) -> String {
         object.at(&["spec", "selector"]).map(cells::selector_text).unwrap_or_default()
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        shared::warnings(object)
     }
 }
 

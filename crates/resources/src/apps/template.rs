@@ -9,6 +9,7 @@ use machinery::selector::LabelSelector;
 use crate::cells;
 use crate::metadata::validate_label_selector;
 use crate::place::{Json, Place, Report};
+use crate::pod_spec::warnings;
 use crate::read::Read;
 use crate::row::SelectableField;
 
@@ -126,4 +127,10 @@ pub(crate) fn validate_replica_status(object: &Value) -> Vec<FieldError> {
         }
     }
     errors
+}
+
+/// Warnings about the template's pod spec.
+pub(crate) fn warnings(object: &Value) -> Vec<String> {
+    let spec = object.at(&["spec", "template", "spec"]);
+    spec.map(|spec| warnings::of(spec, "spec.template.spec")).unwrap_or_default()
 }

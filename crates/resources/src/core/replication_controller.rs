@@ -61,6 +61,12 @@ impl Strategy for ReplicationController {
         }
     }
 
+    /// Counts that the API always shows.
+    fn prepare_for_create(&self, object: &mut Value) {
+        object.set_at(&["status"], Value::object());
+        object.set_at(&["status", "replicas"], 0);
+    }
+
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let empty = Value::object();
@@ -97,5 +103,9 @@ impl Strategy for ReplicationController {
     fn scale_selector(&self, object: &Value) -> String {
         let selector = object.get("spec").unwrap_or(&Value::Null).entries("selector");
         if selector.is_empty() { String::new() } else { cells::labels(selector) }
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        shared::warnings(object)
     }
 }

@@ -18,6 +18,10 @@ pub(super) fn validate(object: &Value) -> Vec<FieldError> {
     let empty = Value::object();
     let spec = object.get("spec").unwrap_or(&empty);
     let at = Place::root("spec");
+    let headless = spec.text("clusterIP") == "None";
+    if spec.items("ports").is_empty() && !headless && spec.text("type") != "ExternalName" {
+        errors.required(&at.field("ports"), "");
+    }
     let known_type = validate_type(spec, &at, &mut errors);
     validate_ports(spec, &at.field("ports"), &mut errors);
     validate_labels(spec, "selector", &at.field("selector"), &mut errors);
@@ -45,18 +49,8 @@ pub(super) fn validate_update(object: &Value, old: &Value) -> Vec<FieldError> {
     let empty = Value::object();
     let (new_spec, old_spec) = (object.get("spec").unwrap_or(&empty), old.get("spec").unwrap_or(&empty));
     let at = Place::root("spec");
-    let allocated = |spec: &Value| spec.text("type") != "ExternalName";
-    // The cluster IP is allocated once; only a change from or to ExternalName lets go of it.
-    if allocated(old_spec) && allocated(new_spec) && !old_spec.text("clusterIP").is_empty() {
-        if new_spec.text("clusterIP") != old_spec.text("clusterIP") {
-            let detail = "may not change once set";
-            errors.invalid(&at.field("clusterIPs").index(0), Json(&list_of(new_spec)), detail);
-        }
-        let (new_first, old_first) = (new_spec.texts("ipFamilies").next(), old_spec.texts("ipFamilies").next());
-        if new_first != old_first && old_first.is_some() {
-            errors.invalid(&at.field("ipFamilies").index(0), new_first.unwrap_or_default(), "may not change once set");
-        }
-    }
+    validate_kept_addresses(new_spec, old_spec, &at, &mut errors);
+    validate_kept_families(new_spec, old_spec, &at, &mut errors);
     let balanced = |spec: &Value| spec.text("type") == "LoadBalancer";
     if balanced(old_spec) && balanced(new_spec) && !same_at(new_spec, old_spec, &["loadBalancerClass"]) {
         let value = new_spec.get("loadBalancerClass").unwrap_or(&Value::Null);
@@ -66,8 +60,49 @@ pub(super) fn validate_update(object: &Value, old: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn list_of(spec: &Value) -> Value {
-    Value::Array(vec![spec.text("clusterIP").into()])
+fn is_headless(spec: &Value) -> bool {
+    let mut ips = spec.texts("clusterIPs");
+    ips.next() == Some("None") && ips.next().is_none()
+}
+
+fn list<'a>(spec: &'a Value, field: &str) -> Json<'a> {
+    Json(spec.get(field).unwrap_or(&Value::Null))
+}
+
+/// Cluster IPs are allocated once; only a change from or to ExternalName lets go of them.
+fn validate_kept_addresses(new: &Value, old: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
+    let external = |spec: &Value| spec.text("type") == "ExternalName";
+    if external(new) || external(old) || (is_headless(new) && is_headless(old)) {
+        return;
+    }
+    let field = at.field("clusterIPs");
+    let (after, before) = (new.items("clusterIPs"), old.items("clusterIPs"));
+    if after.is_empty() && !before.is_empty() {
+        errors.invalid(&field.index(0), list(new, "clusterIPs"), "primary clusterIP can not be unset");
+    }
+    let compared = if after.len() == before.len() { before.len() } else { 1 };
+    for (index, (was, is)) in before.iter().zip(after).take(compared).enumerate() {
+        if was != is {
+            errors.invalid(&field.index(index), list(new, "clusterIPs"), "may not change once set");
+        }
+    }
+    if before.len() > after.len() && after.len() == 1 && new.text("ipFamilyPolicy") != "SingleStack" {
+        let detail = "must be set to 'SingleStack' when releasing the secondary clusterIP";
+        errors.invalid(&at.field("ipFamilyPolicy"), list(new, "ipFamilyPolicy"), detail);
+    }
+}
+
+fn validate_kept_families(new: &Value, old: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
+    let external = |spec: &Value| spec.text("type") == "ExternalName";
+    if external(new) || external(old) || is_headless(new) || is_headless(old) {
+        return;
+    }
+    let field = at.field("ipFamilies");
+    let (after, before) = (new.items("ipFamilies"), old.items("ipFamilies"));
+    let compared = if after.len() == before.len() { before.len() } else { 1 };
+    if before.iter().zip(after).take(compared).any(|(was, is)| was != is) {
+        errors.invalid(&field.index(0), list(new, "ipFamilies"), "may not change once set");
+    }
 }
 
 /// The status of a service.
@@ -102,29 +137,9 @@ fn validate_type(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) -> 
     let kind = spec.text("type");
     let headless = spec.text("clusterIP") == "None";
     match kind {
-        "LoadBalancer" => {
-            let list = at.field("ports");
-            for (index, port) in spec.items("ports").iter().enumerate() {
-                let number = port.int("port").unwrap_or(0);
-                if number == 10_250 {
-                    let detail = "may not expose port 10250 externally since it is used by kubelet";
-                    errors.invalid(&list.index(index), number, detail);
-                }
-            }
-            if headless {
-                errors.invalid(
-                    &at.field("clusterIPs"),
-                    Json(&list_of(spec)),
-                    "may not be set to 'None' for LoadBalancer services",
-                );
-            }
-        }
-        "NodePort" if headless => {
-            errors.invalid(
-                &at.field("clusterIPs"),
-                Json(&list_of(spec)),
-                "may not be set to 'None' for NodePort services",
-            );
+        "LoadBalancer" | "NodePort" if headless => {
+            let detail = format!("may not be set to 'None' for {kind} services");
+            errors.invalid(&at.field("clusterIPs").index(0), "None", &detail);
         }
         "ExternalName" => validate_external_name(spec, at, errors),
         _ => {}
@@ -153,10 +168,6 @@ fn validate_external_name(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldEr
 
 fn validate_ports(spec: &Value, list: &Place<'_>, errors: &mut Vec<FieldError>) {
     let ports = spec.items("ports");
-    let headless = spec.text("clusterIP") == "None";
-    if ports.is_empty() && !headless && spec.text("type") != "ExternalName" {
-        errors.required(list, "");
-    }
     let mut seen_names: Vec<&str> = Vec::new();
     for (index, port) in ports.iter().enumerate() {
         validate_port(port, ports.len() > 1, &list.index(index), &mut seen_names, errors);
@@ -262,35 +273,56 @@ fn validate_affinity(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>)
 }
 
 fn validate_cluster_ips(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
-    let list = at.field("clusterIPs");
+    let field = at.field("clusterIPs");
     let one = spec.text("clusterIP");
     let many: Vec<&str> = spec.texts("clusterIPs").collect();
     if spec.text("type") == "ExternalName" {
         return;
     }
-    if one.is_empty() && !many.is_empty() {
-        errors.forbidden(&list, "must be empty when `clusterIP` is not specified");
+    match (one.is_empty(), many.first()) {
+        (false, None) => errors.required(&field, ""),
+        (false, Some(first)) if *first != one => {
+            errors.invalid(&field, list(spec, "clusterIPs"), "first value must match `clusterIP`");
+        }
+        (true, Some(_)) => {
+            errors.invalid(&field, list(spec, "clusterIPs"), "must be empty when `clusterIP` is not specified");
+        }
+        _ => {}
     }
-    if many.first().is_some_and(|first| !one.is_empty() && *first != one) {
-        errors.invalid(
-            &list,
-            Json(spec.get("clusterIPs").unwrap_or(&Value::Null)),
-            "first value must match `clusterIP`",
-        );
+    let before = errors.len();
+    for (index, ip) in many.iter().enumerate() {
+        match *ip {
+            "None" if index == 0 && many.len() > 1 => {
+                errors.invalid(&field, list(spec, "clusterIPs"), "'None' must be the first and only value");
+            }
+            "None" if index == 0 => {}
+            ip => addresses::validate_ip(ip, &field.index(index), errors),
+        }
     }
-    if many.len() > 1 && many.contains(&"None") {
-        errors.invalid(
-            &list,
-            Json(spec.get("clusterIPs").unwrap_or(&Value::Null)),
-            "'None' must be the first and only value",
-        );
+    let all_valid = errors.len() == before;
+    if many.len() > 2 {
+        errors.invalid(&field, list(spec, "clusterIPs"), "may only hold up to 2 values");
+    }
+    if all_valid {
+        validate_families_of(spec, &many, &field, errors);
+    }
+}
+
+/// Each cluster IP is of the family that stands at its index, and the two of a pair differ.
+fn validate_families_of(spec: &Value, ips: &[&str], field: &Place<'_>, errors: &mut Vec<FieldError>) {
+    let six = ips.iter().filter(|ip| ip.contains(':')).count();
+    if ips.len() > 1 && (six == 0 || six == ips.len()) {
+        errors.invalid(field, list(spec, "clusterIPs"), "may specify no more than one IP for each IP family");
+    }
+    if is_headless(spec) {
         return;
     }
-    for (index, ip) in many.iter().enumerate().filter(|(_, ip)| **ip != "None") {
-        addresses::validate_ip(ip, &list.index(index), errors);
-    }
-    if many.len() > 2 {
-        errors.invalid(&list, Json(spec.get("clusterIPs").unwrap_or(&Value::Null)), "may only hold up to 2 values");
+    for (index, (ip, family)) in ips.iter().zip(spec.texts("ipFamilies")).enumerate() {
+        let own = if ip.contains(':') { "IPv6" } else { "IPv4" };
+        if family != own && matches!(family, "IPv4" | "IPv6") {
+            let detail = format!("expected an {family} value as indicated by `ipFamilies[{index}]`");
+            errors.invalid(&field.index(index), *ip, &detail);
+        }
     }
 }
 

@@ -275,11 +275,10 @@ fn validate_kept_resources(new: &Value, old: &Value, at: &Place<'_>, errors: &mu
     let list = at.field("containers");
     for (index, (container, before)) in new.items("containers").iter().zip(old.items("containers")).enumerate() {
         for kind in ["limits", "requests"] {
-            let removed = |name: &str| {
-                let path = ["resources", kind, name];
-                before.at(&path).is_some() && container.at(&path).is_none()
-            };
-            if ["cpu", "memory"].iter().any(|name| removed(name)) {
+            let path = ["resources", kind];
+            let kept = |name: &str| container.at(&path).is_some_and(|resources| resources.has(name));
+            let removed = before.at(&path).and_then(Value::as_object).is_some_and(|all| all.keys().any(|n| !kept(n)));
+            if removed {
                 let place = list.index(index);
                 let detail = format!("resource {kind} cannot be removed");
                 errors.forbidden(&place.field("resources").field(kind), &detail);
