@@ -5,6 +5,8 @@ mod container;
 mod hooks;
 mod orphans;
 mod probing;
+#[cfg(test)]
+mod tests;
 mod worker;
 mod writer;
 

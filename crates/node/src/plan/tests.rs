@@ -124,7 +124,9 @@ fn words(plan: &Plan) -> String {
         Action::MountVolumes => "mount".to_owned(),
         Action::CreateSandbox { attempt, .. } => format!("sandbox.{attempt}"),
         Action::StopSandbox { id } => format!("down:{id}"),
-        Action::Start { name, attempt, restart } => format!("start:{name}.{attempt}{}", if *restart { "!" } else { "" }),
+        Action::Start { name, attempt, restart } => {
+            format!("start:{name}.{attempt}{}", if *restart { "!" } else { "" })
+        }
         Action::Remove { id } => format!("remove:{id}"),
         Action::BeginStop { name, .. } => format!("stop:{name}"),
         Action::RunHook { name, .. } => format!("hook:{name}"),
@@ -243,15 +245,12 @@ fn an_unhealthy_container_is_stopped_and_started_again() {
 #[test]
 fn a_pod_ends_with_its_sidecars_last_and_in_reverse() {
     let wanted = pod("Always", vec![sidecar("s"), sidecar("t")], &["a"]);
-    let mut world = World {
-        ending: Some(Ending { since: at(10), grace: Duration::from_secs(20) }),
-        ..World::default()
-    };
+    let mut world =
+        World { ending: Some(Ending { since: at(10), grace: Duration::from_secs(20) }), ..World::default() };
     let ready = [sandbox(SandboxState::Ready)];
     assert_eq!(words(&world.plan(&wanted, &ready, &containers("s+ t+ a+"))), "stop:s stop:t stop:a");
     for id in ["s-0", "t-0", "a-0"] {
-        let stopping =
-            Stopping { since: at(10), grace: Duration::from_secs(20), hook: Hook::Done, kill_at: None };
+        let stopping = Stopping { since: at(10), grace: Duration::from_secs(20), hook: Hook::Done, kill_at: None };
         world.stopping.insert(id.into(), stopping);
     }
     for (was, then) in [
@@ -269,8 +268,7 @@ fn a_pod_ends_with_its_sidecars_last_and_in_reverse() {
 #[test]
 fn a_shorter_grace_sends_the_signal_again() {
     let wanted = pod("Always", vec![], &["a"]);
-    let mut world =
-        World { ending: Some(Ending { since: at(10), grace: Duration::from_secs(3) }), ..World::default() };
+    let mut world = World { ending: Some(Ending { since: at(10), grace: Duration::from_secs(3) }), ..World::default() };
     let grace = Duration::from_secs(60);
     world.stopping.insert("a-0".into(), Stopping { since: at(5), grace, hook: Hook::Done, kill_at: Some(at(65)) });
     let plan = world.plan(&wanted, &[sandbox(SandboxState::Ready)], &containers("a+"));

@@ -1,0 +1,237 @@
+//! The whole agent against a fake API and a fake runtime.
+
+mod fake_api;
+mod fake_runtime;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{Client, User};
+use fake_api::FakeApi;
+use fake_runtime::FakeRuntime;
+use machinery::Value;
+use runtime::ContainerState;
+use tokio::sync::watch;
+
+use super::*;
+
+#[derive(Debug)]
+struct NoCertificate;
+
+impl rustls::server::ResolvesServerCert for NoCertificate {
+    fn resolve(&self, _: rustls::server::ClientHello<'_>) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        None
+    }
+}
+
+struct World {
+    api: Arc<FakeApi>,
+    runtime: Arc<FakeRuntime>,
+    directory: tempfile::TempDir,
+    stop: watch::Sender<bool>,
+}
+
+impl World {
+    fn new() -> Self {
+        seams::clock::simulate("2026-01-01T00:00:00Z".parse().unwrap());
+        let directory = tempfile::Builder::new().prefix("skiff-node-").tempdir().unwrap();
+        let world = Self { api: Arc::default(), runtime: Arc::default(), directory, stop: watch::Sender::new(false) };
+        world.start();
+        world
+    }
+
+    fn start(&self) {
+        let authority = rcgen::generate_simple_self_signed(vec!["ca".to_owned()]).unwrap();
+        let options = NodeOptions {
+            node_name: "node1".to_owned(),
+            data_dir: self.directory.path().to_owned(),
+            log_dir: self.directory.path().join("logs"),
+            client: Client::new(self.api.clone(), User::component("system:node:node1", &["system:nodes"])),
+            runtime: self.runtime.clone(),
+            tls: Arc::new(NoCertificate),
+            client_ca: vec![authority.cert.der().clone()],
+            cluster_domain: "cluster.local".to_owned(),
+            cluster_dns: Vec::new(),
+            node_ip: "127.0.0.1".parse().unwrap(),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            labels: Default::default(),
+        };
+        tokio::spawn(run(options, self.stop.subscribe()));
+    }
+
+    fn pod(&self, name: &str, spec: &str) {
+        let text = format!(
+            r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{name}","namespace":"n","uid":"uid-{name}"}},"spec":{spec}}}"#
+        );
+        self.api.put("pods", "n", name, Value::parse(text.as_bytes()).unwrap());
+    }
+
+    fn status(&self, name: &str) -> Value {
+        self.api.get("pods", "n", name).and_then(|p| p.get("status").cloned()).unwrap_or_default()
+    }
+
+    /// Waits until the pod's status satisfies `holds`.
+    async fn until(&self, name: &str, holds: impl Fn(&Value) -> bool) {
+        let wait = async {
+            while !holds(&self.status(name)) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(30), wait).await.is_err() {
+            panic!("{:?}\n{:?}", self.status(name), self.api.events());
+        }
+    }
+}
+
+fn phase(status: &Value) -> &str {
+    status.str_at(&["phase"]).unwrap_or_default()
+}
+
+fn container(status: &Value) -> Value {
+    let list = status.get("containerStatuses").and_then(Value::as_array);
+    list.and_then(|l| l.first()).cloned().unwrap_or_default()
+}
+
+fn condition(status: &Value, kind: &str) -> bool {
+    let list = status.get("conditions").and_then(Value::as_array);
+    list.into_iter().flatten().any(|c| c.str_at(&["type"]) == Some(kind) && c.str_at(&["status"]) == Some("True"))
+}
+
+const ONE: &str = r#"{"nodeName":"node1","containers":[{"name":"a","image":"app","env":[
+    {"name":"IP","valueFrom":{"fieldRef":{"fieldPath":"status.podIP"}}},{"name":"URL","value":"http://$(IP)"}]}]}"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_runs_and_is_reported() {
+    let world = World::new();
+    world.pod("p", ONE);
+    world.until("p", |s| phase(s) == "Running" && condition(s, "Ready")).await;
+    let status = world.status("p");
+    assert_eq!(status.str_at(&["podIP"]), Some("127.0.0.1"));
+    assert_eq!(status.str_at(&["qosClass"]), Some("BestEffort"));
+    let id = container(&status).str_at(&["containerID"]).unwrap().to_owned();
+    assert!(id.starts_with("skiff://"), "{id}");
+    let env = world.runtime.state.lock().unwrap().configs[0].env.clone();
+    assert!(env.contains(&("URL".to_owned(), "http://127.0.0.1".to_owned())), "{env:?}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let events = world.api.events().join("\n");
+    for wanted in [r#"Pulled: Container image "app" already present on machine"#, "Created: ", "Started: "] {
+        assert!(events.contains(wanted), "{events}");
+    }
+    assert!(world.api.get("nodes", "", "node1").is_some());
+    assert!(world.api.get("leases", "kube-node-lease", "node1").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crashing_container_backs_off() {
+    let world = World::new();
+    world.pod("p", ONE);
+    world.until("p", |s| phase(s) == "Running").await;
+    world.runtime.finish("a", 1);
+    world.until("p", |s| container(s).i64_at(&["restartCount"]) == Some(1)).await;
+    world.runtime.finish("a", 1);
+    let reason = |s: &Value| container(s).str_at(&["state", "waiting", "reason"]).map(str::to_owned);
+    world.until("p", |s| reason(s).as_deref() == Some("CrashLoopBackOff")).await;
+    let status = container(&world.status("p"));
+    assert_eq!(status.i64_at(&["lastState", "terminated", "exitCode"]), Some(1));
+    let message = status.str_at(&["state", "waiting", "message"]).unwrap();
+    assert_eq!(message, "back-off 10s restarting failed container=a pod=p_n(uid-p)");
+    let before = tokio::time::Instant::now();
+    world.until("p", |s| container(s).i64_at(&["restartCount"]) == Some(2)).await;
+    assert!(before.elapsed() > Duration::from_secs(8), "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_pod_is_stopped_and_removed() {
+    let world = World::new();
+    world.pod("p", ONE);
+    world.until("p", |s| phase(s) == "Running").await;
+    let mut pod = world.api.get("pods", "n", "p").unwrap();
+    pod.set_at(&["metadata", "deletionTimestamp"], "2026-01-01T00:00:00Z");
+    pod.set_at(&["metadata", "deletionGracePeriodSeconds"], 7);
+    world.api.put("pods", "n", "p", pod);
+    let gone = async {
+        while world.api.get("pods", "n", "p").is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone).await.unwrap();
+    let state = world.runtime.state.lock().unwrap();
+    assert!(state.containers.is_empty() && state.sandboxes.is_empty());
+    assert!(state.stops[0].1 <= Duration::from_secs(7), "{:?}", state.stops);
+    assert!(!world.directory.path().join("pods/uid-p").exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_agent_finds_its_containers() {
+    let world = World::new();
+    world.pod("p", ONE);
+    world.until("p", |s| phase(s) == "Running" && condition(s, "Ready")).await;
+    let before = container(&world.status("p"));
+    world.stop.send_replace(true);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.stop.send_replace(false);
+    world.start();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let state = world.runtime.state.lock().unwrap();
+    assert_eq!(state.containers.len(), 1);
+    assert_eq!(state.containers[0].state, ContainerState::Running);
+    assert_eq!(container(&world.status("p")), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_succeed_and_refused_pods_fail() {
+    let world = World::new();
+    world.pod("job", &ONE.replace(r#""containers""#, r#""restartPolicy":"Never","containers""#));
+    world.until("job", |s| phase(s) == "Running").await;
+    world.runtime.finish("a", 0);
+    world.until("job", |s| phase(s) == "Succeeded").await;
+    assert_eq!(container(&world.status("job")).str_at(&["state", "terminated", "reason"]), Some("Completed"));
+    world.pod("odd", &ONE.replace(r#""containers""#, r#""hostUsers":false,"containers""#));
+    world.until("odd", |s| phase(s) == "Failed").await;
+    assert_eq!(world.status("odd").str_at(&["reason"]), Some("UnsupportedPodFeature"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_missing_shows_in_the_status() {
+    let world = World::new();
+    world.pod("p", r#"{"nodeName":"node1","containers":[{"name":"a","image":"missing"}]}"#);
+    let reason = |s: &Value| container(s).str_at(&["state", "waiting", "reason"]).map(str::to_owned);
+    world.until("p", |s| reason(s).as_deref() == Some("ErrImagePull")).await;
+    world.until("p", |s| reason(s).as_deref() == Some("ImagePullBackOff")).await;
+    assert_eq!(phase(&world.status("p")), "Pending");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_of_an_unknown_kind_is_named() {
+    let world = World::new();
+    world.pod(
+        "p",
+        r#"{"nodeName":"node1","volumes":[{"name":"v","nfs":{"server":"s","path":"/"}}],
+            "containers":[{"name":"a","image":"app"}]}"#,
+    );
+    let told = async {
+        while !world.api.events().iter().any(|e| e.starts_with("FailedMount") && e.contains("nfs")) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), told).await.unwrap();
+    let reason = container(&world.status("p")).str_at(&["state", "waiting", "reason"]).map(str::to_owned);
+    assert_eq!(reason.as_deref(), Some("ContainerCreating"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_decide_on_readiness_and_restarts() {
+    let world = World::new();
+    world.runtime.state.lock().unwrap().exec_code = 1;
+    world.pod(
+        "p",
+        r#"{"nodeName":"node1","containers":[{"name":"a","image":"app",
+            "readinessProbe":{"exec":{"command":["x"]}},
+            "livenessProbe":{"exec":{"command":["x"]},"periodSeconds":5,"failureThreshold":2}}]}"#,
+    );
+    world.until("p", |s| phase(s) == "Running").await;
+    assert!(!condition(&world.status("p"), "Ready"));
+    world.until("p", |s| container(s).i64_at(&["restartCount"]) == Some(1)).await;
+    world.runtime.state.lock().unwrap().exec_code = 0;
+    world.until("p", |s| condition(s, "Ready")).await;
+}
