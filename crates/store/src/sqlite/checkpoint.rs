@@ -1,7 +1,7 @@
 //! Moving committed pages from the write-ahead log into the database, beside the writer instead of in its way.
 //!
 //! The log starts over only when every page of it was moved. Under steady load a checkpoint beside the writer never gets
-//! that far, so past a limit the writer itself moves the last few.
+//! that far: past a limit it repeats until little is left, and the writer itself moves the rest.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -16,8 +16,11 @@ use crate::watch::lock;
 /// Pages (4 KiB) in the log from which on a checkpoint starts, and after which the next one does.
 const PAGES_BETWEEN: u32 = 2048;
 
-/// Pages in the log from which on the writer completes the checkpoint.
+/// Pages in the log from which on the writer completes the checkpoint. They are read again when a killed store opens.
 const PAGES_MAX: u32 = 8192;
+
+/// Pages that are few enough for the writer to move: some milliseconds.
+const REST_PAGES_MAX: u32 = 256;
 
 /// Bytes of the log file that are kept for reuse once it starts over.
 pub(super) const WAL_KEPT_BYTES_MAX: u32 = 64 << 20;
@@ -33,7 +36,9 @@ pub(super) struct Checkpoints {
 
 #[derive(Default)]
 struct State {
-    /// Pages in the log now, and at the last request.
+    /// Pages in the log now.
+    pages: u32,
+    /// Pages in the log when a checkpoint was last asked for.
     requested_at: u32,
     requested: bool,
     closed: bool,
@@ -43,6 +48,7 @@ impl Checkpoints {
     /// Called after each commit with the number of pages in the log.
     pub(super) fn committed(&self, pages: u32) {
         let mut state = lock(&self.state);
+        state.pages = pages;
         if pages < state.requested_at {
             state.requested_at = 0;
         }
@@ -64,12 +70,27 @@ impl Checkpoints {
     /// The checkpoint thread; it ends after [`Self::close`].
     pub(super) fn run(&self, connection: &Connection) {
         while self.wait() {
-            match checkpoint(connection) {
-                Ok(pages) if pages > PAGES_MAX => self.complete.store(true, Ordering::Relaxed),
-                Ok(_) => {}
+            if let Err(error) = self.move_most(connection) {
                 // The log stays as it is: nothing is lost, and the next request tries again.
-                Err(error) => tracing::warn!(%error, "checkpoint failed"),
+                tracing::warn!(%error, "checkpoint failed");
             }
+        }
+    }
+
+    /// Moves what there is; when the log is long, again and again, as long as less is left each time.
+    fn move_most(&self, connection: &Connection) -> Result<(), StoreError> {
+        let mut left_before = u32::MAX;
+        loop {
+            let (pages, moved) = checkpoint(connection)?;
+            let left = lock(&self.state).pages.saturating_sub(moved);
+            if pages < PAGES_MAX {
+                return Ok(());
+            }
+            if left <= REST_PAGES_MAX || left >= left_before {
+                self.complete.store(true, Ordering::Relaxed);
+                return Ok(());
+            }
+            left_before = left;
         }
     }
 
@@ -89,12 +110,12 @@ impl Checkpoints {
     }
 }
 
-/// Moves what can be moved without waiting for anybody; the answer is the number of pages in the log.
-fn checkpoint(connection: &Connection) -> Result<u32, StoreError> {
+/// Moves what can be moved without waiting for anybody; the answer is the number of pages in the log, and of those moved.
+fn checkpoint(connection: &Connection) -> Result<(u32, u32), StoreError> {
     match connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE) {
-        Ok((pages, _moved)) => Ok(u32::try_from(pages).unwrap_or(0)),
+        Ok((pages, moved)) => Ok((u32::try_from(pages).unwrap_or(0), u32::try_from(moved).unwrap_or(0))),
         // The other side is at it.
-        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => Ok(0),
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => Ok((0, 0)),
         Err(error) => Err(store_error("move the log into the database", &error)),
     }
 }

@@ -147,3 +147,20 @@ fn write_until_killed(directory: &Path, count: usize) -> Vec<(String, Revision)>
     child.wait().expect("the child ends");
     acknowledged
 }
+
+/// Writes without a pause, so that the log never has a quiet moment to start over by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_stays_short_under_steady_load() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let store = sqlite::open(directory.path()).expect("a new store opens");
+    let value = bytes::Bytes::from(vec![b'x'; 64 << 10]);
+    let writes = futures_util::stream::iter(0..2500).map(|n| {
+        let write = Write { key: format!("/{n}").into(), expect: Expect::Absent, value: Some(value.clone()) };
+        let store = &store;
+        async move { store.write(write).await.map(|_| ()) }
+    });
+    let results: Vec<_> = writes.buffer_unordered(16).collect().await;
+    assert!(results.into_iter().all(|result| result.is_ok()));
+    let log = directory.path().join("store.db-wal").metadata().expect("the log is there").len();
+    assert!(log < 96 << 20, "160 MiB were written, the log has {} MiB", log >> 20);
+}
