@@ -110,7 +110,7 @@ impl FieldError {
     pub fn not_supported(path: &Path, value: impl Shown, supported: &[&str]) -> Self {
         let mut body = format!("Unsupported value: {}", value.shown());
         if !supported.is_empty() {
-            let quoted: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
+            let quoted: Vec<String> = supported.iter().map(|s| quoted(s)).collect();
             body = format!("{body}: supported values: {}", quoted.join(", "));
         }
         Self::new(FieldErrorKind::NotSupported, path, body)
@@ -158,6 +158,33 @@ impl fmt::Display for FieldError {
     }
 }
 
+/// A string in Go's quotes (`strconv.Quote`).
+pub fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{0}'..' ' | '\u{7f}' => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            // What Rust shows by its number cannot be printed.
+            ' '..='~' => out.push(c),
+            _ if c.is_alphanumeric() || c.escape_debug().len() == 1 => out.push(c),
+            '\u{80}'..='\u{ffff}' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            _ => out.push_str(&format!("\\U{:08x}", u32::from(c))),
+        }
+    }
+    out.push('"');
+    out
+}
+
 /// How a value is shown in a field error: strings in Go's quotes, the rest as JSON.
 pub trait Shown {
     /// The text.
@@ -166,17 +193,17 @@ pub trait Shown {
 
 impl Shown for &str {
     fn shown(&self) -> String {
-        format!("{self:?}")
+        quoted(self)
     }
 }
 impl Shown for &String {
     fn shown(&self) -> String {
-        format!("{self:?}")
+        quoted(self)
     }
 }
 impl Shown for String {
     fn shown(&self) -> String {
-        format!("{self:?}")
+        quoted(self)
     }
 }
 impl Shown for i64 {
@@ -207,5 +234,26 @@ impl Shown for usize {
 impl Shown for &crate::json::Value {
     fn shown(&self) -> String {
         self.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_shown_as_go_shows_them() {
+        let cases = [
+            ("a'b", r#""a'b""#),
+            ("a\"b\\", r#""a\"b\\""#),
+            ("\0\n\u{7f}", r#""\x00\n\x7f""#),
+            ("é世😀", r#""é世😀""#),
+            ("\u{200b}", r#""\u200b""#),
+        ];
+        for (text, wanted) in cases {
+            assert_eq!(quoted(text), wanted);
+        }
+        let error = FieldError::not_supported(&Path::new("a"), "x", &["b", "c"]);
+        assert_eq!(error.to_string(), r#"a: Unsupported value: "x": supported values: "b", "c""#);
     }
 }

@@ -459,6 +459,26 @@ mod tests {
         assert_eq!(parsed.tree.get("a"), Some(&2.into()));
     }
 
+    #[test]
+    fn the_deepest_document_needs_little_of_the_stack() {
+        const STACK_BYTES: usize = 1024 * 1024;
+        let work = || {
+            let schema = r#"{"properties":{"a":"#.repeat(DEPTH_MAX / 2 - 1) + "{}" + &"}}".repeat(DEPTH_MAX / 2 - 1);
+            for text in [schema, "[".repeat(DEPTH_MAX) + &"]".repeat(DEPTH_MAX)] {
+                let mut tree = Value::parse(text.as_bytes()).unwrap();
+                assert_eq!(tree.clone().to_bytes(), text.as_bytes());
+                assert_eq!(crate::json::to_value(&tree).unwrap(), tree);
+                let _: Value = crate::json::from_value(&tree).unwrap();
+                let ty =
+                    crate::schema::lookup("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps")
+                        .unwrap();
+                assert_eq!(crate::schema::check(&mut tree, ty).is_ok(), text.starts_with('{'));
+            }
+        };
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(work).unwrap();
+        thread.join().unwrap();
+    }
+
     fn trees() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),

@@ -3,6 +3,7 @@
 
 use super::does_not_apply;
 use crate::error::ApiError;
+use crate::field::quoted;
 use crate::json::Value;
 
 /// Most operations in one patch.
@@ -30,6 +31,19 @@ pub fn json_patch(mut tree: Value, patch: &Value) -> Result<Value, ApiError> {
         operation.apply(&mut tree, &mut copied_bytes).ok_or_else(does_not_apply)?;
     }
     Ok(tree)
+}
+
+/// What strict field validation has against a patch: `json patch unknown field "[0].foo"`.
+pub fn json_patch_issues(patch: &Value) -> Vec<String> {
+    let operations = patch.as_array().into_iter().flatten().enumerate();
+    let unknown = operations.flat_map(|(i, operation)| {
+        let keys = operation.as_object().into_iter().flat_map(|o| o.keys());
+        let unknown = keys.filter(|key| !["op", "path", "from", "value"].contains(key));
+        unknown
+            .map(move |key| format!("json patch unknown field {}", quoted(&format!("[{i}].{key}"))))
+            .collect::<Vec<_>>()
+    });
+    unknown.collect()
 }
 
 fn undecodable(detail: &str) -> ApiError {
@@ -207,6 +221,12 @@ mod tests {
                 None => assert_eq!(result.unwrap_err().code(), 422, "{patch}"),
             }
         }
+    }
+
+    #[test]
+    fn unknown_fields_of_operations_are_told() {
+        let issues = json_patch_issues(&parse(r#"[{"op":"remove","path":"/a"},{"op":"test","foo":1}]"#));
+        assert_eq!(issues, [r#"json patch unknown field "[1].foo""#]);
     }
 
     #[test]

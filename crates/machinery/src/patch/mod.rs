@@ -5,7 +5,7 @@ mod merge;
 mod order;
 mod strategic;
 
-pub use json_patch::{JSON_PATCH_COPY_BYTES_MAX, JSON_PATCH_OPERATIONS_MAX, json_patch};
+pub use json_patch::{JSON_PATCH_COPY_BYTES_MAX, JSON_PATCH_OPERATIONS_MAX, json_patch, json_patch_issues};
 pub use merge::merge_patch;
 pub use strategic::strategic_merge_patch;
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::schema::{FieldValidation, Schema, decode_tree, lookup, types};
+use crate::schema::{Field, FieldValidation, Schema, decode_tree, lookup, types};
 
 fn there_and_back(text: &str, ty: &str) {
     let ty = lookup(ty).unwrap();
@@ -87,7 +87,7 @@ fn sample(schema: &Schema, pick: &mut impl FnMut() -> u32, depth: usize) -> Valu
         Schema::MicroTime => "2024-01-02T03:04:05.000006Z".into(),
         Schema::Duration => "1h0m5s".into(),
         Schema::IntOrString => {
-            if pick() % 2 == 0 {
+            if pick().is_multiple_of(2) {
                 5.into()
             } else {
                 "x".into()
@@ -108,9 +108,8 @@ fn sample(schema: &Schema, pick: &mut impl FnMut() -> u32, depth: usize) -> Valu
 
 fn object(ty: &Type, pick: &mut impl FnMut() -> u32, depth: usize) -> Value {
     let chosen = ty.fields.iter().filter(|f| !f.proto.is_empty());
-    let entries = chosen.filter_map(|field| {
-        (depth < 7 && pick() % 3 == 0).then(|| (field.name.as_ref(), sample(&field.schema, pick, depth)))
-    });
+    let chosen: Vec<&Field> = chosen.filter(|_| depth < 7 && pick().is_multiple_of(3)).collect();
+    let entries = chosen.into_iter().map(|field| (field.name.as_ref(), sample(&field.schema, pick, depth)));
     entries.collect::<crate::Map>().into()
 }
 
