@@ -18,7 +18,7 @@ const TOKEN_SECONDS_MAX: i64 = 1 << 32;
 const HOST_PATH_TYPES: [&str; 8] =
     ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 /// Sources in the order in which upstream looks at them, with the texts that each requires.
-const SOURCES: [(&str, &[&str]); 29] = [
+const SOURCES: [(&str, &[&str]); 30] = [
     ("emptyDir", &[]),
     ("hostPath", &["path"]),
     ("gitRepo", &["repository"]),
@@ -48,6 +48,7 @@ const SOURCES: [(&str, &[&str]); 29] = [
     ("scaleIO", &["gateway", "system", "volumeName"]),
     ("csi", &["driver"]),
     ("ephemeral", &[]),
+    ("image", &[]),
 ];
 
 /// All volumes; gives back those that are valid, by name.
@@ -86,7 +87,7 @@ pub(super) fn validate<'a>(
 
 fn validate_source(volume: &Value, pod_name: &str, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     let mut found = false;
-    for (kind, required) in SOURCES.iter().copied().chain([("image", &[] as &[&str])]) {
+    for (kind, required) in sources_of(volume) {
         let Some(source) = volume.present(kind) else { continue };
         let place = at.field(kind);
         if found {
@@ -105,6 +106,14 @@ fn validate_source(volume: &Value, pod_name: &str, at: &Place<'_>, errors: &mut 
     if !found {
         errors.required(at, "must specify a volume type");
     }
+}
+
+/// The kinds of source that a volume names, in upstream's order. Volumes have few keys, so those are what is looked up.
+fn sources_of(volume: &Value) -> Vec<(&'static str, &'static [&'static str])> {
+    let keys = volume.as_object().into_iter().flat_map(|volume| volume.keys());
+    let mut places: Vec<usize> = keys.filter_map(|key| SOURCES.iter().position(|(kind, _)| *kind == key)).collect();
+    places.sort_unstable();
+    places.into_iter().map(|place| SOURCES[place]).collect()
 }
 
 fn validate_kind(kind: &str, source: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
