@@ -3,6 +3,7 @@
 //! One worker per pod carries out a pure [`plan`] and reports a pure [`status`]. Containers are reached only through
 //! [`runtime::Runtime`], the API only through [`client::Client`].
 
+mod admission;
 mod agent;
 pub mod config;
 mod logs;

@@ -28,7 +28,7 @@ const LEASE_SECONDS: i32 = 40;
 /// How often the status is written even if nothing changed.
 const STATUS_PERIOD: Duration = Duration::from_secs(300);
 /// Most pods of a node.
-const PODS_MAX: i64 = 110;
+pub const PODS_MAX: i64 = 110;
 /// Most images listed in the status.
 const IMAGES_MAX: usize = 50;
 /// Below these shares of free memory and disk the node is under pressure.
@@ -45,8 +45,9 @@ pub struct Machine {
     /// The file system of the data directory, in bytes.
     pub storage_bytes: i64,
     /// Pages of each huge page size (`2Mi`), in bytes.
-    hugepages: BTreeMap<String, i64>,
-    info: NodeSystemInfo,
+    pub hugepages: BTreeMap<String, i64>,
+    /// What `status.nodeInfo` says of it.
+    pub info: NodeSystemInfo,
 }
 
 fn text(path: &str) -> String {

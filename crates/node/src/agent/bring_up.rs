@@ -119,7 +119,7 @@ pub async fn starts(up: Up, sandbox: SandboxStatus, list: Vec<(String, u32)>, mo
         if let (Some(id), Some(_)) = (&started, &hook) {
             let _ = up.notes.send(Note::PostStart(id.clone(), true)).await;
         }
-        let _ = up.notes.send(Note::Started(name, result)).await;
+        let _ = up.notes.send(Note::Started(name, Box::new(result))).await;
         if let (Some(id), Some(hook)) = (started, hook) {
             post_start(&up, &sandbox, &member, &id, &hook).await;
         }

@@ -45,7 +45,7 @@ pub enum Note {
     /// The sandbox was made, or why not.
     Sandbox(Result<SandboxStatus, RuntimeError>),
     /// A container was started, or why not.
-    Started(String, Result<ContainerStatus, StartError>),
+    Started(String, Box<Result<ContainerStatus, StartError>>),
     /// A postStart hook began (`true`) or ended.
     PostStart(String, bool),
     /// All that was to be started was tried.
@@ -241,7 +241,8 @@ impl Worker {
         if ran || self.wanted.is_terminal() || self.removed {
             return;
         }
-        if let Some((reason, message)) = security::refusal(&self.wanted) {
+        let lacking = || crate::admission::lacking(&self.wanted, &self.agent.pods(), &self.agent.machine);
+        if let Some((reason, message)) = security::refusal(&self.wanted).or_else(lacking) {
             let reference = self.wanted.reference();
             self.agent.event(&reference, EventType::Warning, reason, message.clone());
             let message = format!("Pod was rejected: {message}");
@@ -447,7 +448,7 @@ impl Worker {
             Note::Relist => self.relist().await,
             Note::Mounted(result) => self.mounted(result),
             Note::Sandbox(result) => self.made_sandbox(result),
-            Note::Started(name, result) => self.started(name, result).await,
+            Note::Started(name, result) => self.started(name, *result).await,
             Note::PostStart(id, running) => self.health.entry(id).or_default().post_start_running = running,
             Note::BroughtUp => self.bringing_up = false,
             Note::HookDone(id) => {
@@ -525,6 +526,7 @@ impl Worker {
                 self.start_waits.remove(&name);
                 self.pulls.remove(&name);
                 self.keep(status).await;
+                self.collect_garbage();
             }
             Err(error) => {
                 if error.pull {
@@ -558,6 +560,28 @@ impl Worker {
                 failure.message = format!("{text}: {}: {}", failure.reason, failure.message);
                 failure.reason = "ImagePullBackOff".to_owned();
             }
+        }
+    }
+
+    /// Removes dead containers but the newest of each name (upstream's maximum-dead-containers-per-container: 1).
+    fn collect_garbage(&mut self) {
+        let mut surplus = Vec::new();
+        for member in &self.wanted.members {
+            let mut dead: Vec<&ContainerStatus> = self.containers.iter().filter(|c| c.name == member.name()).collect();
+            dead.sort_by_key(|c| std::cmp::Reverse((c.attempt, c.created_at)));
+            let old = dead.iter().skip(1).filter(|c| c.state == ContainerState::Exited).skip(1);
+            surplus.extend(old.map(|c| (c.id.clone(), c.log_path.clone())));
+        }
+        for (id, log) in surplus {
+            self.containers.retain(|c| c.id != id);
+            self.last_words.remove(&id);
+            let runtime = self.agent.options.runtime.clone();
+            tokio::spawn(async move {
+                if let Err(error) = runtime.remove_container(&id).await {
+                    tracing::debug!(container = id, %error, "dead container not removed");
+                }
+                let _ = tokio::fs::remove_file(log).await;
+            });
         }
     }
 

@@ -149,3 +149,56 @@ fn pick(
         None => Err(missing(resource, name)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn made(container: &str, references: &References) -> Result<Vec<String>, String> {
+        let text = format!(
+            r#"{{"metadata":{{"name":"p","namespace":"n","labels":{{"app":"web"}}}},"spec":{{"containers":[{container}]}}}}"#
+        );
+        let wanted = Wanted::new(Arc::new(serde_json::from_str(&text).unwrap()));
+        let services = vec![("DB_SERVICE_HOST".to_owned(), "10.43.0.9".to_owned())];
+        let env = environment(&wanted, &wanted.members[0], &NodeFacts::default(), references, services)?;
+        Ok(env.into_iter().map(|(k, v)| format!("{k}={v}")).collect())
+    }
+
+    fn references() -> References {
+        let data = BTreeMap::from([("K".to_owned(), "v".to_owned())]);
+        let secret = BTreeMap::from([("S".to_owned(), b"hidden".to_vec())]);
+        References {
+            config_maps: [("m".to_owned(), Some(data)), ("none".to_owned(), None)].into(),
+            secrets: [("s".to_owned(), Some(secret))].into(),
+        }
+    }
+
+    #[test]
+    fn later_variables_see_earlier_ones_and_services() {
+        let env = made(
+            r#"{"name":"a","envFrom":[{"prefix":"P_","configMapRef":{"name":"m"}}],"env":[
+                {"name":"A","value":"$(P_K)-$(DB_SERVICE_HOST)-$(NO)"},
+                {"name":"B","valueFrom":{"fieldRef":{"fieldPath":"metadata.labels['app']"}}},
+                {"name":"C","valueFrom":{"secretKeyRef":{"name":"s","key":"S"}}},
+                {"name":"D","valueFrom":{"configMapKeyRef":{"name":"none","key":"x","optional":true}}}]}"#,
+            &references(),
+        );
+        let wanted = ["P_K=v", "A=v-10.43.0.9-$(NO)", "B=web", "C=hidden", "DB_SERVICE_HOST=10.43.0.9"];
+        assert_eq!(env.unwrap(), wanted);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for (source, message) in [
+            (r#""configMapKeyRef":{"name":"none","key":"x"}"#, r#"configmap "none" not found"#),
+            (r#""configMapKeyRef":{"name":"m","key":"x"}"#, "couldn't find key x in ConfigMap n/m"),
+            (r#""secretKeyRef":{"name":"s","key":"x"}"#, "couldn't find key x in Secret n/s"),
+            (r#""fieldRef":{"fieldPath":"spec.odd"}"#, "unsupported fieldPath: spec.odd"),
+        ] {
+            let container = format!(r#"{{"name":"a","env":[{{"name":"A","valueFrom":{{{source}}}}}]}}"#);
+            assert_eq!(made(&container, &references()).unwrap_err(), message);
+        }
+    }
+}

@@ -126,3 +126,48 @@ fn print(resolver: &Resolver) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn pod(spec: &str) -> Wanted {
+        let text = format!(r#"{{"metadata":{{"name":"web","namespace":"shop"}},"spec":{spec}}}"#);
+        Wanted::new(Arc::new(serde_json::from_str(&text).unwrap()))
+    }
+
+    #[test]
+    fn hosts_name_the_pod_and_its_aliases() {
+        let wanted = pod(
+            r#"{"containers":[],"hostname":"h","subdomain":"s","hostAliases":[{"ip":"1.2.3.4","hostnames":["x","y"]}]}"#,
+        );
+        let text = hosts(&wanted, &["10.0.0.5".parse().unwrap()], "cluster.local", "");
+        assert!(text.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"), "{text}");
+        let end = "10.0.0.5\th.s.shop.svc.cluster.local\th\n\n# Entries added by HostAliases.\n1.2.3.4\tx\ty\n";
+        assert!(text.ends_with(end), "{text}");
+    }
+
+    #[test]
+    fn resolv_conf_follows_the_policy() {
+        let host = "search lan\nnameserver 9.9.9.9\noptions timeout:1\n";
+        let cluster = "search shop.svc.cluster.local svc.cluster.local cluster.local lan\nnameserver 10.43.0.10\n\
+            options ndots:5\n";
+        let dns = ["10.43.0.10".parse().unwrap()];
+        for (spec, servers, wanted) in [
+            (r#"{"containers":[]}"#, &dns[..], cluster),
+            (r#"{"containers":[]}"#, &[], host),
+            (r#"{"containers":[],"dnsPolicy":"Default"}"#, &dns, host),
+            (r#"{"containers":[],"hostNetwork":true,"dnsPolicy":"ClusterFirst"}"#, &dns, host),
+            (
+                r#"{"containers":[],"dnsPolicy":"None","dnsConfig":{"nameservers":["1.1.1.1"],
+                    "options":[{"name":"ndots","value":"2"}]}}"#,
+                &dns,
+                "nameserver 1.1.1.1\noptions ndots:2\n",
+            ),
+        ] {
+            assert_eq!(resolv_conf(&pod(spec), servers, "cluster.local", host), wanted, "{spec}");
+        }
+    }
+}

@@ -193,3 +193,62 @@ pub fn oom_score_adj(wanted: &Wanted, member: &Member, memory_capacity: i64) -> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use k8s_openapi::api::core::v1::Pod;
+
+    use super::*;
+
+    fn pod(resources: &str) -> Wanted {
+        let text =
+            format!(r#"{{"metadata":{{"uid":"u"}},"spec":{{"containers":[{{"name":"a","resources":{resources}}}]}}}}"#);
+        let pod: Pod = serde_json::from_str(&text).unwrap();
+        Wanted::new(Arc::new(pod))
+    }
+
+    #[test]
+    fn classes_cgroups_and_scores_follow_upstream() {
+        for (resources, class, parent, shares, quota, memory, score) in [
+            ("{}", "BestEffort", "/kubepods/besteffort/podu", 2, None, None, 1000),
+            (
+                r#"{"requests":{"cpu":"100m","memory":"256Mi"}}"#,
+                "Burstable",
+                "/kubepods/burstable/podu",
+                102,
+                None,
+                None,
+                750,
+            ),
+            (
+                r#"{"limits":{"cpu":"1500m","memory":"1Gi"}}"#,
+                "Guaranteed",
+                "/kubepods/podu",
+                1536,
+                Some(150_000),
+                Some(1 << 30),
+                -997,
+            ),
+        ] {
+            let wanted = pod(resources);
+            assert_eq!(qos(&wanted).as_str(), class);
+            assert_eq!(cgroup_parent(&wanted), parent);
+            let made = of_container(&wanted, &wanted.members[0], 1 << 30);
+            assert_eq!((made.cpu_shares, made.cpu_quota, made.memory_limit), (Some(shares), quota, memory));
+            assert_eq!(made.oom_score_adj, Some(score), "{resources}");
+        }
+    }
+
+    #[test]
+    fn init_containers_count_by_their_maximum() {
+        let text = r#"{"metadata":{"uid":"u"},"spec":{
+            "initContainers":[
+                {"name":"s","restartPolicy":"Always","resources":{"requests":{"cpu":"1"}}},
+                {"name":"i","resources":{"requests":{"cpu":"5"}}}],
+            "containers":[{"name":"a","resources":{"requests":{"cpu":"2"}}}]}}"#;
+        let wanted = Wanted::new(Arc::new(serde_json::from_str(text).unwrap()));
+        assert_eq!(pod_request(&wanted, "cpu", quantity::milli), 6000);
+    }
+}

@@ -123,7 +123,7 @@ fn main_container(facts: &Facts<'_>, member: &Member, plan: &mut Plan) -> Verdic
     match container.state {
         ContainerState::Running => {
             if let Some(message) = unhealthy(facts, member, container) {
-                begin_restart(facts, member, container, "Container", &message, plan);
+                begin_restart(facts, member, container, "Container", message, plan);
             }
             Verdict::Keep
         }
