@@ -137,8 +137,8 @@ struct Walk<'a> {
     issues: Vec<FieldIssue>,
     /// The fields down to here, for type errors.
     fields: Vec<&'a str>,
-    /// The name of the innermost type.
-    owner: &'a str,
+    /// The innermost type.
+    owner: Option<&'a Type>,
 }
 
 impl<'a> Walk<'a> {
@@ -153,7 +153,7 @@ impl<'a> Walk<'a> {
             if value.is_null() && !field.nullable {
                 return false;
             }
-            self.owner = ty.short_name();
+            self.owner = Some(ty);
             self.fields.push(&field.name);
             let inner = self.issues.len();
             let fits = self.value(value, &field.schema, field.go_type.as_deref());
@@ -240,7 +240,8 @@ impl<'a> Walk<'a> {
         if name == "number" && matches!(schema, Schema::Int32 | Schema::Int64) {
             name = format!("number {}", go::number_text(value));
         }
-        let place = format!("Go struct field {}.{}", self.owner, self.fields.join("."));
+        let owner = self.owner.map_or("", Type::short_name);
+        let place = format!("Go struct field {owner}.{}", self.fields.join("."));
         CheckError(format!("json: cannot unmarshal {name} into {place} of type {go_type}"))
     }
 }
