@@ -7,14 +7,16 @@ pub mod certificates;
 pub mod impersonation;
 pub mod tokens;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use client::{Action, Backend, Options, Reply, Request, User};
+use client::{Options, Reply, User};
+use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use machinery::ApiError;
 use machinery::object::ObjectExt;
-use machinery::{ApiError, GroupVersionResource};
 
+use crate::pipeline::{Attributes, Incoming, Pipeline, TokenAuthenticator};
 use certificates::PeerCertificate;
 use tokens::{Claims, Issuer};
 
@@ -38,16 +40,16 @@ pub struct StaticToken {
 pub struct Authenticator {
     issuer: Option<Arc<Issuer>>,
     static_tokens: Vec<StaticToken>,
-    /// Reads the objects that tokens are bound to.
-    objects: Arc<dyn Backend>,
+    /// Reads the objects that tokens are bound to. Weak, since the pipeline asks back (TokenReview).
+    objects: Weak<Pipeline>,
     reader: User,
 }
 
 impl Authenticator {
     /// An authenticator that reads bound objects from `objects`.
-    pub fn new(objects: Arc<dyn Backend>, issuer: Option<Arc<Issuer>>, static_tokens: Vec<StaticToken>) -> Self {
+    pub fn new(objects: &Arc<Pipeline>, issuer: Option<Arc<Issuer>>, static_tokens: Vec<StaticToken>) -> Self {
         let reader = User::component("system:apiserver", &["system:masters"]);
-        Self { issuer, static_tokens, objects, reader }
+        Self { issuer, static_tokens, objects: Arc::downgrade(objects), reader }
     }
 
     /// Whose service-account tokens are known.
@@ -111,20 +113,33 @@ impl Authenticator {
     async fn exists(&self, resource: &str, namespace: Option<&str>, name: &str, uid: &str) -> bool {
         /// How long a token outlives the start of its object's deletion, in seconds.
         const DELETION_LEEWAY_SECONDS: i64 = 60;
-        let request = Request {
-            action: Action::Get,
-            resource: GroupVersionResource::new("", "v1", resource),
-            namespace: namespace.map(str::to_owned),
-            name: Some(name.to_owned()),
-            subresource: None,
-            options: Options { resource_version: "0".to_owned(), ..Options::default() },
+        let Some(objects) = self.objects.upgrade() else { return false };
+        let attributes = Attributes {
+            verb: "get".to_owned(),
+            version: "v1".to_owned(),
+            resource: resource.to_owned(),
+            namespace: namespace.unwrap_or_default().to_owned(),
+            name: name.to_owned(),
+            ..Attributes::default()
         };
-        let Ok(Reply::Object(entry)) = self.objects.call(&self.reader, request).await else { return false };
+        let options = Options { resource_version: "0".to_owned(), ..Options::default() };
+        let incoming = Incoming { user: self.reader.clone(), attributes, options, ..Incoming::default() };
+        let Ok(Reply::Object(entry)) = objects.serve(incoming).await.map(|served| served.reply) else { return false };
         let tree = entry.tree();
         let deleted = tree.str_at(&["metadata", "deletionTimestamp"]).and_then(|t| t.parse::<jiff::Timestamp>().ok());
         let too_late =
             deleted.is_some_and(|at| seams::clock::now().as_second() > at.as_second() + DELETION_LEEWAY_SECONDS);
         tree.as_ref().uid() == uid && !too_late
+    }
+}
+
+impl TokenAuthenticator for Authenticator {
+    fn authenticate<'a>(
+        &'a self,
+        token: &'a str,
+        audiences: &'a [String],
+    ) -> BoxFuture<'a, Option<(User, Vec<String>)>> {
+        Box::pin(self.token(token, audiences))
     }
 }
 

@@ -10,6 +10,8 @@ use ring::signature::UnparsedPublicKey;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
 
+use crate::pipeline::{Named, TokenIssuer, TokenWanted};
+
 /// The issuer of the cluster's own tokens, and the audience of the API server.
 pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 /// Longest token that is looked at, in bytes.
@@ -246,6 +248,26 @@ impl Issuer {
         let mut tree = Value::object();
         tree.set_at(&["keys"], self.known.iter().map(key).collect::<Vec<_>>());
         tree
+    }
+}
+
+impl TokenIssuer for Issuer {
+    fn issue(&self, wanted: &TokenWanted) -> Result<(String, Vec<String>), ApiError> {
+        let bound = |named: &Named| BoundObject { name: named.name.clone(), uid: named.uid.clone() };
+        let now = seams::clock::now().as_second();
+        let audiences = if wanted.audiences.is_empty() { &self.api_audiences } else { &wanted.audiences };
+        let claims = Claims {
+            audiences: audiences.clone(),
+            issued_at: now,
+            expires_at: now.saturating_add(wanted.expiration_seconds),
+            id: seams::random::uuid(),
+            namespace: wanted.namespace.clone(),
+            service_account: bound(&wanted.service_account),
+            pod: wanted.pod.as_ref().map(bound),
+            node: wanted.node.as_ref().map(bound),
+            secret: wanted.secret.as_ref().map(bound),
+        };
+        Ok((self.sign(&claims)?, claims.audiences))
     }
 }
 

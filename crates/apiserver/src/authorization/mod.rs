@@ -6,9 +6,12 @@
 mod components;
 mod controllers;
 pub mod roles;
+mod table;
 
 use client::User;
 use machinery::{ApiError, GroupResource};
+
+pub use table::RoleTable;
 
 /// One question.
 #[derive(Debug, Clone, Default)]

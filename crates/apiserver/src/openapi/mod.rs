@@ -79,6 +79,11 @@ impl Documents {
         }
     }
 
+    /// Whether there is a v3 document of this name.
+    pub fn has(&self, path: &str) -> bool {
+        self.rows.iter().any(|row| path_of(row) == path)
+    }
+
     /// The hash of a v3 document. It names what the document is made of (the rows and the version), so that the index can be
     /// told without building them all.
     pub fn hash(&self, path: &str) -> String {

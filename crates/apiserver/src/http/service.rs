@@ -1,0 +1,295 @@
+//! One request: who asks, for what, in which form; then the pipeline; then the answer.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use client::{Options, Reply, Shutdown, User};
+use futures_util::FutureExt;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use machinery::ApiError;
+use resources::Resource;
+
+use super::info::RequestInfo;
+use super::metrics::Metrics;
+use super::negotiate::{Accepted, Format, Shape, accepted, body_format, media_type, patch_kind};
+use super::options::ServeOptions;
+use super::query::{OptionsKind, Query};
+use super::respond::{self, Answer, Wants};
+use super::watches::Encoder;
+use super::{lists, watches};
+use crate::authentication::certificates::PeerCertificate;
+use crate::authentication::{Authenticator, impersonation};
+use crate::openapi::Documents;
+use crate::pipeline::{Attributes, Body, Incoming, Pipeline};
+use crate::streaming;
+use crate::table::{IncludeObject, TableOptions};
+
+/// Answers requests.
+pub(super) struct Service {
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) authenticator: Arc<Authenticator>,
+    pub(super) options: ServeOptions,
+    pub(super) documents: Arc<Documents>,
+    pub(super) metrics: Metrics,
+    backends: streaming::Backends,
+    shutdown: Shutdown,
+}
+
+/// A request, taken apart.
+struct Call {
+    user: User,
+    info: RequestInfo,
+    query: Query,
+    headers: HeaderMap,
+    wants: Wants,
+}
+
+impl Service {
+    pub(super) fn new(pipeline: Arc<Pipeline>, options: ServeOptions, shutdown: Shutdown) -> Self {
+        let authenticator =
+            Arc::new(Authenticator::new(&pipeline, options.issuer.clone(), options.static_tokens.clone()));
+        pipeline.set_token_authenticator(authenticator.clone());
+        let documents = Arc::new(Documents::new(pipeline.rows().to_vec()));
+        let backends =
+            streaming::Backends { node_client: options.node_client.clone(), shutdown: shutdown.clone() };
+        Self { pipeline, authenticator, options, documents, metrics: Metrics::default(), backends, shutdown }
+    }
+
+    /// Answers one request, whatever happens.
+    pub(super) async fn answer(&self, peer: &PeerCertificate, request: Request<hyper::body::Incoming>) -> Answer {
+        let _in_flight = self.metrics.start();
+        let started = tokio::time::Instant::now();
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
+        let audit_id = request.headers().get("audit-id").cloned();
+        let audit_id = audit_id.or_else(|| HeaderValue::from_str(&seams::random::uuid()).ok());
+        let is_known = self.pipeline.row(&info.group, &info.version, &info.resource).is_some();
+        let done = AssertUnwindSafe(self.authenticated(peer, request, info.clone(), query)).catch_unwind().await;
+        let mut answer = done.unwrap_or_else(|_| {
+            tracing::error!("a request for {} panicked", info.path);
+            respond::text(500, "This request caused apiserver to panic. Look in the logs for details.\n")
+        });
+        self.metrics.count(&info, is_known, answer.status().as_u16(), started.elapsed());
+        let headers = answer.headers_mut();
+        if let Some(id) = audit_id {
+            headers.insert("audit-id", id);
+        }
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+        answer
+    }
+
+    async fn authenticated(
+        &self,
+        peer: &PeerCertificate,
+        request: Request<hyper::body::Incoming>,
+        info: RequestInfo,
+        query: Query,
+    ) -> Answer {
+        let wants = wants(request.headers(), &query);
+        let user = match self.user(peer, request.headers()).await {
+            Ok(user) => user,
+            Err(e) => return respond::plain_error(&e),
+        };
+        let headers = request.headers().clone();
+        let call = Call { user, info, query, headers, wants };
+        if !call.info.is_resource {
+            let attributes =
+                Attributes { verb: call.info.verb.clone(), path: call.info.path.clone(), ..Attributes::default() };
+            let incoming = Incoming { user: call.user.clone(), attributes, ..Incoming::default() };
+            return match self.pipeline.authorize_path(&incoming) {
+                Ok(()) => self.path(&call.info, &call.query, &call.headers, &call.wants).await,
+                Err(e) => respond::error(&e, &call.wants),
+            };
+        }
+        if matches!(call.info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
+            let attributes = call.attributes();
+            let Call { user, info, query, wants, .. } = call;
+            let carried = streaming::Call { user, attributes, info: &info, query: &query, request };
+            let answer = self.backends.serve(&self.pipeline, carried).await;
+            return answer.unwrap_or_else(|e| respond::error(&e, &wants));
+        }
+        let outcome = if call.info.is_long_running() {
+            self.resource(&call, request).await
+        } else {
+            let limit = self.timeout(&call.query);
+            match limit {
+                Ok(limit) => tokio::time::timeout(limit, self.resource(&call, request)).await.unwrap_or_else(|_| {
+                    let message = "request did not complete within the allotted timeout";
+                    Err(ApiError::Timeout(message.to_owned()))
+                }),
+                Err(e) => Err(e),
+            }
+        };
+        outcome.unwrap_or_else(|e| respond::error(&e, &call.wants))
+    }
+
+    /// The caller, or whom it wants to be.
+    async fn user(&self, peer: &PeerCertificate, headers: &HeaderMap) -> Result<User, ApiError> {
+        let user = self.authenticator.authenticate(peer, headers).await?;
+        let Some((other, needs)) = impersonation::requested(headers)? else { return Ok(user) };
+        for need in needs {
+            let attributes = Attributes {
+                verb: "impersonate".to_owned(),
+                group: need.group.to_owned(),
+                version: "v1".to_owned(),
+                resource: need.resource.to_owned(),
+                subresource: need.subresource,
+                namespace: need.namespace,
+                name: need.name,
+                path: String::new(),
+            };
+            self.pipeline.authorize_path(&Incoming { user: user.clone(), attributes, ..Incoming::default() })?;
+        }
+        Ok(other)
+    }
+
+    /// How long a request may take: what it asks for with `timeout`, at most what the server grants.
+    fn timeout(&self, query: &Query) -> Result<std::time::Duration, ApiError> {
+        let most = self.options.limits.request_timeout;
+        let Some(text) = query.first("timeout").filter(|t| !t.is_empty()) else { return Ok(most) };
+        let invalid = |_| ApiError::BadRequest("invalid timeout specified in the request URL".to_owned());
+        let nanos = machinery::duration::parse_go(text).map_err(invalid)?;
+        // Zero and less mean the server's own limit, as upstream has it.
+        let asked = u64::try_from(nanos).ok().filter(|n| *n > 0).map(std::time::Duration::from_nanos);
+        Ok(asked.map_or(most, |asked| asked.min(most)))
+    }
+
+    /// Answers a request on a resource.
+    async fn resource(&self, call: &Call, request: Request<hyper::body::Incoming>) -> Result<Answer, ApiError> {
+        let info = &call.info;
+        let row = self.pipeline.row(&info.group, &info.version, &info.resource).cloned();
+        if info.verb.is_empty() {
+            let message = "the server does not allow this method on the requested resource";
+            return Err(ApiError::MethodNotAllowed(message.to_owned()));
+        }
+        let form = self.form(call)?;
+        let incoming = self.incoming(call, request).await?;
+        let include = IncludeObject::parse(call.query.first("includeObject")).map_err(ApiError::BadRequest)?;
+        if info.verb == "watch" {
+            let timeout = incoming.options.timeout_seconds;
+            let watch = self.pipeline.watch(incoming).await?;
+            let row = row.ok_or(ApiError::UnknownPath)?;
+            let encoder = Encoder { row, shape: form.shape, include, told_columns: false };
+            return Ok(watches::answer(watch, encoder, timeout, self.shutdown.clone()));
+        }
+        let served = self.pipeline.serve(incoming).await?;
+        let row = row.ok_or(ApiError::UnknownPath)?;
+        let mut answer = reply(&row, served.reply, served.code, &call.wants.with(form), include);
+        respond::add_warnings(answer.headers_mut(), &served.warnings);
+        Ok(answer)
+    }
+
+    /// The form of the answer. Tables and metadata can be had of reads only; watches are JSON only.
+    fn form(&self, call: &Call) -> Result<Accepted, ApiError> {
+        let accept = call.headers.get(ACCEPT).and_then(|a| a.to_str().ok());
+        let form = accepted(accept, true)?;
+        if call.info.verb == "watch" && form.format != Format::Json {
+            return Err(ApiError::NotAcceptable("application/json".to_owned()));
+        }
+        Ok(form)
+    }
+
+    /// The request as the pipeline takes it.
+    async fn incoming(&self, call: &Call, request: Request<hyper::body::Incoming>) -> Result<Incoming, ApiError> {
+        let content_type = call.headers.get(CONTENT_TYPE).and_then(|c| c.to_str().ok());
+        let verb = call.info.verb.as_str();
+        let patch = if verb == "patch" { Some(patch_kind(content_type)?) } else { None };
+        let kind = match verb {
+            "create" => OptionsKind::Create,
+            "update" => OptionsKind::Update,
+            "patch" => OptionsKind::Patch { apply: patch == Some(client::PatchKind::Apply) },
+            "delete" | "deletecollection" => OptionsKind::Delete,
+            "get" => OptionsKind::Get,
+            _ => OptionsKind::List,
+        };
+        let mut options = call.query.options(kind)?;
+        if verb == "watch" {
+            select_name(&mut options, &call.info.path_name);
+        }
+        let delete = if kind == OptionsKind::Delete { call.query.delete_options()? } else { Default::default() };
+        let mut body = Body::None;
+        if matches!(verb, "create" | "update" | "patch" | "delete" | "deletecollection") {
+            let bytes = read_body(request, self.options.limits.body_bytes_max).await?;
+            if !bytes.is_empty() && patch.is_none() {
+                body_format(content_type)?;
+            }
+            if !bytes.is_empty() || kind != OptionsKind::Delete {
+                body = Body::Bytes { content_type: media_type(content_type.unwrap_or_default()), bytes };
+            }
+        }
+        Ok(Incoming { user: call.user.clone(), attributes: call.attributes(), options, delete, patch, body })
+    }
+}
+
+impl Call {
+    fn attributes(&self) -> Attributes {
+        let info = &self.info;
+        Attributes {
+            verb: info.verb.clone(),
+            group: info.group.clone(),
+            version: info.version.clone(),
+            resource: info.resource.clone(),
+            subresource: info.subresource.clone(),
+            // A namespace is an object of cluster scope, although its path says where it lies.
+            namespace: if info.resource == "namespaces" && info.group.is_empty() { String::new() } else { info.namespace.clone() },
+            name: info.name.clone(),
+            path: String::new(),
+        }
+    }
+}
+
+/// `/api/v1/watch/…/NAME` watches one object.
+fn select_name(options: &mut Options, name: &str) {
+    if !name.is_empty() {
+        let comma = if options.field_selector.is_empty() { "" } else { "," };
+        options.field_selector.push_str(&format!("{comma}metadata.name={name}"));
+    }
+}
+
+fn wants(headers: &HeaderMap, query: &Query) -> Wants {
+    let text = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or_default();
+    let by_hand = ["curl", "Wget", "Mozilla/5.0"].iter().any(|agent| text(USER_AGENT).starts_with(agent));
+    let pretty = if query.has("pretty") { query.flag("pretty") } else { by_hand };
+    let gzip = text(ACCEPT_ENCODING).split(',').any(|e| e.split(';').next().unwrap_or_default().trim() == "gzip");
+    let accepted = accepted(headers.get(ACCEPT).and_then(|a| a.to_str().ok()), true).unwrap_or_default();
+    Wants { accepted: Accepted { shape: Shape::Object, ..accepted }, pretty: pretty || accepted.pretty, gzip }
+}
+
+fn reply(row: &Resource, reply: Reply, code: u16, wants: &Wants, include: IncludeObject) -> Answer {
+    let table = match wants.accepted.shape {
+        Shape::Table(version) => Some(TableOptions { version, include, now: seams::clock::now() }),
+        _ => None,
+    };
+    match (reply, wants.accepted.shape, table) {
+        (Reply::List(list), _, table) => lists::answer(row, list, wants, table),
+        (Reply::Object(entry), _, Some(table)) => respond::value(code, &table.single(row, entry.tree(), true), wants),
+        (Reply::Object(entry), Shape::Metadata(version), _) => {
+            respond::value(code, &crate::table::partial(entry.tree(), version), wants)
+        }
+        (Reply::Object(entry), _, _) if wants.pretty || wants.accepted.format != Format::Json => {
+            respond::value(code, entry.tree(), wants)
+        }
+        (Reply::Object(entry), _, _) => respond::bytes(code, entry.bytes(), wants),
+        (Reply::Value(tree), _, _) => respond::value(code, &tree, wants),
+    }
+}
+
+/// Reads a body, up to the limit.
+async fn read_body(request: Request<hyper::body::Incoming>, bytes_max: usize) -> Result<Bytes, ApiError> {
+    let too_large = || ApiError::TooLarge(format!("Request entity too large: limit is {bytes_max}"));
+    if *request.method() == Method::GET {
+        return Ok(Bytes::new());
+    }
+    let announced = request.headers().get(http::header::CONTENT_LENGTH).and_then(|l| l.to_str().ok());
+    if announced.and_then(|l| l.parse::<usize>().ok()).is_some_and(|length| length > bytes_max) {
+        return Err(too_large());
+    }
+    match Limited::new(request.into_body(), bytes_max).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(e) if e.is::<LengthLimitError>() => Err(too_large()),
+        Err(e) => Err(ApiError::BadRequest(format!("unable to read the request body: {e}"))),
+    }
+}

@@ -1,0 +1,90 @@
+//! Requests that are carried on to a node, a pod or a service: logs, exec, attach, port-forward, proxy.
+//!
+//! The pipeline authorizes them and says where they go. Upgraded connections (WebSocket, SPDY/3.1) are passed on byte by
+//! byte: their protocols are the node agent's business.
+
+mod node_paths;
+mod proxy;
+mod upstream;
+
+use std::sync::Arc;
+
+use client::{Options, Shutdown, User};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request};
+use hyper::body::Incoming as RequestBody;
+use machinery::ApiError;
+
+use crate::http::info::RequestInfo;
+use crate::http::query::Query;
+use crate::http::respond::{self, Answer};
+use crate::pipeline::{Attributes, Body, ConnectTarget, Incoming, Pipeline};
+use upstream::{Upstream, is_upgrade};
+
+/// How upstreams are reached.
+#[derive(Clone)]
+pub(crate) struct Backends {
+    /// Credentials for node agents.
+    pub node_client: Option<Arc<rustls::ClientConfig>>,
+    /// Ends what was upgraded.
+    pub shutdown: Shutdown,
+}
+
+/// A request to be carried on.
+pub(crate) struct Call<'a> {
+    pub user: User,
+    pub attributes: Attributes,
+    pub info: &'a RequestInfo,
+    pub query: &'a Query,
+    pub request: Request<RequestBody>,
+}
+
+impl Backends {
+    /// Authorizes a request, carries it on, and answers with what comes back.
+    pub(crate) async fn serve(&self, pipeline: &Pipeline, call: Call<'_>) -> Result<Answer, ApiError> {
+        let Call { user, attributes, info, query, request } = call;
+        let is_stream = matches!(info.subresource.as_str(), "exec" | "attach" | "portforward");
+        if info.subresource == "log" {
+            node_paths::check_log(query)?;
+        }
+        let body = Body::None;
+        let incoming = Incoming { user, attributes, options: Options::default(), body, ..Incoming::default() };
+        let target = pipeline.connect(incoming).await?;
+        if is_stream && !is_upgrade(request.headers()) {
+            return Err(ApiError::BadRequest("Upgrade request required".to_owned()));
+        }
+        match info.subresource.as_str() {
+            "log" => self.log(&target, query, request).await,
+            "proxy" => proxy::serve(self, &target, info, request).await,
+            kind => {
+                let path = node_paths::stream(kind, &target, query)?;
+                self.node(&target)?.carry(request, &path, &self.shutdown).await
+            }
+        }
+    }
+
+    /// The node agent of a target.
+    fn node(&self, target: &ConnectTarget) -> Result<Upstream, ApiError> {
+        let config = self.node_client.clone();
+        let config = config.ok_or_else(|| ApiError::ServiceUnavailable("node agents cannot be reached".to_owned()))?;
+        Ok(Upstream { address: target.address.clone(), port: target.port, tls: Some(config) })
+    }
+
+    async fn log(
+        &self,
+        target: &ConnectTarget,
+        query: &Query,
+        request: Request<RequestBody>,
+    ) -> Result<Answer, ApiError> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let message = "the server does not allow this method on the requested resource";
+            return Err(ApiError::MethodNotAllowed(message.to_owned()));
+        }
+        let path = node_paths::log(target, query)?;
+        let response = self.node(target)?.send(request, &path).await?;
+        let body = upstream::body_until(response.into_body(), self.shutdown.clone());
+        let mut answer = respond::answer(200, "text/plain", body);
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        Ok(answer)
+    }
+}
