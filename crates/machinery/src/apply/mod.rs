@@ -101,7 +101,8 @@ impl FieldManagement {
         changes
     }
 
-    /// Applies a configuration: gives the merged object with its managed fields, before defaulting. `live` is the object
+    /// Applies a configuration: gives the merged object with its managed fields, in canonical form,
+    /// before defaulting. `live` is the object
     /// before, if there is one. With `force`, fields are taken from other managers instead of reporting conflicts.
     pub fn apply(
         &self,
@@ -127,10 +128,14 @@ impl FieldManagement {
         let pruned = self.prune(merged, &last, &managers);
         self.take_over(&live, &pruned, &mut managers, &me, force)?;
         managers.set(me.clone(), set.difference(&FieldSet::never_managed()), now);
-        if pruned == live && managers.same_sets(&before) {
+        // In canonical form, so that `1000m` over `1` is no change.
+        let mut new = pruned;
+        if let Some(ty) = self.schema.as_type() {
+            check(&mut new, ty).map_err(|e| self.untyped(config, &e.0))?;
+        }
+        if new == live && managers.same_sets(&before) {
             managers.keep_times(&before);
         }
-        let mut new = pruned;
         managers.write(&mut new);
         Ok(new)
     }

@@ -55,6 +55,19 @@ fn an_apply_owns_what_it_names() {
 }
 
 #[test]
+fn another_spelling_is_no_change() {
+    let config = |cpu: &str| {
+        let container = format!(r#"{{"name":"c","resources":{{"limits":{{"cpu":{cpu}}}}}}}"#);
+        deployment(&format!(r#"{{"paused":false,"template":{{"spec":{{"containers":[{container}]}}}}}}"#))
+    };
+    let live = stored(deployments().apply(None, &config("1"), "me", false, at(0)).unwrap());
+    let again = deployments().apply(Some(&live), &config("\"1000m\""), "me", false, at(5)).unwrap();
+    assert_eq!(again, live);
+    assert!(fields_of(&live, "me").unwrap().at(&["f:spec", "f:paused"]).is_some());
+    assert_eq!(live.at(&["spec", "paused"]), None);
+}
+
+#[test]
 fn a_field_of_another_is_a_conflict_unless_forced() {
     let live = stored(deployments().apply(None, &deployment(r#"{"replicas":2}"#), "me", false, at(0)).unwrap());
     let error = deployments().apply(Some(&live), &deployment(r#"{"replicas":3}"#), "you", false, at(1)).unwrap_err();
