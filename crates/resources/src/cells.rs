@@ -36,6 +36,11 @@ pub fn or_none(text: &str) -> Value {
     if text.is_empty() { NONE.into() } else { text.into() }
 }
 
+/// The texts, with a comma and a space between.
+pub fn join(texts: &[String]) -> Value {
+    texts.join(", ").into()
+}
+
 /// Number of keys or elements of a field.
 pub fn count(object: &Value, key: &str) -> i64 {
     (object.items(key).len() + object.entries(key).len()) as i64

@@ -8,11 +8,14 @@ mod apps;
 mod builder;
 mod cells;
 mod core;
+mod disruption_budgets;
 mod endpoint_slices;
 mod leases;
 pub mod metadata;
 mod place;
 mod pod_spec;
+mod priority_classes;
+mod rbac;
 mod read;
 mod reviews;
 mod row;
@@ -47,7 +50,10 @@ pub fn table() -> Vec<Arc<Resource>> {
         core::event::events_row(),
         leases::row(),
         endpoint_slices::row(),
+        disruption_budgets::row(),
+        priority_classes::row(),
     ];
+    rows.extend(rbac::rows());
     rows.extend(reviews::rows());
     rows.into_iter().map(Arc::new).collect()
 }

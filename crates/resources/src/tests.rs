@@ -69,6 +69,15 @@ const VALID: &[&str] = &[
         "template":{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"name":"a","image":"b",
             "volumeMounts":[{"name":"data","mountPath":"/data"}]}]}}}}"#,
     r#"{"apiVersion":"apps/v1","kind":"ControllerRevision","revision":1,"data":{"spec":{}}}"#,
+    r#"{"apiVersion":"policy/v1","kind":"PodDisruptionBudget","spec":{"minAvailable":"50%","selector":{"matchLabels":{"app":"web"}}}}"#,
+    r#"{"apiVersion":"scheduling.k8s.io/v1","kind":"PriorityClass","value":1000}"#,
+    r#"{"apiVersion":"scheduling.k8s.io/v1","kind":"PriorityClass","metadata":{"name":"system-node-critical"},"value":2000001000}"#,
+    r#"{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","metadata":{"name":"system:x"},"rules":[{"nonResourceURLs":["/x"],"verbs":["get"]}]}"#,
+    r#"{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","rules":[{"apiGroups":[""],"resources":["pods"],"verbs":["get"]}]}"#,
+    r#"{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding","roleRef":{"kind":"Role","name":"x"},
+        "subjects":[{"kind":"User","name":"a"},{"kind":"ServiceAccount","name":"b"}]}"#,
+    r#"{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","roleRef":{"kind":"ClusterRole","name":"x"},
+        "subjects":[{"kind":"ServiceAccount","name":"b","namespace":"c"}]}"#,
 ];
 
 /// A pod with most of what pods can have.
@@ -239,6 +248,32 @@ const INVALID: &[(&str, &[&str])] = &[
         &[
             "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template `labels`",
             "spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"",
+        ],
+    ),
+    (
+        r#"{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","rules":[{"nonResourceURLs":["/x"]}]}"#,
+        &[
+            "rules[0].verbs: Required value: verbs must contain at least one value",
+            "rules[0].nonResourceURLs: Invalid value: [\"/x\"]: namespaced rules cannot apply to non-resource URLs",
+        ],
+    ),
+    (
+        r#"{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","roleRef":{"kind":"Role","name":"x"},"subjects":[{"kind":"Dog","name":"a"}]}"#,
+        &[
+            "roleRef.kind: Unsupported value: \"Role\": supported values: \"ClusterRole\"",
+            "subjects[0].kind: Unsupported value: \"Dog\": supported values: \"ServiceAccount\", \"User\", \"Group\"",
+        ],
+    ),
+    (
+        r#"{"apiVersion":"scheduling.k8s.io/v1","kind":"PriorityClass","value":1000000001}"#,
+        &["value: Forbidden: maximum allowed value of a user defined priority is 1000000000, but it is 1000000001"],
+    ),
+    (
+        r#"{"apiVersion":"policy/v1","kind":"PodDisruptionBudget","spec":{"minAvailable":"x","maxUnavailable":-1}}"#,
+        &[
+            "spec: Invalid value: {\"maxUnavailable\":-1,\"minAvailable\":\"x\"}: minAvailable and maxUnavailable cannot be both set",
+            "spec.minAvailable: Invalid value: \"x\": a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')",
+            "spec.maxUnavailable: Invalid value: -1: must be greater than or equal to 0",
         ],
     ),
     (r#"{"apiVersion":"v1","kind":"Service","spec":{}}"#, &["spec.ports: Required value"]),
