@@ -184,8 +184,26 @@ impl Runtime for FakeRuntime {
         let exit_code = self.state.lock().unwrap().exec_code;
         now(Ok(ExecOutput { exit_code, ..ExecOutput::default() }))
     }
-    fn exec<'a>(&'a self, _: &'a str, _: ExecRequest) -> BoxFuture<'a, Result<ProcessStreams>> {
-        now(Err(RuntimeError::Failed("no processes here".to_owned())))
+    fn exec<'a>(&'a self, _: &'a str, request: ExecRequest) -> BoxFuture<'a, Result<ProcessStreams>> {
+        if request.command != ["cat"] {
+            return now(Err(RuntimeError::Failed("no such command".to_owned())));
+        }
+        // Says what it is told, and ends with 3.
+        let (stdin, mut told) = tokio::io::duplex(64);
+        let (mut says, stdout) = tokio::io::duplex(64);
+        let copied = tokio::spawn(async move {
+            let _ = tokio::io::copy(&mut told, &mut says).await;
+        });
+        now(Ok(ProcessStreams {
+            stdin: Some(Box::pin(stdin)),
+            stdout: Some(Box::pin(stdout)),
+            stderr: None,
+            resize: tokio::sync::mpsc::channel(1).0,
+            exit: Box::pin(async move {
+                let _ = copied.await;
+                Ok(3)
+            }),
+        }))
     }
     fn attach<'a>(&'a self, _: &'a str, _: bool) -> BoxFuture<'a, Result<ProcessStreams>> {
         now(Err(RuntimeError::Failed("no processes here".to_owned())))

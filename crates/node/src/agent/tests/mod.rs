@@ -2,6 +2,7 @@
 
 mod fake_api;
 mod fake_runtime;
+mod https;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,8 +42,12 @@ impl World {
     }
 
     fn start(&self) {
+        tokio::spawn(run(self.options(), self.stop.subscribe()));
+    }
+
+    fn options(&self) -> NodeOptions {
         let authority = rcgen::generate_simple_self_signed(vec!["ca".to_owned()]).unwrap();
-        let options = NodeOptions {
+        NodeOptions {
             node_name: "node1".to_owned(),
             data_dir: self.directory.path().to_owned(),
             log_dir: self.directory.path().join("logs"),
@@ -55,8 +60,7 @@ impl World {
             node_ip: "127.0.0.1".parse().unwrap(),
             listen: "127.0.0.1:0".parse().unwrap(),
             labels: Default::default(),
-        };
-        tokio::spawn(run(options, self.stop.subscribe()));
+        }
     }
 
     fn pod(&self, name: &str, spec: &str) {

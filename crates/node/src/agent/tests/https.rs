@@ -1,0 +1,145 @@
+//! The node's HTTPS API with real certificates.
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use rcgen::{CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+use super::*;
+
+struct Authority(Issuer<'static, KeyPair>, rustls::pki_types::CertificateDer<'static>);
+
+type Identity = (Vec<rustls::pki_types::CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(vec!["ca".to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        Self(Issuer::new(params, key), certificate)
+    }
+
+    fn identity(&self, name: &str) -> Identity {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap().der().clone();
+        (vec![certificate], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+    }
+}
+
+struct Site {
+    world: World,
+    authority: Authority,
+    port: u16,
+}
+
+#[derive(Debug)]
+struct Fixed(Arc<rustls::sign::CertifiedKey>);
+
+impl rustls::server::ResolvesServerCert for Fixed {
+    fn resolve(&self, _: rustls::server::ClientHello<'_>) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        Some(self.0.clone())
+    }
+}
+
+impl Site {
+    async fn new() -> Self {
+        let directory = tempfile::Builder::new().prefix("skiff-node-").tempdir().unwrap();
+        let world = World { api: Arc::default(), runtime: Arc::default(), directory, stop: watch::Sender::new(false) };
+        let authority = Authority::new();
+        let (chain, key) = authority.identity("node");
+        let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let options = NodeOptions {
+            tls: Arc::new(Fixed(Arc::new(rustls::sign::CertifiedKey::new(chain, key)))),
+            client_ca: vec![authority.1.clone()],
+            listen: free,
+            ..world.options()
+        };
+        tokio::spawn(run(options, world.stop.subscribe()));
+        world.pod("p", ONE);
+        world.until("p", |s| phase(s) == "Running").await;
+        Self { world, authority, port: free.port() }
+    }
+
+    async fn connect(&self, identity: Option<Identity>) -> TlsStream<tokio::net::TcpStream> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.1.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let builder = builder.with_root_certificates(roots);
+        let config = match identity {
+            Some((chain, key)) => builder.with_client_auth_cert(chain, key).unwrap(),
+            None => builder.with_no_client_auth(),
+        };
+        let socket = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        connector.connect(ServerName::try_from("localhost").unwrap(), socket).await.unwrap()
+    }
+
+    async fn get(&self, identity: Option<Identity>, path: &str) -> String {
+        let mut stream = self.connect(identity).await;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8(answer).unwrap()
+    }
+
+    fn server(&self) -> Option<Identity> {
+        Some(self.authority.identity("kube-apiserver-kubelet-client"))
+    }
+}
+
+#[tokio::test]
+async fn only_the_api_server_is_let_in() {
+    let site = Site::new().await;
+    let somebody = || Some(site.authority.identity("somebody"));
+    for (identity, path, wanted) in [
+        (None, "/healthz", "200"),
+        (None, "/pods", "401"),
+        (somebody(), "/pods", "403"),
+        (site.server(), "/pods", "200"),
+        (site.server(), "/nowhere", "404"),
+    ] {
+        let answer = site.get(identity, path).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {wanted}")), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn logs_are_read() {
+    let site = Site::new().await;
+    let path = site.world.directory.path().join("a.log");
+    std::fs::write(&path, "2026-01-01T00:00:01Z stdout F one\n2026-01-01T00:00:02Z stdout F two\n").unwrap();
+    site.world.runtime.state.lock().unwrap().containers[0].log_path = path;
+    let answer = site.get(site.server(), "/containerLogs/n/p/a?tailLines=1").await;
+    assert!(answer.contains("two\n") && !answer.contains("one"), "{answer}");
+    let answer = site.get(site.server(), "/containerLogs/n/p/a?previous=true").await;
+    assert!(answer.contains(r#"previous terminated container "a" in pod "p" not found"#), "{answer}");
+}
+
+#[tokio::test]
+async fn a_command_runs_over_websocket() {
+    let site = Site::new().await;
+    let url = format!("wss://localhost:{}/exec/n/p/a?command=cat&input=1&output=1", site.port);
+    let mut request = url.into_client_request().unwrap();
+    request.headers_mut().insert("Sec-WebSocket-Protocol", "v5.channel.k8s.io".parse().unwrap());
+    let stream = site.connect(site.server()).await;
+    let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+    socket.send(Message::Binary(Bytes::from_static(b"\x00hello"))).await.unwrap();
+    assert_eq!(socket.next().await.unwrap().unwrap(), Message::Binary(Bytes::from_static(b"\x01hello")));
+    socket.send(Message::Binary(Bytes::from_static(b"\xff\x00"))).await.unwrap();
+    let Message::Binary(last) = socket.next().await.unwrap().unwrap() else { panic!("no status came") };
+    assert_eq!(last[0], 3);
+    let status = Value::parse(&last[1..]).unwrap();
+    assert_eq!(status.str_at(&["message"]), Some("command terminated with non-zero exit code: exit status 3"));
+    assert!(matches!(socket.next().await, Some(Ok(Message::Close(_)))));
+}
