@@ -12,10 +12,11 @@ mod writer;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use client::events::{EventType, Recorder};
 use client::{Api, Change, Informer, Options, Shutdown};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 use runtime::RuntimeEvent;
 use tokio::sync::{mpsc, watch};
@@ -23,6 +24,9 @@ use tokio::sync::{mpsc, watch};
 pub use crate::options::NodeOptions;
 use crate::register::Machine;
 use crate::wanted::Wanted;
+
+/// How long a pod rests whose worker panicked.
+const WORKER_WAIT: Duration = Duration::from_secs(5);
 
 /// What the API wants of a pod.
 #[derive(Clone)]
@@ -93,10 +97,18 @@ impl Agent {
         let (notes, inbox) = mpsc::channel(worker::NOTES_MAX);
         workers.insert(uid.clone(), Handle { desired, notes: notes.clone() });
         drop(workers);
-        let agent = self.clone();
+        let (agent, last) = (self.clone(), wants.clone());
         tokio::spawn(async move {
-            worker::Worker::new(agent.clone(), wants, notes, inbox).run().await;
+            let work = worker::Worker::new(agent.clone(), wants, notes, inbox).run();
+            let ended = std::panic::AssertUnwindSafe(work).catch_unwind().await;
             lock(&agent.workers).remove(&uid);
+            if ended.is_err() {
+                // A bug in one pod's work must not end the others': a new worker starts from what the runtime has.
+                tracing::error!(pod = uid, "a pod's worker panicked; it starts anew");
+                tokio::time::sleep(WORKER_WAIT).await;
+                let Desired { wanted, removed } = last.borrow().clone();
+                agent.desire(&wanted.pod, removed);
+            }
         });
     }
 

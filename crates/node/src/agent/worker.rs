@@ -438,8 +438,30 @@ impl Worker {
     fn take_desired(&mut self) {
         let Desired { wanted, removed } = self.desired.borrow_and_update().clone();
         self.reported = merged(std::mem::take(&mut self.reported), wanted.pod.status.as_ref());
+        self.resize(&wanted);
         self.wanted = wanted;
         self.removed |= removed;
+    }
+
+    /// Gives running containers the resources that they have now, in place (KEP-1287). Those that ask for a restart
+    /// keep theirs until they start again.
+    fn resize(&self, wanted: &Wanted) {
+        for member in &wanted.members {
+            let before = self.wanted.member(member.name()).map(|m| &m.spec.resources);
+            let restarts = member.spec.resize_policy.iter().flatten().any(|p| p.restart_policy == "RestartContainer");
+            let running = |c: &&ContainerStatus| c.name == member.name() && c.state == ContainerState::Running;
+            let Some(container) = self.containers.iter().find(running) else { continue };
+            if restarts || before.is_none_or(|b| *b == member.spec.resources) {
+                continue;
+            }
+            let resources = crate::config::resources::of_container(wanted, member, self.agent.machine.memory_bytes);
+            let (runtime, id) = (self.agent.options.runtime.clone(), container.id.clone());
+            tokio::spawn(async move {
+                if let Err(error) = runtime.update_resources(&id, resources).await {
+                    tracing::warn!(container = id, %error, "resources not changed in place");
+                }
+            });
+        }
     }
 
     async fn take(&mut self, note: Note) {

@@ -24,7 +24,7 @@ pub fn bind_fd(fd: i32, target: &Path) -> Result<(), String> {
 
 /// All mount points at and below `path`, the deepest first.
 fn mounts_below(path: &Path) -> Vec<std::path::PathBuf> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let table = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
     let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
     let mut points: Vec<_> = points.map(std::path::PathBuf::from).filter(|p| p.starts_with(path)).collect();
     points.reverse();

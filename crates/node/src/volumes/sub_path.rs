@@ -67,3 +67,47 @@ fn prepare(target: &Path, is_dir: bool) -> std::io::Result<()> {
     }
     std::fs::OpenOptions::new().create(true).append(true).open(target).map(|_| ())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+
+    /// A mount namespace of this thread's own; `false` without the right to have one.
+    fn private() -> bool {
+        let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        unshare(CloneFlags::CLONE_NEWNS).is_ok() && mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).is_ok()
+    }
+
+    #[test]
+    fn sub_paths_stay_in_their_volume() {
+        if !private() {
+            return;
+        }
+        let place = tempfile::Builder::new().prefix("skiff-node-").tempdir().unwrap();
+        let pod = place.path().join("pod");
+        let volume = pod.join("volume");
+        std::fs::create_dir_all(volume.join("..data")).unwrap();
+        kernel::tmpfs(&volume, Some(1 << 20)).unwrap();
+        std::fs::create_dir(volume.join("..data")).unwrap();
+        std::fs::write(volume.join("..data/key"), "value").unwrap();
+        symlink("..data/key", volume.join("key")).unwrap();
+        symlink("/etc", volume.join("out")).unwrap();
+        symlink("../..", volume.join("up")).unwrap();
+        let target = |name: &str| pod.join("subpaths").join(name);
+        let key = bind(&volume, "key", &target("key")).unwrap();
+        assert_eq!(std::fs::read_to_string(key).unwrap(), "value");
+        let made = bind(&volume, "made/deep", &target("made")).unwrap();
+        std::fs::write(made.join("f"), "1").unwrap();
+        assert_eq!(std::fs::read_to_string(volume.join("made/deep/f")).unwrap(), "1");
+        for path in ["out", "out/passwd", "up", "../x", "/etc", "up/new"] {
+            assert!(bind(&volume, path, &target("bad")).is_err(), "{path}");
+        }
+        kernel::remove_pod_dir(&pod);
+        assert!(!pod.exists());
+    }
+}
