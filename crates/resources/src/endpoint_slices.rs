@@ -17,6 +17,7 @@ const ADDRESSES_MAX: usize = 100;
 const PORTS_MAX: usize = 20_000;
 const TOPOLOGY_LABELS_MAX: usize = 16;
 const ZONE_HINTS_MAX: usize = 8;
+const NODE_HINTS_MAX: usize = 8;
 const TYPES: [&str; 3] = ["FQDN", "IPv4", "IPv6"];
 /// Ports and addresses that the table's cells show before they count the rest.
 const SHOWN_MAX: usize = 3;
@@ -142,20 +143,38 @@ fn validate_topology(endpoint: &Value, at: &Place<'_>, errors: &mut Vec<FieldErr
     if let Some(hostname) = endpoint.present("hostname").and_then(Value::as_str) {
         errors.invalid_each(&at.field("hostname"), hostname, names::dns1123_label(hostname));
     }
-    let hints = endpoint.get("hints").map_or(&[] as &[Value], |hints| hints.items("forZones"));
-    let list = at.field("hints.forZones");
-    if hints.len() > ZONE_HINTS_MAX {
-        errors.too_many(&list, hints.len(), ZONE_HINTS_MAX);
+    for (list, max, check) in [
+        ("forZones", ZONE_HINTS_MAX, names::label_value as fn(&str) -> Vec<String>),
+        ("forNodes", NODE_HINTS_MAX, names::dns1123_subdomain),
+    ] {
+        let hints = endpoint.get("hints").map_or(&[] as &[Value], |hints| hints.items(list));
+        validate_hints(hints, max, check, &at.field("hints").field(list), errors);
     }
-    let mut seen: Vec<&str> = Vec::new();
+}
+
+/// Names of zones or nodes, each once.
+fn validate_hints(
+    hints: &[Value],
+    max: usize,
+    check: fn(&str) -> Vec<String>,
+    list: &Place<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    if hints.len() > max {
+        errors.too_many(list, hints.len(), max);
+        return;
+    }
     for (index, hint) in hints.iter().enumerate() {
-        let zone = hint.text("name");
+        let name = hint.text("name");
         let at = list.index(index);
-        errors.invalid_each(&at.field("name"), zone, names::label_value(zone));
-        if seen.contains(&zone) {
-            errors.duplicate(&at.field("name"), zone);
+        if name.is_empty() {
+            errors.required(&at.field("name"), "");
+            continue;
         }
-        seen.push(zone);
+        errors.invalid_each(&at.field("name"), name, check(name));
+        if hints[..index].iter().any(|earlier| earlier.text("name") == name) {
+            errors.duplicate(&at.field("name"), name);
+        }
     }
 }
 

@@ -147,19 +147,38 @@ fn endpoints_cell(object: &Value) -> String {
     };
     for subset in object.items("subsets") {
         let ports = subset.items("ports");
-        for address in subset.items("addresses") {
-            let ip = address.text("ip");
-            if ports.is_empty() {
-                add(ip.to_owned());
-            }
-            for port in ports {
-                add(addresses::join_host_port(ip, port.int("port").unwrap_or(0)));
-            }
+        let ips = || subset.items("addresses").iter().map(|address| address.text("ip"));
+        if ports.is_empty() {
+            ips().for_each(|ip| add(ip.to_owned()));
+        }
+        for port in ports {
+            ips().for_each(|ip| add(addresses::join_host_port(ip, port.int("port").unwrap_or(0))));
         }
     }
     match (shown.is_empty(), count - shown.len()) {
         (true, _) => cells::NONE.to_owned(),
         (false, 0) => shown.join(","),
         (false, more) => format!("{} + {more} more...", shown.join(",")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cell_counts_what_it_does_not_show() {
+        let cases = [
+            (r#"{}"#, "<none>"),
+            (r#"{"subsets":[{"addresses":[{"ip":"10.0.0.1"}]}]}"#, "10.0.0.1"),
+            (
+                r#"{"subsets":[{"addresses":[{"ip":"10.0.0.1"},{"ip":"10.0.0.2"}],"ports":[{"port":80},{"port":81}]}]}"#,
+                "10.0.0.1:80,10.0.0.2:80,10.0.0.1:81 + 1 more...",
+            ),
+            (r#"{"subsets":[{"notReadyAddresses":[{"ip":"10.0.0.1"}],"ports":[{"port":80}]}]}"#, "<none>"),
+        ];
+        for (text, wanted) in cases {
+            assert_eq!(endpoints_cell(&Value::parse(text.as_bytes()).unwrap()), wanted, "{text}");
+        }
     }
 }

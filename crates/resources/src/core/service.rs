@@ -82,6 +82,25 @@ impl Strategy for Service {
     fn name_rule(&self) -> NameRule {
         NameRule::Label1035
     }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let Some(spec) = object.get("spec") else { return Vec::new() };
+        let mut ignored = Vec::new();
+        if spec.text("clusterIP") == "None" {
+            let set = [
+                ("loadBalancerIP", !spec.text("loadBalancerIP").is_empty()),
+                ("externalIPs", !spec.items("externalIPs").is_empty()),
+                ("SessionAffinity", !matches!(spec.text("sessionAffinity"), "" | "None")),
+            ];
+            for (field, _) in set.iter().filter(|(_, set)| *set) {
+                ignored.push(format!("spec.{field} is ignored when spec.clusterIP is \"None\""));
+            }
+        }
+        if spec.text("type") == "ExternalName" && !spec.items("externalIPs").is_empty() {
+            ignored.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
+        }
+        ignored
+    }
 }
 
 fn default_affinity(spec: &mut Value) {

@@ -124,8 +124,7 @@ fn validate_common(container: &Value, pod: &Pod<'_>, at: &Place<'_>, errors: &mu
     } else if pod.is_pod && image.trim() != image {
         errors.invalid(&at.field("image"), image, "must not have leading or trailing whitespace");
     }
-    let policies = ["FallbackToLogsOnError", "File"];
-    validate_choice(container, "terminationMessagePolicy", &["File", policies[0]], at, errors);
+    validate_choice(container, "terminationMessagePolicy", &["File", "FallbackToLogsOnError"], at, errors);
     validate_ports(container, &at.field("ports"), errors);
     env::validate(container, pod, at, errors);
     mounts::validate(container, pod, at, errors);

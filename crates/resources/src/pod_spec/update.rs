@@ -28,6 +28,9 @@ pub(crate) fn validate(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     }
     validate_added_tolerations(new, old, &at.field("tolerations"), errors);
     validate_deleted_gates(new, old, &at.field("schedulingGates"), errors);
+    if new == old {
+        return;
+    }
     let mut munged = new.clone();
     munge(&mut munged, old);
     if !old.items("schedulingGates").is_empty() {
