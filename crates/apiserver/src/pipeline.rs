@@ -2,12 +2,24 @@
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use client::Watch;
+use client::{Action, Backend, DeleteOptions, Reply, Request, User, Watch};
+use futures_util::future::{BoxFuture, FutureExt};
 use machinery::ApiError;
-use resources::Resource;
+use resources::{Resource, Verb};
 use store::Store;
+
+use crate::admission::Admission;
+use crate::allocators::Allocators;
+use crate::authorization::{Question, denial};
+use crate::cache::envelope::Sealer;
+use crate::cache::feed::Feed;
+use crate::flow::Flow;
+use crate::kind::{Kind, Kinds};
+use crate::request::decode;
+use crate::subresources::{self, not_allowed};
+use crate::verbs::{Call, create, delete, delete_collection, read, update};
 
 pub use crate::request::{
     Attributes, Audit, Authorizer, Body, ConnectTarget, Decision, Incoming, Named, Served, ServiceCidr,
@@ -40,45 +52,213 @@ pub struct PipelineConfig {
 
 /// Every request's way to the store and back.
 pub struct Pipeline {
-    config: PipelineConfig,
+    pub(crate) config: PipelineConfig,
+    pub(crate) kinds: Kinds,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) admission: Admission,
+    pub(crate) allocators: Allocators,
+    pub(crate) token_authenticator: OnceLock<Arc<dyn TokenAuthenticator>>,
+    flow: Flow,
 }
 
 impl Pipeline {
-    /// Builds a pipeline: reads what is stored, and follows it from then on.
+    /// Builds a pipeline: reads what is stored, follows it from then on, and sees to what every cluster has.
     pub async fn new(config: PipelineConfig) -> Result<Arc<Self>, ApiError> {
-        Ok(Arc::new(Self { config }))
+        let sealer = config.encryption_key.as_ref().and_then(Sealer::new);
+        let kinds = Kinds::new(config.rows.clone(), sealer);
+        let feed = Feed::start(config.store.clone(), kinds.caches.clone()).await?;
+        let allocators = Allocators::new(config.service_cidr, config.node_port_range.clone(), &kinds);
+        let pipeline = Arc::new(Self {
+            config,
+            kinds,
+            feed,
+            admission: Admission::new(),
+            allocators,
+            token_authenticator: OnceLock::new(),
+            flow: Flow::new(),
+        });
+        crate::bootstrap::run(&pipeline).await?;
+        crate::upkeep::start(&pipeline);
+        Ok(pipeline)
     }
 
     /// The row of a resource.
     pub fn row(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.config.rows.iter().find(|r| r.plural == plural && r.group == group && r.version == version)
+        self.kinds.get(group, version, plural).map(|kind| &kind.row)
     }
 
     /// All rows.
     pub fn rows(&self) -> &[Arc<Resource>] {
-        &self.config.rows
+        &self.kinds.rows
     }
 
-    /// Answers one request.
-    pub async fn serve(&self, _incoming: Incoming) -> Result<Served, ApiError> {
-        Err(ApiError::UnknownPath)
+    /// Answers one request. This is the order of steps; the verbs' own share of a write (default, admit, prepare, validate,
+    /// store) stands in [`crate::verbs::change::change`].
+    pub async fn serve(&self, incoming: Incoming) -> Result<Served, ApiError> {
+        let Incoming { user, attributes, options, delete, patch, body } = incoming;
+        if let Some(audit) = &self.config.audit {
+            audit.received(&user, &attributes);
+        }
+        let answer = async {
+            let _place = self.flow.enter(&attributes.verb)?;
+            self.authorize(&user, &attributes)?;
+            let kind = self.route(&attributes)?;
+            let validation = decode::validation(&options.field_validation)?;
+            let (delete, options) = match attributes.verb.as_str() {
+                "delete" | "deletecollection" => self.delete_options(&body, delete, options)?,
+                _ => (delete, options),
+            };
+            let (user, attributes, options) = (&user, &attributes, &options);
+            let call = &mut Call { pipeline: self, kind, user, attributes, options, validation, warnings: Vec::new() };
+            self.answer(call, &delete, patch, body).await
+        };
+        let answer = answer.await;
+        if let Some(audit) = &self.config.audit {
+            audit.answered(&user, &attributes, answer.as_ref().map_or_else(ApiError::code, |served| served.code));
+        }
+        answer
     }
 
-    /// Starts a watch.
-    pub async fn watch(&self, _incoming: Incoming) -> Result<Watch, ApiError> {
-        Err(ApiError::UnknownPath)
+    async fn answer(
+        &self,
+        call: &mut Call<'_>,
+        delete: &DeleteOptions,
+        patch: Option<client::PatchKind>,
+        body: Body,
+    ) -> Result<Served, ApiError> {
+        if !call.attributes.subresource.is_empty() {
+            return subresources::serve(call, patch, body).await;
+        }
+        match verb(call.kind, call.attributes)? {
+            Verb::Create if !call.kind.row.stored => subresources::review(call, body).await,
+            Verb::Create => create::create(call, body).await,
+            Verb::Get => read::get(call).await.map(Served::ok),
+            Verb::List => read::list(call).await.map(|list| Served::ok(Reply::List(list))),
+            Verb::Update => update::update(call, resources::Target::Object, body).await,
+            Verb::Patch => update::patch(call, resources::Target::Object, patch, body).await,
+            Verb::Delete => delete::delete(call, delete).await,
+            Verb::DeleteCollection => delete_collection::delete_collection(call, delete).await,
+            Verb::Watch => Err(not_allowed()),
+        }
+    }
+
+    /// Starts a watch. Watches hold no place in the flow: they mostly wait.
+    pub async fn watch(&self, incoming: Incoming) -> Result<Watch, ApiError> {
+        let Incoming { user, mut attributes, options, .. } = incoming;
+        "watch".clone_into(&mut attributes.verb);
+        self.authorize(&user, &attributes)?;
+        let kind = self.route(&attributes)?;
+        verb(kind, &attributes)?;
+        let validation = decode::validation("")?;
+        let (user, attributes, options) = (&user, &attributes, &options);
+        read::watch(&Call { pipeline: self, kind, user, attributes, options, validation, warnings: Vec::new() }).await
     }
 
     /// Authorizes a streaming request (`log`, `exec`, `attach`, `portforward`, `proxy`) and says where it goes.
-    pub async fn connect(&self, _incoming: Incoming) -> Result<ConnectTarget, ApiError> {
-        Err(ApiError::UnknownPath)
+    pub async fn connect(&self, incoming: Incoming) -> Result<ConnectTarget, ApiError> {
+        let Incoming { user, attributes, options, .. } = incoming;
+        self.authorize(&user, &attributes)?;
+        let kind = self.route(&attributes)?;
+        let validation = decode::validation("")?;
+        let (user, attributes, options) = (&user, &attributes, &options);
+        let call = Call { pipeline: self, kind, user, attributes, options, validation, warnings: Vec::new() };
+        subresources::connect::target(&call).await
     }
 
     /// Authorizes a request for a path that names no resource (`/version`, `/openapi/v3`).
-    pub fn authorize_path(&self, _incoming: &Incoming) -> Result<(), ApiError> {
-        Err(ApiError::UnknownPath)
+    pub fn authorize_path(&self, incoming: &Incoming) -> Result<(), ApiError> {
+        self.authorize(&incoming.user, &incoming.attributes)
     }
 
-    /// Tells the pipeline who knows bearer tokens: made after the pipeline, since it reads objects through it.
-    pub fn set_token_authenticator(&self, _authenticator: Arc<dyn TokenAuthenticator>) {}
+    /// Tells the pipeline who knows bearer tokens: made after the pipeline, since it reads objects through it. Only the
+    /// first one counts.
+    pub fn set_token_authenticator(&self, authenticator: Arc<dyn TokenAuthenticator>) {
+        let _ = self.token_authenticator.set(authenticator);
+    }
+
+    /// The one place that asks the authorizer.
+    fn authorize(&self, user: &User, attributes: &Attributes) -> Result<(), ApiError> {
+        let Decision::Deny(reason) = self.config.authorizer.authorize(user, attributes) else { return Ok(()) };
+        let question = Question {
+            verb: &attributes.verb,
+            group: &attributes.group,
+            resource: &attributes.resource,
+            subresource: &attributes.subresource,
+            namespace: &attributes.namespace,
+            name: &attributes.name,
+            path: &attributes.path,
+        };
+        Err(match denial(user, &question) {
+            ApiError::Forbidden { message, resource, name } if !reason.is_empty() => {
+                ApiError::Forbidden { message: format!("{message}: {reason}"), resource, name }
+            }
+            other => other,
+        })
+    }
+
+    fn route(&self, attributes: &Attributes) -> Result<&Kind, ApiError> {
+        let kind = self.kinds.get(&attributes.group, &attributes.version, &attributes.resource);
+        let kind = kind.ok_or(ApiError::UnknownPath)?;
+        // A namespace's own path names it twice.
+        let is_namespace = attributes.resource == "namespaces" && attributes.group.is_empty();
+        if !kind.row.namespaced && !attributes.namespace.is_empty() && !is_namespace {
+            return Err(ApiError::UnknownPath);
+        }
+        Ok(kind)
+    }
+
+    fn delete_options(
+        &self,
+        body: &Body,
+        parameters: DeleteOptions,
+        mut options: client::Options,
+    ) -> Result<(DeleteOptions, client::Options), ApiError> {
+        let (delete, dry_run) = decode::delete_options(body.clone(), parameters)?;
+        options.dry_run |= dry_run;
+        Ok((delete, options))
+    }
+}
+
+/// The verb of a request, if the row has it.
+fn verb(kind: &Kind, attributes: &Attributes) -> Result<Verb, ApiError> {
+    let verb = Verb::ALL.into_iter().find(|verb| verb.as_str() == attributes.verb);
+    verb.filter(|verb| kind.row.verbs.contains(verb)).ok_or_else(not_allowed)
+}
+
+/// Requests of components in this process: the same way, from below the socket.
+impl Backend for Pipeline {
+    fn call<'a>(&'a self, user: &'a User, request: Request) -> BoxFuture<'a, Result<Reply, ApiError>> {
+        async move { self.serve(incoming(user, request)).await.map(|served| served.reply) }.boxed()
+    }
+
+    fn watch<'a>(&'a self, user: &'a User, request: Request) -> BoxFuture<'a, Result<Watch, ApiError>> {
+        async move { Self::watch(self, incoming(user, request)).await }.boxed()
+    }
+}
+
+fn incoming(user: &User, request: Request) -> Incoming {
+    let Request { action, resource, namespace, name, subresource, options } = request;
+    let (verb, patch, delete, body) = match action {
+        Action::Get => ("get", None, DeleteOptions::default(), Body::None),
+        Action::List => ("list", None, DeleteOptions::default(), Body::None),
+        Action::Create(tree) => ("create", None, DeleteOptions::default(), Body::Tree(tree)),
+        Action::Update(tree) => ("update", None, DeleteOptions::default(), Body::Tree(tree)),
+        Action::Patch(kind, tree) => ("patch", Some(kind), DeleteOptions::default(), Body::Tree(tree)),
+        Action::Delete(options) => ("delete", None, options, Body::None),
+        Action::DeleteCollection(options) => ("deletecollection", None, options, Body::None),
+    };
+    let subresource = subresource.unwrap_or_default();
+    // An object that is made has its name in its body; the path has none.
+    let name = name.filter(|_| verb != "create" || !subresource.is_empty()).unwrap_or_default();
+    let attributes = Attributes {
+        verb: verb.to_owned(),
+        group: resource.group.as_ref().to_owned(),
+        version: resource.version.as_ref().to_owned(),
+        resource: resource.resource.as_ref().to_owned(),
+        subresource,
+        namespace: namespace.unwrap_or_default(),
+        name,
+        path: String::new(),
+    };
+    Incoming { user: user.clone(), attributes, options, delete, patch, body }
 }

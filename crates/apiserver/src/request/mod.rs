@@ -1,6 +1,7 @@
 //! What comes into the pipeline and what leaves it.
 
 pub(crate) mod continue_token;
+pub(crate) mod decode;
 pub(crate) mod list_options;
 
 use std::net::Ipv4Addr;

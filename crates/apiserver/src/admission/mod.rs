@@ -1,0 +1,123 @@
+//! Admission: what is decided by looking beyond the object, one file per plugin, in upstream's order.
+
+mod default_toleration_seconds;
+mod namespace_lifecycle;
+mod node_restriction;
+mod priority;
+mod service_account;
+
+use client::User;
+use futures_util::future::BoxFuture;
+use machinery::object::ObjectExt;
+use machinery::{ApiError, Value};
+use resources::Target;
+
+use crate::kind::{Kind, Kinds};
+use crate::verbs::Call;
+
+/// What is about to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Create,
+    Update,
+    Delete,
+}
+
+/// A write under review.
+pub(crate) struct Review<'a> {
+    pub operation: Operation,
+    pub user: &'a User,
+    pub kinds: &'a Kinds,
+    pub kind: &'a Kind,
+    pub target: Target,
+    pub namespace: &'a str,
+    pub name: &'a str,
+    /// What is wanted; null of deletes.
+    pub object: &'a mut Value,
+    /// What there is.
+    pub old: Option<&'a Value>,
+}
+
+impl<'a> Review<'a> {
+    pub(crate) fn new<'c: 'a>(
+        call: &Call<'c>,
+        operation: Operation,
+        target: Target,
+        object: &'a mut Value,
+        old: Option<&'a Value>,
+    ) -> Self {
+        let kinds = &call.pipeline.kinds;
+        let Call { kind, user, attributes, .. } = call;
+        let (namespace, name) = (attributes.namespace.as_str(), attributes.name.as_str());
+        Self { operation, user, kinds, kind, target, namespace, name, object, old }
+    }
+
+    /// Whether it is about this resource (of the core group) itself.
+    fn is(&self, operation: Operation, plural: &str) -> bool {
+        self.operation == operation && self.target == Target::Object && self.is_core(plural)
+    }
+
+    fn is_core(&self, plural: &str) -> bool {
+        self.kind.row.group.is_empty() && self.kind.row.plural == plural
+    }
+
+    /// The object's name: of the path, or of the object that is made.
+    fn object_name(&self) -> &str {
+        if self.name.is_empty() { self.object.name() } else { self.name }
+    }
+
+    fn forbidden(&self, detail: &str) -> ApiError {
+        ApiError::forbidden(&self.kind.resource, self.object_name(), detail)
+    }
+}
+
+/// One admission plugin.
+pub(crate) trait Plugin: Send + Sync {
+    /// Waits for what the decision needs, when that is about to come.
+    fn ready<'a>(&self, _review: &Review<'a>) -> Option<BoxFuture<'a, ()>> {
+        None
+    }
+
+    /// Changes or refuses what is wanted.
+    fn admit(&self, _review: &mut Review<'_>) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    /// Refuses what is wanted, as it is going to be stored.
+    fn validate(&self, _review: &Review<'_>) -> Result<(), ApiError> {
+        Ok(())
+    }
+}
+
+/// All plugins.
+pub(crate) struct Admission {
+    plugins: Vec<Box<dyn Plugin>>,
+}
+
+impl Admission {
+    pub(crate) fn new() -> Self {
+        Self {
+            plugins: vec![
+                Box::new(namespace_lifecycle::NamespaceLifecycle),
+                Box::new(service_account::ServiceAccount),
+                Box::new(node_restriction::NodeRestriction),
+                Box::new(priority::Priority),
+                Box::new(default_toleration_seconds::DefaultTolerationSeconds),
+            ],
+        }
+    }
+
+    pub(crate) async fn admit(&self, review: &mut Review<'_>) -> Result<(), ApiError> {
+        for plugin in &self.plugins {
+            if let Some(ready) = plugin.ready(review) {
+                ready.await;
+            }
+            plugin.admit(review)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn validate(&self, review: &Review<'_>) -> Result<(), ApiError> {
+        self.plugins.iter().try_for_each(|plugin| plugin.validate(review))
+    }
+}

@@ -1,0 +1,131 @@
+//! What every cluster has from its first moment: the system namespaces and the `kubernetes` service with its endpoints.
+
+use client::{Action, Backend, Options, Reply, Request, User};
+use machinery::{ApiError, GroupVersionResource, Value};
+
+use crate::pipeline::Pipeline;
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+const SERVICE: &str = "kubernetes";
+const PORT: i64 = 443;
+
+/// Makes what is missing and puts right what has changed (the address where this server is found).
+pub(crate) async fn run(pipeline: &Pipeline) -> Result<(), ApiError> {
+    if pipeline.row("", "v1", "namespaces").is_none() {
+        return Ok(());
+    }
+    let namespaces = NAMESPACES.map(|name| ensure_namespace(pipeline, name));
+    futures_util::future::try_join_all(namespaces).await?;
+    if pipeline.row("", "v1", "services").is_some() {
+        ensure(pipeline, "", "v1", "services", service(pipeline)).await?;
+    }
+    if pipeline.row("", "v1", "endpoints").is_some() {
+        ensure(pipeline, "", "v1", "endpoints", endpoints(pipeline)).await?;
+    }
+    if pipeline.row("discovery.k8s.io", "v1", "endpointslices").is_some() {
+        ensure(pipeline, "discovery.k8s.io", "v1", "endpointslices", slice(pipeline)).await?;
+    }
+    Ok(())
+}
+
+fn user() -> User {
+    User::component("system:apiserver", &["system:masters"])
+}
+
+fn request(group: &str, version: &str, plural: &str, namespace: Option<&str>, action: Action, name: &str) -> Request {
+    Request {
+        action,
+        resource: GroupVersionResource::new(group, version, plural),
+        namespace: namespace.map(str::to_owned),
+        name: Some(name.to_owned()),
+        subresource: None,
+        options: Options::default(),
+    }
+}
+
+async fn ensure_namespace(pipeline: &Pipeline, name: &str) -> Result<(), ApiError> {
+    if pipeline.kinds.core("namespaces")?.find("", name).is_some() {
+        return Ok(());
+    }
+    let mut object = object("v1", "Namespace", name);
+    object.remove_at(&["metadata", "namespace"]);
+    let made = pipeline.call(&user(), request("", "v1", "namespaces", None, Action::Create(object), name)).await;
+    match made {
+        Err(error) if !error.is_already_exists() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Makes an object, or puts what it says into the one there is.
+async fn ensure(pipeline: &Pipeline, group: &str, version: &str, plural: &str, wanted: Value) -> Result<(), ApiError> {
+    let ask = |action| request(group, version, plural, Some("default"), action, SERVICE);
+    let user = user();
+    match pipeline.call(&user, ask(Action::Get)).await {
+        Ok(Reply::Object(entry)) => {
+            let mut object = Value::clone(entry.tree());
+            for (key, value) in wanted.as_object().into_iter().flat_map(|o| o.iter()) {
+                if key != "metadata" && key != "spec" {
+                    object.set_at(&[key], value.clone());
+                }
+            }
+            pipeline.call(&user, ask(Action::Update(object))).await.map(|_| ())
+        }
+        Err(error) if error.is_not_found() => pipeline.call(&user, ask(Action::Create(wanted))).await.map(|_| ()),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn object(api_version: &str, kind: &str, name: &str) -> Value {
+    let mut object = Value::object();
+    object.set_at(&["apiVersion"], api_version);
+    object.set_at(&["kind"], kind);
+    object.set_at(&["metadata", "name"], name);
+    object.set_at(&["metadata", "namespace"], "default");
+    object
+}
+
+fn port(number: i64) -> Value {
+    let mut port = Value::object();
+    port.set_at(&["name"], "https");
+    port.set_at(&["port"], number);
+    port.set_at(&["protocol"], "TCP");
+    port
+}
+
+fn service(pipeline: &Pipeline) -> Value {
+    let mut service = object("v1", "Service", SERVICE);
+    service.set_at(&["metadata", "labels", "component"], "apiserver");
+    service.set_at(&["metadata", "labels", "provider"], SERVICE);
+    service.set_at(&["spec", "type"], "ClusterIP");
+    service.set_at(&["spec", "clusterIP"], pipeline.allocators.first_address().to_string());
+    let mut port = port(PORT);
+    port.set_at(&["targetPort"], i64::from(pipeline.config.advertise_port));
+    service.set_at(&["spec", "ports"], vec![port]);
+    service.set_at(&["spec", "sessionAffinity"], "None");
+    service
+}
+
+fn endpoints(pipeline: &Pipeline) -> Value {
+    let mut endpoints = object("v1", "Endpoints", SERVICE);
+    endpoints.set_at(&["metadata", "labels", "endpointslice.kubernetes.io/skip-mirror"], "true");
+    let mut address = Value::object();
+    address.set_at(&["ip"], pipeline.config.advertise_address.to_string());
+    let mut subset = Value::object();
+    subset.set_at(&["addresses"], vec![address]);
+    subset.set_at(&["ports"], vec![port(i64::from(pipeline.config.advertise_port))]);
+    endpoints.set_at(&["subsets"], vec![subset]);
+    endpoints
+}
+
+fn slice(pipeline: &Pipeline) -> Value {
+    let mut slice = object("discovery.k8s.io/v1", "EndpointSlice", SERVICE);
+    slice.set_at(&["metadata", "labels", "kubernetes.io/service-name"], SERVICE);
+    slice.set_at(&["addressType"], "IPv4");
+    let mut endpoint = Value::object();
+    endpoint.set_at(&["addresses"], vec![pipeline.config.advertise_address.to_string()]);
+    endpoint.set_at(&["conditions", "ready"], true);
+    slice.set_at(&["endpoints"], vec![endpoint]);
+    slice.set_at(&["ports"], vec![port(i64::from(pipeline.config.advertise_port))]);
+    slice
+}

@@ -1,0 +1,89 @@
+//! `scale`: the replicas of anything that has them, as `autoscaling/v1` Scale.
+
+use client::{PatchKind, Reply};
+use machinery::field::{FieldError, Path};
+use machinery::object::ObjectExt;
+use machinery::patch::{json_patch, merge_patch};
+use machinery::{ApiError, Value};
+use resources::{Resource, Target};
+
+use super::not_allowed;
+use crate::request::{Body, Served, decode};
+use crate::verbs::Call;
+use crate::verbs::update::{self, Source};
+
+const API_VERSION: &str = "autoscaling/v1";
+const TYPE: &str = "io.k8s.api.autoscaling.v1.Scale";
+
+pub(super) async fn serve(call: &mut Call<'_>, patch: Option<PatchKind>, body: Body) -> Result<Served, ApiError> {
+    call.pipeline.feed.current().await?;
+    let found = call.kind.find(call.namespace(), call.name());
+    let current = found.ok_or_else(|| ApiError::not_found(&call.kind.resource, call.name()))?;
+    let current = scale_of(&call.kind.row, current.tree());
+    let wanted = match call.attributes.verb.as_str() {
+        "get" => return Ok(Served::ok(Reply::Value(current))),
+        "update" => decode::other(body, API_VERSION, "Scale", TYPE, call.validation)?.0,
+        "patch" => patched(call, &current, patch, body)?,
+        _ => return Err(not_allowed()),
+    };
+    let replicas = wanted.i64_at(&["spec", "replicas"]).unwrap_or(0);
+    check(call, &wanted, replicas)?;
+    let revision = wanted.resource_version().to_owned();
+    let (name, resource) = (call.name().to_owned(), call.kind.resource.clone());
+    let edit = move |object: &Value| {
+        if !revision.is_empty() && revision != object.resource_version() {
+            return Err(ApiError::conflict(&resource, &name, ApiError::MODIFIED));
+        }
+        let mut object = object.clone();
+        object.set_at(&["spec", "replicas"], replicas);
+        Ok(object)
+    };
+    let served = update::run(call, Target::Subresource("scale"), Source::Edit(&edit)).await?;
+    let Reply::Object(entry) = &served.reply else { return Ok(served) };
+    let scale = scale_of(&call.kind.row, entry.tree());
+    Ok(Served { reply: Reply::Value(scale), ..served })
+}
+
+fn patched(call: &Call<'_>, current: &Value, kind: Option<PatchKind>, body: Body) -> Result<Value, ApiError> {
+    let document = decode::document(body, "patch")?;
+    let patch = document.ok_or_else(|| ApiError::BadRequest("the patch is empty".to_owned()))?.tree;
+    let made = match kind {
+        Some(PatchKind::Json) => json_patch(current.clone(), &patch)?,
+        // A Scale has no lists: merging by strategy is merging.
+        Some(PatchKind::Merge | PatchKind::StrategicMerge) => merge_patch(current.clone(), &patch)?,
+        _ => return Err(ApiError::UnsupportedMediaType("apply is not supported on scale".to_owned())),
+    };
+    Ok(decode::other(Body::Tree(made), API_VERSION, "Scale", TYPE, call.validation)?.0)
+}
+
+fn check(call: &Call<'_>, wanted: &Value, replicas: i64) -> Result<(), ApiError> {
+    if !wanted.name().is_empty() && wanted.name() != call.name() {
+        let message =
+            format!("the name of the object ({}) does not match the name on the URL ({})", wanted.name(), call.name());
+        return Err(ApiError::BadRequest(message));
+    }
+    if replicas >= 0 {
+        return Ok(());
+    }
+    let path = Path::new("spec").child("replicas");
+    let error = FieldError::invalid(&path, replicas, "must be greater than or equal to 0");
+    Err(ApiError::invalid("autoscaling", "Scale", call.name(), vec![error]))
+}
+
+fn scale_of(row: &Resource, object: &Value) -> Value {
+    let mut scale = Value::object();
+    scale.set_at(&["kind"], "Scale");
+    scale.set_at(&["apiVersion"], API_VERSION);
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = object.at(&["metadata", field]) {
+            scale.set_at(&["metadata", field], value.clone());
+        }
+    }
+    scale.set_at(&["spec", "replicas"], object.i64_at(&["spec", "replicas"]).unwrap_or(0));
+    scale.set_at(&["status", "replicas"], object.i64_at(&["status", "replicas"]).unwrap_or(0));
+    let selector = row.strategy.scale_selector(object);
+    if !selector.is_empty() {
+        scale.set_at(&["status", "selector"], selector);
+    }
+    scale
+}

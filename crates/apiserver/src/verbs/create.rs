@@ -1,0 +1,90 @@
+//! Create.
+
+use client::Reply;
+use machinery::object::ObjectExt;
+use machinery::{ApiError, Value};
+use resources::Target;
+
+use super::Call;
+use super::change::{Change, change};
+use crate::cache::feed::WriteError;
+use crate::request::{Body, Served, decode};
+
+/// How often a generated name that is taken is made anew (KEP-4420).
+const NAME_ATTEMPTS_MAX: usize = 8;
+
+/// Makes an object of a request's body.
+pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Served, ApiError> {
+    let (object, warnings) = decode::object(call.kind, body, call.validation)?;
+    call.warnings.extend(warnings);
+    make(call, object).await
+}
+
+/// Makes a decoded object.
+pub(crate) async fn make(call: &mut Call<'_>, mut object: Value) -> Result<Served, ApiError> {
+    fit_to_url(call, &mut object)?;
+    let generates =
+        object.name().is_empty() && object.str_at(&["metadata", "generateName"]).is_some_and(|n| !n.is_empty());
+    let attempts = if generates { NAME_ATTEMPTS_MAX } else { 1 };
+    for attempt in 1..=attempts {
+        // Only names that are generated need the object again.
+        let this = if attempt == attempts { std::mem::take(&mut object) } else { object.clone() };
+        let name = this.name().to_owned();
+        if let Some(taken) = taken(call, &name) {
+            return Err(taken);
+        }
+        match change(call, Change { target: Target::Object, old: None, object: this, applied: false }).await {
+            Ok(entry) => {
+                return Ok(Served {
+                    reply: Reply::Object(entry),
+                    code: 201,
+                    warnings: std::mem::take(&mut call.warnings),
+                });
+            }
+            Err(WriteError::Api(error)) => return Err(error),
+            Err(WriteError::Raced) if attempt < attempts => {}
+            Err(WriteError::Raced) => {
+                return Err(taken_by(call, &name));
+            }
+        }
+    }
+    Err(ApiError::Internal("a name could not be generated".to_owned()))
+}
+
+/// The error for a name that is in use: found early, so that nothing needs to be written.
+fn taken(call: &Call<'_>, name: &str) -> Option<ApiError> {
+    let found = !name.is_empty() && call.kind.find(call.namespace(), name).is_some();
+    found.then(|| taken_by(call, name))
+}
+
+fn taken_by(call: &Call<'_>, name: &str) -> ApiError {
+    let exists = ApiError::already_exists(&call.kind.resource, name);
+    match call.kind.find(call.namespace(), name) {
+        Some(entry) if entry.tree().is_deleting() => ApiError::Other {
+            code: 409,
+            reason: "AlreadyExists".to_owned(),
+            message: format!("object is being deleted: {exists}"),
+        },
+        _ => exists,
+    }
+}
+
+/// The namespace of the URL holds; an object that says another one is refused.
+pub(crate) fn fit_to_url(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
+    if !call.kind.row.namespaced {
+        return Ok(());
+    }
+    let namespace = call.namespace();
+    if namespace.is_empty() {
+        return Err(ApiError::BadRequest("an empty namespace may not be set during creation".to_owned()));
+    }
+    let given = object.namespace();
+    if given.is_empty() {
+        object.set_at(&["metadata", "namespace"], namespace);
+    } else if given != namespace {
+        let message =
+            "the namespace of the provided object does not match the namespace sent on the request".to_owned();
+        return Err(ApiError::BadRequest(message));
+    }
+    Ok(())
+}

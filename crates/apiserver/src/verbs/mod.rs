@@ -1,0 +1,37 @@
+//! What can be done with objects.
+
+pub(crate) mod change;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod delete_collection;
+mod prepare;
+pub(crate) mod read;
+pub(crate) mod update;
+
+use client::{Options, User};
+use machinery::schema::FieldValidation;
+
+use crate::kind::Kind;
+use crate::pipeline::Pipeline;
+use crate::request::Attributes;
+
+/// One request on its way: what every step may look at.
+pub(crate) struct Call<'a> {
+    pub pipeline: &'a Pipeline,
+    pub kind: &'a Kind,
+    pub user: &'a User,
+    pub attributes: &'a Attributes,
+    pub options: &'a Options,
+    pub validation: FieldValidation,
+    pub warnings: Vec<String>,
+}
+
+impl Call<'_> {
+    pub(crate) fn namespace(&self) -> &str {
+        &self.attributes.namespace
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.attributes.name
+    }
+}

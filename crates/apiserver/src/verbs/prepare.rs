@@ -1,0 +1,175 @@
+//! Metadata that the server owns, status isolation, and validation common to all objects.
+
+use std::sync::Arc;
+
+use machinery::object::ObjectExt;
+use machinery::{ApiError, Entry, Value, time};
+use resources::{Subresource, Target};
+
+use super::Call;
+
+/// Letters that are added to `generateName`.
+pub(crate) const SUFFIX_LETTERS: usize = 5;
+/// Longest base of a generated name (upstream's `MaxGeneratedNameLength`).
+pub(crate) const GENERATED_BASE_MAX: usize = 63 - SUFFIX_LETTERS;
+
+/// Fields of metadata which only the server sets.
+const SYSTEM_FIELDS: [&str; 5] =
+    ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"];
+
+/// A new object's metadata, and what the row sets.
+pub(crate) fn create(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
+    let strategy = &*call.kind.row.strategy;
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"] {
+        object.remove_at(&["metadata", field]);
+    }
+    if call.kind.row.has(&Subresource::Status) {
+        object.remove_at(&["status"]);
+    }
+    strategy.prepare_for_create(object);
+    object.set_at(&["metadata", "uid"], seams::random::uuid());
+    object.set_at(&["metadata", "creationTimestamp"], time::format(seams::clock::now()));
+    generate_name(object);
+    for finalizer in strategy.initial_finalizers() {
+        let list = object.ensure_at(&["metadata", "finalizers"]);
+        if list.as_array().is_none() {
+            *list = Value::Array(Vec::new());
+        }
+        if let Some(list) = list.as_array_mut().filter(|l| !l.iter().any(|f| f.as_str() == Some(finalizer))) {
+            list.push((*finalizer).into());
+        }
+    }
+    Ok(())
+}
+
+/// Gives an object without a name one that starts with `generateName`.
+fn generate_name(object: &mut Value) {
+    if !object.name().is_empty() {
+        return;
+    }
+    let base = object.str_at(&["metadata", "generateName"]).unwrap_or_default();
+    if base.is_empty() {
+        return;
+    }
+    let end = base.char_indices().map(|(i, c)| i + c.len_utf8()).take_while(|end| *end <= GENERATED_BASE_MAX).last();
+    let name = format!("{}{}", &base[..end.unwrap_or(0)], seams::random::name_suffix(SUFFIX_LETTERS));
+    object.set_at(&["metadata", "name"], name);
+}
+
+/// A changed object's metadata, and the parts which this target may not change.
+pub(crate) fn update(call: &Call<'_>, target: Target, object: &mut Value, old: &Value) -> Result<(), ApiError> {
+    let row = &call.kind.row;
+    match target {
+        Target::Object if row.has(&Subresource::Status) => keep(object, old, "status"),
+        Target::Subresource("status") => {
+            let status = object.remove_at(&["status"]);
+            let mut metadata = object.remove_at(&["metadata"]).unwrap_or_else(Value::object);
+            keep(&mut metadata, old.get("metadata").unwrap_or(&Value::Null), "ownerReferences");
+            *object = old.clone();
+            object.set_at(&["metadata"], metadata);
+            match status {
+                Some(status) => object.set_at(&["status"], status),
+                None => {
+                    object.remove_at(&["status"]);
+                }
+            }
+        }
+        _ => {}
+    }
+    keep_metadata(object, old);
+    row.strategy.prepare_for_update(object, old, target);
+    Ok(())
+}
+
+fn keep(object: &mut Value, old: &Value, field: &str) {
+    match old.get(field) {
+        Some(value) => object.set_at(&[field], value.clone()),
+        None => {
+            object.remove_at(&[field]);
+        }
+    }
+}
+
+/// What an update leaves out of the server's own fields stays; `generation` is never the client's.
+fn keep_metadata(object: &mut Value, old: &Value) {
+    object.remove_at(&["metadata", "selfLink"]);
+    object.remove_at(&["metadata", "generation"]);
+    for field in SYSTEM_FIELDS {
+        if let Some(value) = old.at(&["metadata", field]) {
+            object.default_at(&["metadata", field], value.clone());
+        }
+    }
+    // An object that is not being deleted does not start to be by an update.
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+        match old.at(&["metadata", field]) {
+            Some(value) => object.set_at(&["metadata", field], value.clone()),
+            None => {
+                object.remove_at(&["metadata", field]);
+            }
+        }
+    }
+}
+
+/// Counts what users want.
+pub(crate) fn generation(call: &Call<'_>, object: &mut Value, old: Option<&Value>) {
+    let row = &call.kind.row;
+    if !row.has_generation {
+        return;
+    }
+    match old {
+        None => object.set_at(&["metadata", "generation"], 1),
+        Some(old) => {
+            let grows = row.strategy.wants_new_generation(object, old);
+            let generation = old.generation() + i64::from(grows);
+            object.set_at(&["metadata", "generation"], generation);
+        }
+    }
+}
+
+/// Writes who owns which field. DIVERGES: upstream tracks every write; here only those that name their field manager are
+/// tracked (all that come over HTTP do), since the components' own writes are never applied over.
+pub(crate) fn managed_fields(call: &Call<'_>, target: Target, object: &mut Value, old: Option<&Value>) {
+    let subresource = match target {
+        Target::Object => "",
+        Target::Subresource(name) => name,
+    };
+    let manager = call.options.field_manager.as_str();
+    match call.kind.fields(subresource) {
+        Some(fields) if !manager.is_empty() => fields.update(old, object, manager, seams::clock::now_seconds()),
+        _ => match old.and_then(|old| old.at(&["metadata", "managedFields"])) {
+            Some(fields) => object.set_at(&["metadata", "managedFields"], fields.clone()),
+            None => {
+                object.remove_at(&["metadata", "managedFields"]);
+            }
+        },
+    }
+}
+
+/// All that is wrong with an object.
+pub(crate) fn validate(call: &Call<'_>, target: Target, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
+    let row = &call.kind.row;
+    let strategy = &*row.strategy;
+    let mut errors = match old {
+        None => resources::validate_metadata(object, row.namespaced, strategy.name_rule()),
+        Some(old) => resources::validate_metadata_update(object, old),
+    };
+    errors.extend(match old {
+        None => strategy.validate(object),
+        Some(old) => strategy.validate_update(object, old, target),
+    });
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let name = if object.name().is_empty() {
+        object.str_at(&["metadata", "generateName"]).unwrap_or_default()
+    } else {
+        object.name()
+    };
+    Err(ApiError::invalid(&row.group, &row.kind, name, errors))
+}
+
+/// Whether an update changes nothing: then nothing is written.
+pub(crate) fn is_same(object: &mut Value, old: &Arc<Entry>) -> bool {
+    object.set_at(&["metadata", "resourceVersion"], old.revision.to_string());
+    *object == **old.tree()
+}

@@ -1,0 +1,241 @@
+//! Get, list and watch: answered from the cache, which is current.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{List, Reply, Watch};
+use machinery::{ApiError, Entry};
+use store::{RangeQuery, StoreError};
+
+use super::Call;
+use crate::cache::envelope;
+use crate::cache::feed::unavailable;
+use crate::cache::selection::Selection;
+use crate::cache::watching::{self, Start};
+use crate::request::continue_token::ContinueToken;
+use crate::request::list_options::{Freshness, freshness, revision};
+
+/// Shortest time after which a watch without a timeout ends; up to twice that, so that not all end at once.
+const WATCH_SECONDS_MIN: u64 = 1800;
+/// How long a read waits for a revision that is not there yet.
+const FUTURE_WAIT: Duration = Duration::from_secs(3);
+/// Records that a page reads from the store at once.
+const RANGE_RECORDS_MAX: usize = 1000;
+
+/// Reads one object.
+pub(crate) async fn get(call: &Call<'_>) -> Result<Reply, ApiError> {
+    match revision(&call.options.resource_version)? {
+        None => call.pipeline.feed.current().await.map(|_| ())?,
+        Some(0) => {}
+        Some(revision) => reach(call, revision).await?,
+    }
+    let found = call.kind.find(call.namespace(), call.name());
+    let entry = found.ok_or_else(|| ApiError::not_found(&call.kind.resource, call.name()))?;
+    Ok(Reply::Object(call.kind.present(&entry)))
+}
+
+/// Reads many objects.
+pub(crate) async fn list(call: &Call<'_>) -> Result<List, ApiError> {
+    let options = call.options;
+    let selection = Selection::new(&call.kind.row, call.namespace(), options)?;
+    let freshness = freshness(options, false)?;
+    if !options.continue_token.is_empty() {
+        let token = ContinueToken::decode(&options.continue_token)?;
+        if !options.resource_version.is_empty() && options.resource_version != "0" {
+            let message = "specifying resource version is not allowed when using continue";
+            return Err(ApiError::BadRequest(message.to_owned()));
+        }
+        let after = format!("{}{}", call.kind.cache.prefix, token.after);
+        return match token.revision {
+            Some(revision) => at_revision(call, &selection, revision, Some(after)).await,
+            None => {
+                call.pipeline.feed.current().await?;
+                Ok(newest(call, &selection, Some(after)))
+            }
+        };
+    }
+    match freshness {
+        Freshness::Newest => call.pipeline.feed.current().await.map(|_| ())?,
+        Freshness::Any => {}
+        Freshness::NotOlderThan(revision) => reach(call, revision).await?,
+        Freshness::Exact(revision) => {
+            reach(call, revision).await?;
+            return at_revision(call, &selection, revision, None).await;
+        }
+    }
+    Ok(newest(call, &selection, None))
+}
+
+/// Waits for a revision that the client has seen somewhere.
+async fn reach(call: &Call<'_>, revision: u64) -> Result<(), ApiError> {
+    let feed = &call.pipeline.feed;
+    match tokio::time::timeout(FUTURE_WAIT, feed.reach(revision)).await {
+        Ok(reached) => reached,
+        Err(_) => Err(ApiError::Other {
+            code: 504,
+            reason: "Timeout".to_owned(),
+            message: format!("Too large resource version: {revision}, current: {}", feed.applied()),
+        }),
+    }
+}
+
+/// A list of what the cache holds.
+fn newest(call: &Call<'_>, selection: &Selection, after: Option<String>) -> List {
+    let kind = call.kind;
+    let applied = call.pipeline.feed.applied();
+    let limit = usize::try_from(call.options.limit).unwrap_or(usize::MAX);
+    let plain = selection.is_everything();
+    let stretch = kind.cache.stretch(&selection.prefix, after.as_deref(), if plain { limit } else { 0 });
+    let revision = applied.max(stretch.newest);
+    let mut page = Page::new(call, limit);
+    for (key, entry) in &stretch.items {
+        if (plain || selection.matches(key, entry)) && !page.push(key, entry) {
+            break;
+        }
+    }
+    if plain {
+        page.more = stretch.remaining > 0;
+    }
+    let remaining = (plain && page.more).then_some(stretch.remaining);
+    page.finish(revision, Some(revision), remaining)
+}
+
+/// A list as it was at a revision: from the cache when nothing has changed since, else from the store.
+async fn at_revision(
+    call: &Call<'_>,
+    selection: &Selection,
+    revision: u64,
+    mut after: Option<String>,
+) -> Result<List, ApiError> {
+    let kind = call.kind;
+    let limit = usize::try_from(call.options.limit).unwrap_or(usize::MAX);
+    let plain = selection.is_everything();
+    let stretch = kind.cache.stretch(&selection.prefix, after.as_deref(), if plain { limit } else { 0 });
+    if stretch.newest <= revision && call.pipeline.feed.applied() >= revision {
+        let mut list = newest(call, selection, after);
+        list.resource_version = revision;
+        return Ok(list);
+    }
+    let first = after.clone();
+    let mut page = Page::new(call, limit);
+    let remaining = loop {
+        let most = if plain && limit > 0 { limit.min(RANGE_RECORDS_MAX) } else { RANGE_RECORDS_MAX };
+        let prefix = selection.prefix.clone();
+        let query = RangeQuery { prefix, after: after.clone(), limit: most, at: Some(revision) };
+        let read = call.pipeline.feed.store.range(query).await.map_err(|e| gone(&e, call, first.as_deref()))?;
+        for record in &read.records {
+            let bytes = envelope::open(&record.key, &record.value, record.revision, kind.cache.sealer.as_deref())
+                .map_err(|e| ApiError::Internal(e.to_string()))?;
+            let entry = Arc::new(Entry::from_bytes(record.revision, bytes));
+            if selection.matches(&record.key, &entry) && !page.push(&record.key, &entry) {
+                break;
+            }
+        }
+        after = read.records.last().map(|r| r.key.to_string());
+        let full = limit > 0 && page.items.len() >= limit;
+        if full || !read.more {
+            page.more = page.more || (full && read.more);
+            break read.remaining.filter(|_| plain && full && read.more);
+        }
+    };
+    Ok(page.finish(revision, Some(revision), remaining))
+}
+
+/// 410: the revision of a list is gone. A continued list may go on with what is there now.
+fn gone(error: &StoreError, call: &Call<'_>, after: Option<&str>) -> ApiError {
+    let StoreError::Compacted { .. } = error else { return unavailable(error) };
+    let Some(after) = after else {
+        let message = "The resourceVersion for the provided list is too old.".to_owned();
+        return ApiError::Expired { message, continue_token: None };
+    };
+    let after = after.strip_prefix(call.kind.cache.prefix.as_str()).unwrap_or(after).to_owned();
+    let message = "The provided continue parameter is too old to display a consistent list result. You can start a new \
+        list without the continue parameter, or use the continue token in this response to retrieve the remainder of the \
+        results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, \
+        or deleted between the time the first chunk was returned and now may show up in the list.";
+    let token = ContinueToken { revision: None, after };
+    ApiError::Expired { message: message.to_owned(), continue_token: Some(token.encode()) }
+}
+
+/// A page of a list that is being filled.
+struct Page<'a> {
+    call: &'a Call<'a>,
+    limit: usize,
+    items: Vec<Arc<Entry>>,
+    last: String,
+    more: bool,
+}
+
+impl<'a> Page<'a> {
+    fn new(call: &'a Call<'a>, limit: usize) -> Self {
+        Self { call, limit, items: Vec::new(), last: String::new(), more: false }
+    }
+
+    /// Adds an object; false when the page is full.
+    fn push(&mut self, key: &str, entry: &Arc<Entry>) -> bool {
+        if self.limit > 0 && self.items.len() >= self.limit {
+            self.more = true;
+            return false;
+        }
+        self.items.push(self.call.kind.present(entry));
+        if self.limit > 0 && self.items.len() == self.limit {
+            key.clone_into(&mut self.last);
+        }
+        true
+    }
+
+    fn finish(self, revision: u64, token_revision: Option<u64>, remaining: Option<u64>) -> List {
+        let continue_token = if self.more {
+            let after = self.last.strip_prefix(self.call.kind.cache.prefix.as_str()).unwrap_or(&self.last).to_owned();
+            ContinueToken { revision: token_revision, after }.encode()
+        } else {
+            String::new()
+        };
+        List { items: self.items, resource_version: revision, continue_token, remaining }
+    }
+}
+
+/// Starts a watch.
+pub(crate) async fn watch(call: &Call<'_>) -> Result<Watch, ApiError> {
+    let (options, kind) = (call.options, call.kind);
+    let mut selection = Selection::new(&kind.row, call.namespace(), options)?;
+    if !call.name().is_empty() {
+        let field_selector = format!("metadata.name={}", call.name());
+        let named = client::Options { field_selector, ..options.clone() };
+        selection = Selection::new(&kind.row, call.namespace(), &named)?;
+    }
+    let freshness = freshness(options, true)?;
+    let asks_initial = options.send_initial_events;
+    let initial = match (freshness, asks_initial) {
+        (_, Some(initial)) => initial,
+        (Freshness::Newest | Freshness::Any, None) => true,
+        _ => false,
+    };
+    match freshness {
+        Freshness::Newest => call.pipeline.feed.current().await.map(|_| ())?,
+        Freshness::NotOlderThan(revision) | Freshness::Exact(revision) if initial => reach(call, revision).await?,
+        _ => {}
+    }
+    let applied = call.pipeline.feed.applied();
+    let stretch = kind.cache.stretch(&selection.prefix, None, usize::from(!initial));
+    let now = applied.max(stretch.newest);
+    let after = match freshness {
+        Freshness::NotOlderThan(revision) | Freshness::Exact(revision) if !initial => revision,
+        _ => now,
+    };
+    let items = if initial { stretch.items } else { Vec::new() };
+    let chosen = items.into_iter().filter(|(key, entry)| selection.matches(key, entry)).map(|(_, entry)| entry);
+    let seconds = match options.timeout_seconds {
+        Some(seconds) if seconds > 0 => seconds,
+        _ => WATCH_SECONDS_MIN + seams::random::below(WATCH_SECONDS_MIN),
+    };
+    let start = Start {
+        after,
+        initial: chosen.collect(),
+        initial_end: asks_initial == Some(true),
+        bookmarks: options.allow_watch_bookmarks,
+        timeout: Duration::from_secs(seconds),
+    };
+    let feed = call.pipeline.feed.clone();
+    Ok(watching::watch(kind.cache.clone(), feed, selection, kind.presenter(), start))
+}

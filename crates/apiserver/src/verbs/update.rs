@@ -1,0 +1,286 @@
+//! Update and patch, of objects and of the subresources that write into them.
+
+use std::sync::Arc;
+
+use client::{PatchKind, Reply};
+use machinery::field::{FieldError, Path};
+use machinery::object::ObjectExt;
+use machinery::patch::{decode_patched, json_patch, merge_patch, strategic_merge_patch};
+use machinery::{ApiError, Entry, Value};
+use resources::Target;
+
+use super::Call;
+use super::change::{Change, change, modified};
+use super::create;
+use crate::cache::feed::WriteError;
+use crate::request::{Body, Served, decode};
+
+/// How often a change is tried on a newer object before the conflict is told (upstream's `MaxRetryWhenPatchConflicts`).
+const ATTEMPTS_MAX: usize = 5;
+
+/// Makes a changed object of the current one.
+pub(crate) type Edit<'a> = &'a (dyn Fn(&Value) -> Result<Value, ApiError> + Sync);
+
+/// What to do to an object.
+pub(crate) enum Source<'a> {
+    /// Put this in its place.
+    Object(Value),
+    /// Patch it.
+    Patch(Patch),
+    /// Let the server change it.
+    Edit(Edit<'a>),
+}
+
+/// A patch as it came.
+pub(crate) struct Patch {
+    kind: PatchKind,
+    tree: Value,
+    duplicates: Vec<String>,
+}
+
+/// What an attempt at a change made of the current object.
+struct Wanted {
+    object: Value,
+    /// The client said which revision it changes.
+    pinned: bool,
+    /// Managed fields are right already.
+    applied: bool,
+}
+
+/// Replaces an object by a request's body.
+pub(crate) async fn update(call: &mut Call<'_>, target: Target, body: Body) -> Result<Served, ApiError> {
+    let (mut object, warnings) = decode::object(call.kind, body, call.validation)?;
+    call.warnings.extend(warnings);
+    if object.name().is_empty() {
+        object.set_at(&["metadata", "name"], call.name());
+    } else if object.name() != call.name() {
+        let message =
+            format!("the name of the object ({}) does not match the name on the URL ({})", object.name(), call.name());
+        return Err(ApiError::BadRequest(message));
+    }
+    create::fit_to_url(call, &mut object)?;
+    run(call, target, Source::Object(object)).await
+}
+
+/// Patches an object by a request's body.
+pub(crate) async fn patch(
+    call: &mut Call<'_>,
+    target: Target,
+    kind: Option<PatchKind>,
+    body: Body,
+) -> Result<Served, ApiError> {
+    let patch = read_patch(kind, body)?;
+    run(call, target, Source::Patch(patch)).await
+}
+
+/// Reads a patch.
+pub(crate) fn read_patch(kind: Option<PatchKind>, body: Body) -> Result<Patch, ApiError> {
+    let kind = kind.ok_or_else(|| ApiError::UnsupportedMediaType("the type of the patch is not known".to_owned()))?;
+    let body = match body {
+        // An apply patch is YAML, of which JSON is a part.
+        Body::Bytes { bytes, .. } if kind == PatchKind::Apply && bytes.first() != Some(&b'{') => {
+            Body::Bytes { content_type: "application/yaml".to_owned(), bytes }
+        }
+        Body::Bytes { bytes, .. } => Body::Bytes { content_type: String::new(), bytes },
+        other => other,
+    };
+    let document = match body {
+        Body::Bytes { content_type, bytes } if content_type.is_empty() => {
+            let options = machinery::json::ParseOptions { duplicates: true };
+            let parsed = Value::parse_with(&bytes, options)
+                .map_err(|e| ApiError::BadRequest(format!("error decoding patch: {e}")))?;
+            Some((parsed.tree, parsed.duplicates))
+        }
+        other => decode::document(other, "patch")?.map(|d| (d.tree, d.duplicates)),
+    };
+    let (tree, duplicates) = document.ok_or_else(|| ApiError::BadRequest("the patch is empty".to_owned()))?;
+    Ok(Patch { kind, tree, duplicates })
+}
+
+/// Changes an object, anew as often as others are quicker (unless the client said which revision it means).
+pub(crate) async fn run(call: &mut Call<'_>, target: Target, source: Source<'_>) -> Result<Served, ApiError> {
+    let kind = call.kind;
+    let before = call.warnings.len();
+    for attempt in 1..=ATTEMPTS_MAX {
+        let Some(current) = kind.find(call.namespace(), call.name()) else {
+            return create_instead(call, target, source).await;
+        };
+        let current = kind.present(&current);
+        call.warnings.truncate(before);
+        let wanted = source.apply(call, target, &current)?;
+        let made = Change { target, old: Some(&current), object: wanted.object, applied: wanted.applied };
+        match change(call, made).await {
+            Ok(entry) => return Ok(served(call, entry, 200)),
+            Err(WriteError::Api(error)) => return Err(error),
+            Err(WriteError::Raced) if wanted.pinned || attempt == ATTEMPTS_MAX => break,
+            Err(WriteError::Raced) => {
+                call.pipeline.feed.current().await?;
+            }
+        }
+    }
+    Err(modified(call, call.name()))
+}
+
+fn served(call: &mut Call<'_>, entry: Arc<Entry>, code: u16) -> Served {
+    Served { reply: Reply::Object(entry), code, warnings: std::mem::take(&mut call.warnings) }
+}
+
+/// An update or apply of what is not there makes it, where that is allowed.
+async fn create_instead(call: &mut Call<'_>, target: Target, source: Source<'_>) -> Result<Served, ApiError> {
+    let missing = ApiError::not_found(&call.kind.resource, call.name());
+    if target != Target::Object {
+        return Err(missing);
+    }
+    let (object, applied) = match source {
+        Source::Object(object) if call.kind.row.strategy.allow_create_on_update() => {
+            if !object.uid().is_empty() {
+                return Err(uid_conflict(call, object.uid(), ""));
+            }
+            (object, false)
+        }
+        Source::Patch(patch) if patch.kind == PatchKind::Apply => {
+            let mut object = apply(call, target, &patch, None)?;
+            create::fit_to_url(call, &mut object)?;
+            (object, true)
+        }
+        _ => return Err(missing),
+    };
+    match change(call, Change { target, old: None, object, applied }).await {
+        Ok(entry) => Ok(served(call, entry, 201)),
+        Err(WriteError::Api(error)) => Err(error),
+        Err(WriteError::Raced) => Err(ApiError::already_exists(&call.kind.resource, call.name())),
+    }
+}
+
+impl Source<'_> {
+    fn apply(&self, call: &mut Call<'_>, target: Target, current: &Arc<Entry>) -> Result<Wanted, ApiError> {
+        let tree = current.tree();
+        match self {
+            Self::Object(object) => {
+                let pinned = check_revision(call, object, current)?;
+                check_uid(call, object, tree)?;
+                Ok(Wanted { object: object.clone(), pinned, applied: false })
+            }
+            Self::Edit(edit) => Ok(Wanted { object: edit(tree)?, pinned: false, applied: false }),
+            Self::Patch(patch) if patch.kind == PatchKind::Apply => {
+                let pinned = !patch.tree.resource_version().is_empty();
+                let object = apply(call, target, patch, Some(tree))?;
+                if pinned {
+                    check_revision(call, &patch.tree, current)?;
+                }
+                check_uid(call, &patch.tree, tree)?;
+                Ok(Wanted { object, pinned, applied: true })
+            }
+            Self::Patch(patch) => {
+                let object = patched(call, patch, tree)?;
+                let pinned = object.resource_version() != tree.resource_version();
+                check_revision(call, &object, current)?;
+                check_uid(call, &object, tree)?;
+                Ok(Wanted { object, pinned, applied: false })
+            }
+        }
+    }
+}
+
+/// The object that a patch makes.
+fn patched(call: &mut Call<'_>, patch: &Patch, tree: &Value) -> Result<Value, ApiError> {
+    let kind = call.kind;
+    let made = match (patch.kind, kind.ty) {
+        (PatchKind::Json, _) => json_patch(tree.clone(), &patch.tree)?,
+        (PatchKind::StrategicMerge, Some(ty)) => strategic_merge_patch(tree.clone(), patch.tree.clone(), ty)?,
+        (PatchKind::StrategicMerge, None) => {
+            let message = "the body of the request was in an unknown format - accepted media types include: \
+                application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+            return Err(ApiError::UnsupportedMediaType(message.to_owned()));
+        }
+        (PatchKind::Merge | PatchKind::Apply, _) => merge_patch(tree.clone(), &patch.tree)?,
+    };
+    let Some(ty) = kind.ty else { return Ok(made) };
+    let (mut made, warnings) = decode_patched(made, &patch.tree, patch.duplicates.clone(), ty, call.validation)?;
+    call.warnings.extend(warnings);
+    for (field, wanted) in [("kind", kind.row.kind.as_str()), ("apiVersion", kind.api_version.as_str())] {
+        if made.str_at(&[field]) != Some(wanted) {
+            made.set_at(&[field], wanted);
+        }
+    }
+    if made.name() != call.name() {
+        let message =
+            format!("the name of the object ({}) does not match the name on the URL ({})", made.name(), call.name());
+        return Err(ApiError::BadRequest(message));
+    }
+    Ok(made)
+}
+
+/// The object that server-side apply makes.
+fn apply(call: &mut Call<'_>, target: Target, patch: &Patch, live: Option<&Value>) -> Result<Value, ApiError> {
+    let subresource = match target {
+        Target::Object => "",
+        Target::Subresource(name) => name,
+    };
+    let kind = call.kind;
+    let (Some(fields), Some(ty)) = (kind.fields(subresource), kind.ty) else {
+        return Err(ApiError::UnsupportedMediaType("apply is not supported on this resource".to_owned()));
+    };
+    let decoded = machinery::schema::decode_tree(patch.tree.clone(), patch.duplicates.clone(), ty, call.validation)?;
+    call.warnings.extend(decoded.warnings);
+    let mut config = decoded.tree;
+    if config.name().is_empty() {
+        config.set_at(&["metadata", "name"], call.name());
+    } else if config.name() != call.name() {
+        let (given, wanted) = (config.name(), call.name());
+        let message = format!("the name of the object ({given}) does not match the name on the URL ({wanted})");
+        return Err(ApiError::BadRequest(message));
+    }
+    if kind.row.namespaced && config.namespace().is_empty() {
+        config.set_at(&["metadata", "namespace"], call.namespace());
+    }
+    config.remove_at(&["metadata", "resourceVersion"]);
+    let manager = call.options.field_manager.as_str();
+    fields.apply(live, &config, manager, call.options.force, seams::clock::now_seconds())
+}
+
+/// Compares the revision that the client changes with the current one. Gives whether it said one.
+fn check_revision(call: &Call<'_>, object: &Value, current: &Entry) -> Result<bool, ApiError> {
+    let given = object.resource_version();
+    if given.is_empty() || given == "0" {
+        if call.kind.row.strategy.allow_unconditional_update() {
+            return Ok(false);
+        }
+        let path = Path::new("metadata").child("resourceVersion");
+        let error = FieldError::invalid(&path, Hex(0), "must be specified for an update");
+        return Err(ApiError::invalid(&call.kind.row.group, &call.kind.row.kind, call.name(), vec![error]));
+    }
+    let revision: u64 = given.parse().map_err(|_| {
+        let path = Path::new("metadata").child("resourceVersion");
+        let detail = format!("strconv.ParseUint: parsing {given:?}: invalid syntax");
+        ApiError::invalid(
+            &call.kind.row.group,
+            &call.kind.row.kind,
+            call.name(),
+            vec![FieldError::invalid(&path, given, &detail)],
+        )
+    })?;
+    if revision == current.revision { Ok(true) } else { Err(modified(call, call.name())) }
+}
+
+/// A number as Go's `%#v` shows one without a sign.
+struct Hex(u64);
+
+impl machinery::field::Shown for Hex {
+    fn shown(&self) -> String {
+        format!("{:#x}", self.0)
+    }
+}
+
+fn check_uid(call: &Call<'_>, object: &Value, current: &Value) -> Result<(), ApiError> {
+    let given = object.uid();
+    if given.is_empty() || given == current.uid() {
+        return Ok(());
+    }
+    Err(uid_conflict(call, given, current.uid()))
+}
+
+fn uid_conflict(call: &Call<'_>, given: &str, found: &str) -> ApiError {
+    let detail = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {found}");
+    ApiError::conflict(&call.kind.resource, call.name(), detail)
+}
