@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::worker::{Note, go_duration};
 use super::{Agent, container, hooks};
-use crate::config::{files, resources};
+use crate::config::resources;
 use crate::volumes::{self, Mounted};
 use crate::wanted::{Member, Wanted};
 
@@ -73,7 +73,7 @@ fn sandbox_config(agent: &Agent, wanted: &Wanted, attempt: u32) -> SandboxConfig
         namespace: wanted.namespace().to_owned(),
         uid: wanted.uid().to_owned(),
         attempt,
-        hostname: files::host_names(wanted, &agent.options.cluster_domain).0,
+        hostname: agent.hostname(wanted),
         log_directory: agent.pod_log_dir(wanted),
         host_ports: if wanted.host_network() { Vec::new() } else { host_ports(wanted) },
         labels: container::pod_labels(wanted),

@@ -37,6 +37,15 @@ impl Agent {
         self.options.log_dir.join(format!("{}_{}_{}", wanted.namespace(), wanted.name(), wanted.uid()))
     }
 
+    /// The hostname that a pod sees. On the host's network it is the host's.
+    pub fn hostname(&self, wanted: &Wanted) -> String {
+        if wanted.host_network() {
+            let own = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+            return own.unwrap_or_else(|| self.options.node_name.clone());
+        }
+        files::host_names(wanted, &self.options.cluster_domain).0
+    }
+
     /// What only the node knows about a pod.
     pub fn node_facts(&self, pod_ips: &[IpAddr]) -> NodeFacts {
         NodeFacts {
@@ -153,7 +162,7 @@ fn own_files(
             "etc-resolv.conf",
             files::resolv_conf(wanted, &agent.options.cluster_dns, domain, &host("/etc/resolv.conf")),
         ),
-        ("/etc/hostname", "etc-hostname", format!("{}\n", files::host_names(wanted, domain).0)),
+        ("/etc/hostname", "etc-hostname", format!("{}\n", agent.hostname(wanted))),
     ];
     let mut mounts = Vec::new();
     let taken = |path: &str| member.spec.volume_mounts.iter().flatten().any(|m| m.mount_path == path);

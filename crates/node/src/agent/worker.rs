@@ -162,6 +162,8 @@ impl Worker {
     /// Works until the pod is gone, or the agent stops.
     pub async fn run(mut self) {
         self.relist().await;
+        // The pod runs since before this agent: its volumes' contents and tokens are renewed from here on.
+        self.refresh_at = (!self.sandboxes.is_empty()).then(seams::clock::now);
         self.admit();
         let mut stop = self.agent.shutdown.clone();
         loop {

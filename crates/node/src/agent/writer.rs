@@ -65,7 +65,7 @@ async fn write_all(api: Api<Pod>, mut pod: Arc<Pod>, mut inbox: watch::Receiver<
                     wait = Duration::from_millis(100);
                     break;
                 }
-                Err(error) if is_gone(&error, &pod) => return,
+                Err(error) if error.is_not_found() => return,
                 Err(error) => {
                     tracing::debug!(pod = pod.metadata.name, %error, "status not written yet");
                     tokio::time::sleep(wait).await;
@@ -74,10 +74,6 @@ async fn write_all(api: Api<Pod>, mut pod: Arc<Pod>, mut inbox: watch::Receiver<
             }
         }
     }
-}
-
-fn is_gone(error: &ApiError, _pod: &Pod) -> bool {
-    error.is_not_found()
 }
 
 async fn carry_out(

@@ -54,7 +54,7 @@ pub fn environment(
     services: Vec<(String, String)>,
 ) -> Result<Vec<(String, String)>, String> {
     let mut variables = Variables::default();
-    from_sources(member, wanted.namespace(), references, &mut variables)?;
+    from_sources(member, references, &mut variables)?;
     let of_services: HashMap<String, String> = services.iter().cloned().collect();
     for variable in member.spec.env.iter().flatten() {
         let known = |name: &str| variables.values.get(name).or_else(|| of_services.get(name)).cloned();
@@ -76,7 +76,7 @@ pub fn environment(
     Ok(order.into_iter().filter_map(|name| values.remove(&name).map(|value| (name, value))).collect())
 }
 
-fn from_sources(member: &Member, namespace: &str, references: &References, out: &mut Variables) -> Result<(), String> {
+fn from_sources(member: &Member, references: &References, out: &mut Variables) -> Result<(), String> {
     for from in member.spec.env_from.iter().flatten() {
         let prefix = from.prefix.as_deref().unwrap_or_default();
         if let Some(reference) = &from.config_map_ref {
@@ -94,7 +94,6 @@ fn from_sources(member: &Member, namespace: &str, references: &References, out: 
             }
         }
     }
-    let _ = namespace;
     Ok(())
 }
 

@@ -3,6 +3,8 @@
 mod conditions;
 mod containers;
 mod phase;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

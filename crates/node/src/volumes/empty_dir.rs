@@ -17,7 +17,8 @@ impl Kind for EmptyDir {
             let directory = context.directory("empty-dir");
             let failed = |e: std::io::Error| format!("{}: {e}", directory.display());
             let done = Mounted { host_path: directory.clone(), read_only: false, refresh_at: None };
-            if directory.exists() && self.0.medium.as_deref() != Some("Memory") {
+            let in_memory = self.0.medium.as_deref() == Some("Memory");
+            if if in_memory { kernel::is_mount(&directory) } else { directory.exists() } {
                 return Ok(done);
             }
             fs::create_dir_all(&directory).map_err(failed)?;

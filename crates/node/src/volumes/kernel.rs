@@ -6,13 +6,18 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 /// Mounts a tmpfs at `path`, unless one is there.
 pub fn tmpfs(path: &Path, size: Option<i64>) -> Result<(), String> {
-    if mounts_below(path).iter().any(|m| m == path) {
+    if is_mount(path) {
         return Ok(());
     }
     let options = size.map_or_else(|| "mode=0777".to_owned(), |bytes| format!("mode=0777,size={bytes}"));
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(options.as_str()))
         .map_err(|e| format!("tmpfs at {}: {e}", path.display()))
+}
+
+/// Whether something is mounted at `path`.
+pub fn is_mount(path: &Path) -> bool {
+    mounts_below(path).iter().any(|m| m == path)
 }
 
 /// Binds what an open file descriptor stands for at `target`.

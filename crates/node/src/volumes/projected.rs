@@ -106,8 +106,11 @@ async fn token_for(
     let answer = api.create_subresource(account, "token", body).await;
     let answer = answer.map_err(|e| format!("failed to fetch token: {e}"))?;
     let token = answer.str_at(&["status", "token"]).ok_or("failed to fetch token: the answer has none")?.to_owned();
-    let life = Duration::from_secs(u64::try_from(lifetime).unwrap_or(3600).min(24 * 3600));
-    let renew = now + life.mul_f64(0.8);
+    // The server may grant another lifetime than was asked for. No token gets older than a day, as upstream has it.
+    let expires = answer.str_at(&["status", "expirationTimestamp"]).and_then(|at| at.parse::<Timestamp>().ok());
+    let granted = expires.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
+    let asked = Duration::from_secs(u64::try_from(lifetime).unwrap_or(3600));
+    let renew = now + granted.unwrap_or(asked).min(Duration::from_secs(24 * 3600)).mul_f64(0.8);
     tokens().lock().unwrap_or_else(|e| e.into_inner()).insert(key, (token.clone(), renew));
     Ok((token, renew))
 }
