@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use nix::errno::Errno;
 
 use crate::error::{NetworkError, Result};
-use crate::netlink::message::{as_address, as_be16, attribute};
+use crate::netlink::message::{Attributes, as_address, as_be16, attribute};
 use crate::netlink::socket::{DUMP, Socket};
 
 /// `NFNL_SUBSYS_CTNETLINK`.
@@ -17,6 +17,11 @@ const DELETE: u16 = SUBSYSTEM << 8 | 2;
 const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
 const ID: u16 = 12;
+const FILTER: u16 = 25;
+/// `CTA_FILTER_…`: which fields of the tuples count.
+const FILTER_ORIGINAL: u16 = 1;
+const FILTER_REPLY: u16 = 2;
+const FILTER_BY_PROTOCOL: u32 = 1 << 3;
 /// `CTA_TUPLE_…`.
 const TUPLE_IP: u16 = 1;
 const TUPLE_PROTOCOL: u16 = 2;
@@ -56,7 +61,7 @@ pub fn flows(socket: &mut Socket, protocol: u8) -> Result<Vec<Flow>> {
     let mut all = Vec::new();
     let header = [libc::AF_INET as u8, 0, 0, 0];
     socket
-        .query((GET, DUMP), &header, |_| {}, &mut |payload| {
+        .query((GET, DUMP), &header, |a| write_filter(a, protocol), &mut |payload| {
             all.extend(parse(payload).filter(|flow| flow.protocol == protocol));
         })
         .map_err(|error| match error.errno {
@@ -66,6 +71,15 @@ pub fn flows(socket: &mut Socket, protocol: u8) -> Result<Vec<Flow>> {
             _ => NetworkError::kernel("list tracked connections", error),
         })?;
     Ok(all)
+}
+
+/// Lets the kernel leave out other protocols, of which there may be very many. Before Linux 5.8 it does not heed this.
+fn write_filter(a: &mut Attributes<'_>, protocol: u8) {
+    a.nest(TUPLE_ORIGINAL, |a| a.nest(TUPLE_PROTOCOL, |a| a.u8(PROTOCOL_NUMBER, protocol)));
+    a.nest(FILTER, |a| {
+        a.u32(FILTER_ORIGINAL, FILTER_BY_PROTOCOL);
+        a.u32(FILTER_REPLY, 0);
+    });
 }
 
 /// Forgets a flow: its next packet is treated as the first one. No error when it has ended meanwhile.

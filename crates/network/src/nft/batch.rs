@@ -18,6 +18,7 @@ const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 const DELETE_CHAIN: u16 = 5;
 const NEW_RULE: u16 = 6;
+const DELETE_RULE: u16 = 8;
 const NEW_SET: u16 = 9;
 const NEW_ELEMENT: u16 = 12;
 const DELETE_ELEMENT: u16 = 14;
@@ -150,6 +151,19 @@ pub struct Element {
     pub value: Value,
 }
 
+/// How to give a table new content.
+///
+/// A packet on its way during a transaction sees set elements of the new generation as soon as it begins, but rules of the
+/// generation in which it entered the base chain. So a table that is deleted and made anew loses a few packets: they look up
+/// keys in the old sets, where nothing is valid any more. Chains and sets that stay do not have that gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Empty what is there, make what is not.
+    InPlace,
+    /// Delete the table first: for one of another form.
+    Recreate,
+}
+
 /// A transaction on one table under construction.
 #[derive(Debug)]
 pub struct Batch {
@@ -180,11 +194,27 @@ impl Batch {
         self.buffer.bytes().len()
     }
 
-    /// An empty table in place of the one with its name, if there is one.
-    pub fn recreate_table(&mut self) {
+    /// Starts the table's content anew: `InPlace` keeps table, chains and sets that are there and empties them.
+    pub fn start_table(&mut self, start: Start, sets: &[&Set]) {
         self.add_table();
-        self.delete_table();
-        self.add_table();
+        if start == Start::Recreate {
+            self.delete_table();
+            self.add_table();
+        }
+        sets.iter().for_each(|set| self.add_set(set));
+        if start == Start::InPlace {
+            let table = self.table.clone();
+            self.ask(DELETE_RULE, 0, "delete all rules".to_owned(), |a| a.text(TABLE, &table));
+            sets.iter().for_each(|set| self.flush_set(set.name));
+        }
+    }
+
+    fn flush_set(&mut self, set: &str) {
+        let table = self.table.clone();
+        self.ask(DELETE_ELEMENT, 0, format!("empty set {set}"), |a| {
+            a.text(TABLE, &table);
+            a.text(ELEMENTS_SET, set);
+        });
     }
 
     /// No table with its name; without error when there is none.

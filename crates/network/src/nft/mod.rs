@@ -7,14 +7,15 @@ pub mod batch;
 pub mod expression;
 pub mod probe;
 
-pub use batch::{Batch, Element, Hook, Priority, Set, SetData, SetKey, Value};
+pub use batch::{Batch, Element, Hook, Priority, Set, SetData, SetKey, Start, Value};
 pub use expression::{Expression, Register, Rule, Verdict};
 
 use std::net::IpAddr;
 
 use crate::error::{NetworkError, Result};
 use crate::netlink::Socket;
-use crate::netlink::message::{as_be32, attribute};
+use crate::netlink::message::{as_be32, as_text, attribute};
+use crate::netlink::socket::DUMP;
 
 /// `NFNL_SUBSYS_NFTABLES`.
 const SUBSYSTEM: u16 = 10;
@@ -22,11 +23,15 @@ const SUBSYSTEM: u16 = 10;
 pub(crate) const FAMILY_IPV4: u8 = 2;
 
 const GET_TABLE: u16 = SUBSYSTEM << 8 | 1;
+const GET_CHAIN: u16 = SUBSYSTEM << 8 | 4;
 const GET_GENERATION: u16 = SUBSYSTEM << 8 | 16;
 /// `NFTA_TABLE_…`.
 const TABLE_NAME: u16 = 1;
 const TABLE_USE: u16 = 3;
 const TABLE_HANDLE: u16 = 4;
+/// `NFTA_CHAIN_…`.
+const CHAIN_TABLE: u16 = 1;
+const CHAIN_NAME: u16 = 3;
 /// `NFTA_GEN_ID`.
 const GENERATION_ID: u16 = 1;
 
@@ -119,6 +124,21 @@ pub fn table_identity(socket: &mut Socket, name: &str) -> Result<Option<TableIde
         Err(error) if error.errno == nix::errno::Errno::ENOENT => Ok(None),
         Err(error) => Err(NetworkError::kernel(format!("nftables: look up table {name}"), error)),
     }
+}
+
+/// The names of a table's chains; none when there is no such table.
+pub fn chains(socket: &mut Socket, table: &str) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    socket
+        .query((GET_CHAIN, DUMP), &[FAMILY_IPV4, 0, 0, 0], |_| {}, &mut |payload| {
+            let attributes = payload.get(4..).unwrap_or_default();
+            let owner = attribute(attributes, CHAIN_TABLE).map(as_text);
+            if owner.as_deref() == Some(table) {
+                names.extend(attribute(attributes, CHAIN_NAME).map(as_text));
+            }
+        })
+        .map_err(|error| NetworkError::kernel("nftables: list chains", error))?;
+    Ok(names)
 }
 
 /// A number that grows with each transaction of anyone in this network namespace.

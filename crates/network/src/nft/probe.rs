@@ -4,7 +4,7 @@ use nix::errno::Errno;
 
 use crate::error::NetworkError;
 use crate::netlink::Socket;
-use crate::nft::{Batch, Expression, Hook, Priority, Register, Rule};
+use crate::nft::{Batch, Expression, Hook, Priority, Register, Rule, Start};
 
 const TABLE: &str = "skiff-probe";
 
@@ -74,7 +74,7 @@ fn missing(socket: &mut Socket) -> Option<NetworkError> {
     ];
     let refused = probes.into_iter().find(|(_, kind, hook, rule)| {
         let mut batch = Batch::new(TABLE);
-        batch.recreate_table();
+        batch.start_table(Start::Recreate, &[]);
         batch.add_base_chain("probe", kind, *hook, Priority::FILTER.after(200));
         batch.add_rule("probe", rule);
         batch.remove_table();

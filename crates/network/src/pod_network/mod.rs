@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::cidr::Cidr;
 use crate::error::{NetworkError, Result};
 use crate::netlink::{Socket, conntrack, netns};
-use crate::nft::{Batch, TableIdentity, probe, table_identity};
+use crate::nft::{Batch, Start, TableIdentity, probe, table_identity};
 use crate::port::Protocol;
 use addresses::AddressPool;
 use state::{Record, StateDirectory};
@@ -252,10 +252,15 @@ impl Inner {
     }
 
     fn rebuild_table(&self, changing: &mut Changing) -> Result<()> {
-        let mut batch = Batch::new(&self.config.table);
-        table::write_base(&mut batch, &self.config);
-        changing.records.values().for_each(|record| table::add_pod(&mut batch, record));
-        if let Err(error) = batch.commit(&mut changing.socket) {
+        let batch = |start| {
+            let mut batch = Batch::new(&self.config.table);
+            table::write_base(&mut batch, start, &self.config);
+            changing.records.values().for_each(|record| table::add_pod(&mut batch, record));
+            batch
+        };
+        let (in_place, recreate) = (batch(Start::InPlace), batch(Start::Recreate));
+        let made = in_place.commit(&mut changing.socket).or_else(|_| recreate.commit(&mut changing.socket));
+        if let Err(error) = made {
             return Err(probe::explain(&mut changing.socket, error));
         }
         changing.installed = changing.records.keys().cloned().collect();

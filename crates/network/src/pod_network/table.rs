@@ -3,7 +3,7 @@
 use super::PodNetworkConfig;
 use super::state::Record;
 use crate::nft::{
-    Batch, Element, Expression, Hook, Priority, Register, Rule, Set, SetData, SetKey, Value, Verdict, Words,
+    Batch, Element, Expression, Hook, Priority, Register, Rule, Set, SetData, SetKey, Start, Value, Verdict, Words,
 };
 
 const TARGET: SetData = SetData::Fields(&[SetKey::Address, SetKey::Port]);
@@ -20,9 +20,8 @@ const TARGET_ADDRESS: Register = Register(4);
 const TARGET_PORT: Register = Register(5);
 
 /// The table without pods.
-pub fn write_base(batch: &mut Batch, config: &PodNetworkConfig) {
-    batch.recreate_table();
-    [&HOST_PORTS, &HOST_PORTS_AT, &SELVES].into_iter().for_each(|set| batch.add_set(set));
+pub fn write_base(batch: &mut Batch, start: Start, config: &PodNetworkConfig) {
+    batch.start_table(start, &[&HOST_PORTS, &HOST_PORTS_AT, &SELVES]);
     // The bridge may carry packets of 127.0.0.0/8 (`route_localnet`), for node ports on loopback. Nobody outside may use
     // that to reach what listens on loopback here; answers are translated only after this hook.
     batch.add_base_chain("guard", "filter", Hook::Prerouting, Priority::RAW);

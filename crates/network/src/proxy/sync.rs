@@ -1,18 +1,20 @@
 //! The proxy: holds what was applied and brings the kernel to what should be.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+use super::chain::Chain;
 use super::diff::{Diff, diff};
 use super::rules::{NodeFacts, RuleSet, rules};
 use super::stale::stale;
-use super::table::{write_base, write_diff};
+use super::table::{BASE_CHAINS, write_base, write_chains, write_diff};
 use crate::cidr::Cidr;
 use crate::error::{NetworkError, Result};
 use crate::netlink::{Socket, conntrack};
-use crate::nft::{Batch, TableIdentity, generation, probe, table_identity};
+use crate::nft::{Batch, Start, TableIdentity, chains, generation, probe, table_identity};
 use crate::port::Protocol;
 
 /// What a proxy needs to know.
@@ -141,8 +143,9 @@ impl Inner {
         let mut report =
             SyncReport { added: change.added.len(), removed: change.removed.len(), rebuilt, ..SyncReport::default() };
         let old = self.applied.take();
-        if rebuilt || !change.is_empty() {
-            self.commit(&change, rebuilt)?;
+        match rebuilt {
+            true => self.rebuild(&wanted)?,
+            false => self.commit(&change)?,
         }
         let flows_deleted =
             if touches_udp { self.forget_flows(old.as_ref().map(|a| &a.rules), &wanted) } else { Ok(0) };
@@ -159,16 +162,49 @@ impl Inner {
         Ok(report)
     }
 
-    fn commit(&mut self, change: &Diff, rebuild: bool) -> Result<()> {
-        let mut batch = Batch::new(&self.config.table);
-        if rebuild {
-            write_base(&mut batch, &self.config);
+    /// A packet that is under way sees rules of before and elements of after the transaction. So chains are made in a
+    /// transaction of their own, before any element leads to them.
+    fn commit(&mut self, change: &Diff) -> Result<()> {
+        let mut chains = self.batch();
+        write_chains(&mut chains, &change.chains_added, &self.config);
+        chains.commit(&mut self.socket)?;
+        let mut elements = self.batch();
+        write_diff(&mut elements, change);
+        elements.commit(&mut self.socket)
+    }
+
+    /// Gives the table this content, whatever it holds now; if it has another form, by making it anew.
+    fn rebuild(&mut self, rules: &RuleSet) -> Result<()> {
+        let known: BTreeSet<String> = chains(&mut self.socket, &self.config.table)?.into_iter().collect();
+        if self.rebuild_in_place(rules, &known).is_ok() {
+            return Ok(());
         }
-        write_diff(&mut batch, change, &self.config);
-        batch.commit(&mut self.socket).map_err(|error| match rebuild {
-            true => probe::explain(&mut self.socket, error),
-            false => error,
-        })
+        let mut batch = self.batch();
+        write_base(&mut batch, Start::Recreate, &self.config);
+        write_chains(&mut batch, rules.chains(), &self.config);
+        write_diff(&mut batch, &diff(&RuleSet::default(), rules));
+        batch.commit(&mut self.socket).map_err(|error| probe::explain(&mut self.socket, error))
+    }
+
+    fn rebuild_in_place(&mut self, rules: &RuleSet, known: &BTreeSet<String>) -> Result<()> {
+        if !known.is_empty() {
+            let mut batch = self.batch();
+            let missing = rules.chains().iter().filter(|chain| !known.contains(&chain.name()));
+            write_chains(&mut batch, missing, &self.config);
+            batch.commit(&mut self.socket)?;
+        }
+        let mut batch = self.batch();
+        write_base(&mut batch, Start::InPlace, &self.config);
+        write_chains(&mut batch, rules.chains(), &self.config);
+        write_diff(&mut batch, &diff(&RuleSet::default(), rules));
+        let needed: BTreeSet<String> =
+            rules.chains().iter().map(Chain::name).chain(BASE_CHAINS.map(str::to_owned)).collect();
+        known.difference(&needed).for_each(|chain| batch.delete_chain(chain));
+        batch.commit(&mut self.socket)
+    }
+
+    fn batch(&self) -> Batch {
+        Batch::new(&self.config.table)
     }
 
     fn forget_flows(&mut self, old: Option<&RuleSet>, new: &RuleSet) -> Result<usize> {
@@ -191,7 +227,7 @@ impl Inner {
             return Ok(false);
         }
         let rules = applied.rules.clone();
-        self.commit(&diff(&RuleSet::default(), &rules), true)?;
+        self.rebuild(&rules)?;
         let table = table_identity(&mut self.socket, &self.config.table)?;
         self.applied = Some(Applied { rules, table, generation: generation(&mut self.socket)? });
         Ok(true)

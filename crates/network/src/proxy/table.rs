@@ -5,7 +5,7 @@ use super::diff::Diff;
 use super::rules::{Frontend, Key, Value};
 use super::sync::ProxyConfig;
 use crate::nft::{
-    self, Batch, Element, Expression, Hook, Priority, Register, Rule, Set, SetData, SetKey, Verdict, Words,
+    self, Batch, Element, Expression, Hook, Priority, Register, Rule, Set, SetData, SetKey, Start, Verdict, Words,
 };
 
 /// Upstream's bit for "give this packet the node's address as it leaves".
@@ -33,9 +33,8 @@ const TARGET_ADDRESS: Register = Register(4);
 const TARGET_PORT: Register = Register(5);
 
 /// The table without services.
-pub fn write_base(batch: &mut Batch, config: &ProxyConfig) {
-    batch.recreate_table();
-    SETS.iter().for_each(|set| batch.add_set(set));
+pub fn write_base(batch: &mut Batch, start: Start, config: &ProxyConfig) {
+    batch.start_table(start, &SETS);
     batch.add_chain("reject");
     batch.add_rule("reject", &Rule::new().is_tcp().then(Expression::RejectReset));
     batch.add_rule("reject", &Rule::new().then(Expression::RejectUnreachable));
@@ -59,9 +58,14 @@ fn write_dispatch(batch: &mut Batch, config: &ProxyConfig) {
         let outsider = Rule::new().destination_in(services, true).source_in(cluster, false);
         batch.add_rule("dispatch", &outsider.set_mark(MASQUERADE_MARK));
     }
-    batch.add_rule("dispatch", &frontend(Rule::new()).verdict_map(SERVICES.name, ADDRESS));
     let here = Rule::new().to_this_machine().protocol(PROTOCOL).destination_port(PORT);
-    batch.add_rule("dispatch", &here.verdict_map(NODE_PORTS.name, PROTOCOL));
+    // Each lookup twice: one that is under way just when its element is replaced may find neither the old nor the new one.
+    for _ in 0..2 {
+        batch.add_rule("dispatch", &frontend(Rule::new()).verdict_map(SERVICES.name, ADDRESS));
+    }
+    for _ in 0..2 {
+        batch.add_rule("dispatch", &here.clone().verdict_map(NODE_PORTS.name, PROTOCOL));
+    }
 }
 
 /// What is still addressed to a service after translation has no endpoint: it is refused, not left to a timeout.
@@ -88,13 +92,22 @@ fn frontend(rule: Rule) -> Rule {
     rule.destination(ADDRESS).protocol(PROTOCOL).destination_port(PORT)
 }
 
-/// Adds a change to the transaction: what goes first, so that a changed element's key is free.
-pub fn write_diff(batch: &mut Batch, diff: &Diff, config: &ProxyConfig) {
+/// The chains of the fixed part.
+pub const BASE_CHAINS: [&str; 8] =
+    ["reject", "dispatch", "prerouting", "output", "postrouting", "input", "forward", "output-filter"];
+
+/// Makes chains, those that others lead to first.
+pub fn write_chains<'a>(batch: &mut Batch, chains: impl IntoIterator<Item = &'a Chain>, config: &ProxyConfig) {
+    chains.into_iter().for_each(|chain| write_chain(batch, chain, config));
+}
+
+/// Adds a change of elements to the transaction: what goes first, so that a changed element's key is free. Chains that
+/// nothing leads to any more go last; those that are new are there already.
+pub fn write_diff(batch: &mut Batch, diff: &Diff) {
     for set in SETS {
         let keys = diff.removed.iter().filter(|key| set_of(key) == set).map(key_words);
         batch.delete_elements(set.name, keys);
     }
-    diff.chains_added.iter().for_each(|chain| write_chain(batch, chain, config));
     for set in SETS {
         let elements = diff.added.iter().filter(|(key, _)| set_of(key) == set);
         batch.add_elements(
