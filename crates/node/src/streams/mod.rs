@@ -3,5 +3,5 @@
 pub mod forward;
 pub mod remote;
 pub mod spdy;
-mod spdy_headers;
+pub(crate) mod spdy_headers;
 pub mod websocket;

@@ -110,7 +110,7 @@ pub fn empty_block(first: bool) -> Vec<u8> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use flate2::{Compress, Compression, FlushCompress};
 

@@ -143,3 +143,69 @@ async fn a_command_runs_over_websocket() {
     assert_eq!(status.str_at(&["message"]), Some("command terminated with non-zero exit code: exit status 3"));
     assert!(matches!(socket.next().await, Some(Ok(Message::Close(_)))));
 }
+
+/// A SYN_STREAM frame.
+fn open(compress: &mut flate2::Compress, id: u32, headers: &[(&str, &str)]) -> Bytes {
+    let block = crate::streams::spdy_headers::tests::encode(compress, headers);
+    let length = (10 + block.len()) as u32;
+    let head = [&[0x80, 3, 0, 1, 0][..], &length.to_be_bytes()[1..], &id.to_be_bytes(), &[0; 6]].concat();
+    [head, block].concat().into()
+}
+
+#[tokio::test]
+async fn a_port_is_forwarded_by_spdy_inside_a_websocket() {
+    let site = Site::new().await;
+    let echo = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = echo.local_addr().unwrap().port().to_string();
+    tokio::spawn(async move {
+        let (mut socket, _) = echo.accept().await.unwrap();
+        let (mut reader, mut writer) = socket.split();
+        let _ = tokio::io::copy(&mut reader, &mut writer).await;
+    });
+    let mut request = format!("wss://localhost:{}/portForward/n/p", site.port).into_client_request().unwrap();
+    request.headers_mut().insert("Sec-WebSocket-Protocol", "SPDY/3.1+portforward.k8s.io".parse().unwrap());
+    let stream = site.connect(site.server()).await;
+    let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+    let mut compress = flate2::Compress::new(flate2::Compression::default(), true);
+    for (id, kind) in [(1, "error"), (3, "data")] {
+        let frame = open(&mut compress, id, &[("streamtype", kind), ("port", &port), ("requestid", "0")]);
+        socket.send(Message::Binary(frame)).await.unwrap();
+    }
+    let data = [&[0, 0, 0, 3, 0, 0, 0, 5][..], b"hello"].concat();
+    socket.send(Message::Binary(data.clone().into())).await.unwrap();
+    let mut got = Vec::new();
+    while !got.ends_with(&data) {
+        match socket.next().await.unwrap().unwrap() {
+            Message::Binary(bytes) => got.extend_from_slice(&bytes),
+            other => panic!("{other:?} after {got:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_command_runs_over_spdy() {
+    let site = Site::new().await;
+    let mut stream = site.connect(site.server()).await;
+    let request = "POST /exec/n/p/a?command=cat&input=1&output=1 HTTP/1.1\r\nHost: localhost\r\n\
+        Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\n\
+        X-Stream-Protocol-Version: v3.channel.k8s.io\r\nContent-Length: 0\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    let answer = String::from_utf8(answer).unwrap().to_lowercase();
+    assert!(answer.starts_with("http/1.1 101") && answer.contains("upgrade: spdy/3.1"), "{answer}");
+    assert!(answer.contains("x-stream-protocol-version: v4.channel.k8s.io"), "{answer}");
+    let mut compress = flate2::Compress::new(flate2::Compression::default(), true);
+    for (id, kind) in [(1, "error"), (3, "stdin"), (5, "stdout")] {
+        stream.write_all(&open(&mut compress, id, &[("streamtype", kind)])).await.unwrap();
+    }
+    // `hi` on stdin, and its end.
+    stream.write_all(&[0, 0, 0, 3, 1, 0, 0, 2, b'h', b'i']).await.unwrap();
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest).await;
+    let has = |wanted: &[u8]| rest.windows(wanted.len()).any(|w| w == wanted);
+    assert!(has(&[0, 0, 0, 5, 0, 0, 0, 2, b'h', b'i']), "{rest:?}");
+    assert!(has(b"command terminated with non-zero exit code: exit status 3"), "{rest:?}");
+}
