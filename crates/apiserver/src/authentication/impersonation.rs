@@ -45,7 +45,12 @@ pub fn requested(headers: &HeaderMap) -> Result<Option<(User, Vec<Impersonated>)
         return Err(ApiError::Internal(message.replace("{groups}", &groups.join(","))));
     }
     let mut needs = vec![user_need(&name)];
-    let need = |group, resource, name: &str| Impersonated { group, resource, name: name.to_owned(), ..Impersonated::default() };
+    let need = |group, resource, name: &str| Impersonated {
+        group,
+        resource,
+        name: name.to_owned(),
+        ..Impersonated::default()
+    };
     needs.extend(groups.iter().map(|g| need("", "groups", g)));
     if !uid.is_empty() {
         needs.push(need("authentication.k8s.io", "uids", &uid));
@@ -113,7 +118,10 @@ mod tests {
         assert_eq!(needs, ["users/ jane", "groups/ a", "groups/ b", "userextras/scopes x"]);
         let (user, needs) = requested(&headers(&[(USER, "system:serviceaccount:ns:web")])).unwrap().unwrap();
         assert!(user.groups.contains(&"system:serviceaccounts:ns".to_owned()));
-        assert_eq!((needs[0].resource, needs[0].namespace.as_str(), needs[0].name.as_str()), ("serviceaccounts", "ns", "web"));
+        assert_eq!(
+            (needs[0].resource, needs[0].namespace.as_str(), needs[0].name.as_str()),
+            ("serviceaccounts", "ns", "web")
+        );
         assert!(requested(&headers(&[(GROUP, "a")])).is_err());
     }
 }

@@ -18,7 +18,10 @@ pub(super) const ROLES: &[Role] = &[
     },
     Role {
         name: "system:controller:service-account-controller",
-        subjects: &[Subject::Controller("service-account-controller"), Subject::Controller("serviceaccount-controller")],
+        subjects: &[
+            Subject::Controller("service-account-controller"),
+            Subject::Controller("serviceaccount-controller"),
+        ],
         rules: &[rule(&["create"], CORE, &["serviceaccounts"]), RECORD],
     },
     Role {
@@ -73,7 +76,10 @@ pub(super) const ROLES: &[Role] = &[
     },
     Role {
         name: "system:controller:generic-garbage-collector",
-        subjects: &[Subject::Controller("generic-garbage-collector"), Subject::Controller("garbage-collector-controller")],
+        subjects: &[
+            Subject::Controller("generic-garbage-collector"),
+            Subject::Controller("garbage-collector-controller"),
+        ],
         rules: &[rule(&["get", "list", "watch", "patch", "update", "delete"], &["*"], &["*"]), RECORD],
     },
     Role {
@@ -93,7 +99,10 @@ pub(super) const ROLES: &[Role] = &[
     },
     Role {
         name: "system:controller:pod-garbage-collector",
-        subjects: &[Subject::Controller("pod-garbage-collector"), Subject::Controller("pod-garbage-collector-controller")],
+        subjects: &[
+            Subject::Controller("pod-garbage-collector"),
+            Subject::Controller("pod-garbage-collector-controller"),
+        ],
         rules: &[
             rule(&["list", "watch", "delete"], CORE, &["pods"]),
             rule(READ, CORE, &["nodes"]),

@@ -31,14 +31,7 @@ const PEOPLE: &[Role] = &[
     Role {
         name: "cluster-admin",
         subjects: &[Subject::Group("system:masters")],
-        rules: &[Rule {
-            verbs: &["*"],
-            groups: &["*"],
-            resources: &["*"],
-            names: &[],
-            paths: &["*"],
-            namespace: "",
-        }],
+        rules: &[Rule { verbs: &["*"], groups: &["*"], resources: &["*"], names: &[], paths: &["*"], namespace: "" }],
     },
     Role {
         name: "system:discovery",
@@ -73,11 +66,25 @@ const PEOPLE: &[Role] = &[
     Role {
         name: "system:service-account-issuer-discovery",
         subjects: &[Subject::Group("system:serviceaccounts")],
-        rules: &[paths(&["/.well-known/openid-configuration", "/.well-known/openid-configuration/", "/openid/v1/jwks", "/openid/v1/jwks/"])],
+        rules: &[paths(&[
+            "/.well-known/openid-configuration",
+            "/.well-known/openid-configuration/",
+            "/openid/v1/jwks",
+            "/openid/v1/jwks/",
+        ])],
     },
     Role {
         name: "system:monitoring",
         subjects: &[Subject::Group("system:monitoring")],
-        rules: &[paths(&["/healthz", "/healthz/*", "/livez", "/livez/*", "/metrics", "/metrics/slis", "/readyz", "/readyz/*"])],
+        rules: &[paths(&[
+            "/healthz",
+            "/healthz/*",
+            "/livez",
+            "/livez/*",
+            "/metrics",
+            "/metrics/slis",
+            "/readyz",
+            "/readyz/*",
+        ])],
     },
 ];

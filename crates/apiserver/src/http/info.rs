@@ -110,10 +110,11 @@ impl RequestInfo {
         } else if self.name.is_empty() && self.verb == "delete" {
             "deletecollection".clone_into(&mut self.verb);
         }
-        if matches!(self.verb.as_str(), "list" | "watch" | "deletecollection") && self.path_name.is_empty() {
-            if let Some(name) = selected_name(query.first("fieldSelector").unwrap_or_default()) {
-                self.name = name;
-            }
+        if matches!(self.verb.as_str(), "list" | "watch" | "deletecollection")
+            && self.path_name.is_empty()
+            && let Some(name) = selected_name(query.first("fieldSelector").unwrap_or_default())
+        {
+            self.name = name;
         }
     }
 

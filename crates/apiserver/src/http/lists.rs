@@ -125,7 +125,10 @@ mod tests {
         let row = rows.iter().find(|r| r.plural == "configmaps").unwrap();
         for count in [0, 1, 2, 300, 3_000] {
             let item = |i: usize| {
-                let text = format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"m{i}"}},"x":"{}"}}"#, "y".repeat(500));
+                let text = format!(
+                    r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"m{i}"}},"x":"{}"}}"#,
+                    "y".repeat(500)
+                );
                 Arc::new(Entry::from_bytes(1, text.into()))
             };
             let list = List { items: (0..count).map(item).collect(), resource_version: 7, ..List::default() };

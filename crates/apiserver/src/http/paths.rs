@@ -40,9 +40,7 @@ impl Service {
             }
             ["openapi", "v2"] => self.openapi_v2(headers, wants).await,
             ["openapi", "v3"] => self.openapi(Document::V3Index, "application/json", headers, wants).await,
-            ["openapi", "v3", rest @ ..] => {
-                self.openapi_v3(&rest.join("/"), query, headers, wants).await
-            }
+            ["openapi", "v3", rest @ ..] => self.openapi_v3(&rest.join("/"), query, headers, wants).await,
             [".well-known", "openid-configuration"] => self.keys(true),
             ["openid", "v1", "jwks"] => self.keys(false),
             _ => not_found(),
@@ -83,7 +81,9 @@ impl Service {
                 answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
                 answer
             }
-            None if core => self.discovery(Some(discovery::api_versions(rows, &self.options.advertise)), headers, wants),
+            None if core => {
+                self.discovery(Some(discovery::api_versions(rows, &self.options.advertise)), headers, wants)
+            }
             None => self.discovery(Some(discovery::groups(rows)), headers, wants),
         }
     }
@@ -120,8 +120,7 @@ impl Service {
             }
             asked => {
                 let forever = asked.is_some();
-                let mut answer =
-                    self.openapi(Document::V3(path.to_owned()), "application/json", headers, wants).await;
+                let mut answer = self.openapi(Document::V3(path.to_owned()), "application/json", headers, wants).await;
                 if forever && answer.status().is_success() {
                     put_header(answer.headers_mut(), "cache-control", "public, immutable");
                     put_header(answer.headers_mut(), "expires", "Fri, 31 Dec 2099 23:59:59 GMT");
@@ -242,5 +241,9 @@ fn health(checks: &[HealthCheck], kind: &str, one: Option<&str>, query: &Query) 
     if !failed.is_empty() {
         return respond::text(500, format!("{text}{kind} check failed\n"));
     }
-    if query.has("verbose") { respond::text(200, format!("{text}{kind} check passed\n")) } else { respond::text(200, "ok") }
+    if query.has("verbose") {
+        respond::text(200, format!("{text}{kind} check passed\n"))
+    } else {
+        respond::text(200, "ok")
+    }
 }

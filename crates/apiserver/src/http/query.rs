@@ -157,7 +157,11 @@ impl Query {
             let policy = if self.flag("orphanDependents") { "Orphan" } else { "Background" };
             propagation_policy = Some(policy.to_owned());
         }
-        Ok(DeleteOptions { grace_period_seconds: self.number("gracePeriodSeconds")?, propagation_policy, ..DeleteOptions::default() })
+        Ok(DeleteOptions {
+            grace_period_seconds: self.number("gracePeriodSeconds")?,
+            propagation_policy,
+            ..DeleteOptions::default()
+        })
     }
 }
 
@@ -178,7 +182,9 @@ mod tests {
 
     #[test]
     fn parameters_become_options() {
-        let query = Query::parse("labelSelector=a%3Db%2Cc&limit=500&watch&allowWatchBookmarks=true&dryRun=All&timeoutSeconds=5");
+        let query = Query::parse(
+            "labelSelector=a%3Db%2Cc&limit=500&watch&allowWatchBookmarks=true&dryRun=All&timeoutSeconds=5",
+        );
         let options = query.options(OptionsKind::List).unwrap();
         assert_eq!(options.label_selector, "a=b,c");
         assert_eq!((options.limit, options.timeout_seconds), (500, Some(5)));

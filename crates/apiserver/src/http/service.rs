@@ -53,8 +53,7 @@ impl Service {
             Arc::new(Authenticator::new(&pipeline, options.issuer.clone(), options.static_tokens.clone()));
         pipeline.set_token_authenticator(authenticator.clone());
         let documents = Arc::new(Documents::new(pipeline.rows().to_vec()));
-        let backends =
-            streaming::Backends { node_client: options.node_client.clone(), shutdown: shutdown.clone() };
+        let backends = streaming::Backends { node_client: options.node_client.clone(), shutdown: shutdown.clone() };
         Self { pipeline, authenticator, options, documents, metrics: Metrics::default(), backends, shutdown }
     }
 
@@ -234,7 +233,11 @@ impl Call {
             resource: info.resource.clone(),
             subresource: info.subresource.clone(),
             // A namespace is an object of cluster scope, although its path says where it lies.
-            namespace: if info.resource == "namespaces" && info.group.is_empty() { String::new() } else { info.namespace.clone() },
+            namespace: if info.resource == "namespaces" && info.group.is_empty() {
+                String::new()
+            } else {
+                info.namespace.clone()
+            },
             name: info.name.clone(),
             path: String::new(),
         }

@@ -1,0 +1,250 @@
+//! The server as clients see it: real TLS on loopback, a real pipeline over a store in memory.
+
+mod harness;
+mod node;
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use machinery::Value;
+
+use harness::{Client, Cluster, Identity};
+
+const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+fn config_map(name: &str, bytes: usize) -> String {
+    format!(
+        r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}"}},"data":{{"a":"{}"}}}}"#,
+        "x".repeat(bytes)
+    )
+}
+
+#[tokio::test]
+async fn the_form_is_negotiated() {
+    let cluster = Cluster::start().await;
+    let mut client = cluster.client(Identity::Admin, "http/1.1").await;
+    let made =
+        client.send(Method::POST, CONFIG_MAPS, &[("content-type", "application/json")], &config_map("a", 3)).await;
+    assert_eq!(made.code, 201, "{}", made.text);
+    assert!(made.headers.contains_key("audit-id"));
+
+    let yaml = client.get(&format!("{CONFIG_MAPS}/a"), &[("accept", "application/yaml")]).await;
+    assert!(yaml.text.contains("kind: ConfigMap"), "{}", yaml.text);
+    let table = client.get(CONFIG_MAPS, &[("accept", TABLE)]).await.tree();
+    assert_eq!(table.str_at(&["kind"]), Some("Table"));
+    assert!(!table.get("rows").and_then(Value::as_array).unwrap().is_empty());
+    let partial = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+    let partial = client.get(CONFIG_MAPS, &[("accept", partial)]).await.tree();
+    assert_eq!(partial.str_at(&["kind"]), Some("PartialObjectMetadataList"));
+    let fallback = "application/vnd.kubernetes.protobuf,application/json";
+    assert_eq!(client.get(CONFIG_MAPS, &[("accept", fallback)]).await.tree().str_at(&["kind"]), Some("ConfigMapList"));
+    let none = client.get(CONFIG_MAPS, &[("accept", "application/vnd.kubernetes.protobuf")]).await;
+    assert_eq!((none.code, none.tree().str_at(&["reason"])), (406, Some("NotAcceptable")));
+    let pretty = client.get(&format!("{CONFIG_MAPS}/a?pretty=true"), &[]).await;
+    assert!(pretty.text.starts_with("{\n  \""), "{}", pretty.text);
+    let by_yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: b\n";
+    let made = client.send(Method::POST, CONFIG_MAPS, &[("content-type", "application/yaml")], by_yaml).await;
+    assert_eq!(made.code, 201, "{}", made.text);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn bad_requests_get_upstreams_answers() {
+    let cluster = Cluster::start().await;
+    let mut client = cluster.client(Identity::Admin, "h2").await;
+    let json = [("content-type", "application/json")];
+    let large = client.send(Method::POST, CONFIG_MAPS, &json, &config_map("a", 3 * 1024 * 1024)).await;
+    assert_eq!(large.code, 413);
+    assert_eq!(large.tree().str_at(&["message"]), Some("Request entity too large: limit is 3145728"));
+    let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
+    assert_eq!(client.send(Method::POST, CONFIG_MAPS, &protobuf, "k8s\0").await.code, 415);
+    assert_eq!(client.send(Method::PATCH, &format!("{CONFIG_MAPS}/a"), &json, "{}").await.code, 415);
+    let broken = client.send(Method::POST, CONFIG_MAPS, &json, "{\"kind\":").await;
+    assert_eq!((broken.code, broken.tree().str_at(&["reason"])), (400, Some("BadRequest")), "{}", broken.text);
+    let wrong = client.send(Method::POST, CONFIG_MAPS, &json, r#"{"apiVersion":"v1","kind":"Pod"}"#).await;
+    assert_eq!(wrong.code, 400, "{}", wrong.text);
+    let unknown = client.get("/api/v1/namespaces/default/unicorns", &[]).await;
+    assert_eq!((unknown.code, unknown.tree().str_at(&["reason"])), (404, Some("NotFound")));
+    let nowhere = client.get("/unicorns", &[]).await;
+    assert_eq!((nowhere.code, nowhere.text.as_str()), (404, "404 page not found\n"));
+    let limit = client.get(&format!("{CONFIG_MAPS}?limit=x"), &[]).await;
+    assert_eq!(limit.tree().str_at(&["message"]), Some(r#"strconv.ParseInt: parsing "x": invalid syntax"#));
+    let method = client.send(Method::OPTIONS, CONFIG_MAPS, &[], "").await;
+    assert!(method.code >= 400, "{}", method.text);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn callers_are_known_by_their_credentials() {
+    let cluster = Cluster::start().await;
+    let mut anonymous = cluster.client(Identity::None, "h2").await;
+    for path in ["/healthz", "/livez", "/readyz", "/version", "/readyz?verbose"] {
+        assert_eq!(anonymous.get(path, &[]).await.code, 200, "{path}");
+    }
+    for path in ["/api", "/apis", "/openapi/v2", "/metrics", CONFIG_MAPS, "/.well-known/openid-configuration"] {
+        assert_eq!(anonymous.get(path, &[]).await.code, 403, "{path}");
+    }
+    let denied = anonymous.get(CONFIG_MAPS, &[]).await.tree();
+    assert_eq!(
+        denied.str_at(&["message"]),
+        Some(
+            r#"configmaps is forbidden: User "system:anonymous" cannot list resource "configmaps" in API group "" in the namespace "default""#
+        )
+    );
+    let bad = anonymous.get("/version", &[("authorization", "Bearer nonsense")]).await;
+    assert_eq!((bad.code, bad.tree().str_at(&["message"])), (401, Some("Unauthorized")));
+    let known = anonymous.get(CONFIG_MAPS, &[("authorization", "Bearer let-me-in")]).await;
+    assert_eq!(known.code, 403);
+    assert!(known.text.contains(r#"User \"bootstrap\""#), "{}", known.text);
+
+    let mut stranger = cluster.client(Identity::Stranger, "h2").await;
+    assert_eq!(stranger.get("/version", &[]).await.code, 401);
+
+    let mut admin = cluster.client(Identity::Admin, "h2").await;
+    assert_eq!(admin.get("/metrics", &[]).await.code, 200);
+    let other = admin.get(CONFIG_MAPS, &[("impersonate-user", "jane")]).await;
+    assert!(other.code == 403 && other.text.contains(r#"User \"jane\""#), "{}", other.text);
+    let mut user = cluster.client(Identity::User, "h2").await;
+    let refused =
+        user.get(CONFIG_MAPS, &[("impersonate-user", "admin"), ("impersonate-group", "system:masters")]).await;
+    assert!(refused.code == 403 && refused.text.contains("cannot impersonate resource"), "{}", refused.text);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn clients_find_what_is_served() {
+    let cluster = Cluster::start().await;
+    let mut client = cluster.client(Identity::Admin, "h2").await;
+    assert_eq!(client.get("/version", &[]).await.tree().str_at(&["gitVersion"]), Some("v1.36.0+skiff"));
+    let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
+        application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+    let found = client.get("/apis", &[("accept", accept)]).await;
+    assert_eq!(found.tree().str_at(&["kind"]), Some("APIGroupDiscoveryList"));
+    assert!(found.headers["content-type"].to_str().unwrap().contains("as=APIGroupDiscoveryList"));
+    let tag = found.headers["etag"].to_str().unwrap().to_owned();
+    let again = client.get("/apis", &[("accept", accept), ("if-none-match", &tag)]).await;
+    assert_eq!((again.code, again.text.as_str()), (304, ""));
+    assert_eq!(client.get("/apis", &[]).await.tree().str_at(&["kind"]), Some("APIGroupList"));
+    assert_eq!(client.get("/apis/apps", &[]).await.tree().str_at(&["kind"]), Some("APIGroup"));
+    assert_eq!(client.get("/apis/apps/v1", &[]).await.tree().str_at(&["groupVersion"]), Some("apps/v1"));
+    assert_eq!(client.get("/apis/nothing/v1", &[]).await.code, 404);
+    let index = client.get("/openapi/v3", &[]).await.tree();
+    let url = index.str_at(&["paths", "apis/apps/v1", "serverRelativeURL"]).unwrap().to_owned();
+    let document = client.get(&url, &[("accept-encoding", "gzip")]).await;
+    assert_eq!(document.headers["content-encoding"], "gzip");
+    let moved = client.get("/openapi/v3/apis/apps/v1?hash=old", &[]).await;
+    assert_eq!((moved.code, moved.headers["location"].to_str().unwrap()), (301, url.as_str()));
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn watches_run_over_both_protocols_and_end_with_the_server() {
+    for protocol in ["http/1.1", "h2"] {
+        let cluster = Cluster::start().await;
+        let mut watcher = cluster.client(Identity::Admin, protocol).await;
+        let mut lines = watcher.watch(&format!("{CONFIG_MAPS}?watch=1")).await;
+        let mut legacy = cluster.client(Identity::Admin, protocol).await;
+        let mut legacy = legacy.watch("/api/v1/watch/namespaces/default/configmaps/seen").await;
+        let mut client = cluster.client(Identity::Admin, protocol).await;
+        let json = [("content-type", "application/json")];
+        for name in ["other", "seen"] {
+            assert_eq!(client.send(Method::POST, CONFIG_MAPS, &json, &config_map(name, 1)).await.code, 201);
+        }
+        for name in ["other", "seen"] {
+            let event = lines.next().await.expect("the event comes");
+            assert_eq!(event.str_at(&["type"]), Some("ADDED"));
+            assert_eq!(event.str_at(&["object", "metadata", "name"]), Some(name));
+        }
+        assert_eq!(legacy.next().await.unwrap().str_at(&["object", "metadata", "name"]), Some("seen"));
+        let began = tokio::time::Instant::now();
+        cluster.stop().await;
+        assert!(began.elapsed() < Duration::from_secs(1), "{protocol}: stopping took {:?}", began.elapsed());
+        assert!(lines.next().await.is_none(), "the watch ends cleanly");
+    }
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_served_at_once() {
+    let cluster = Cluster::start().await;
+    let before = cluster.client(Identity::None, "h2").await.server_certificate;
+    cluster.renew();
+    let mut client: Client = cluster.client(Identity::None, "h2").await;
+    assert_ne!(client.server_certificate, before);
+    assert_eq!(client.get("/healthz", &[]).await.code, StatusCode::OK.as_u16());
+    cluster.stop().await;
+}
+
+const NODE: &str = r#"{"apiVersion":"v1","kind":"Node","metadata":{"name":"n1"}}"#;
+const POD: &str = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"web"},
+    "spec":{"nodeName":"n1","containers":[{"name":"main","image":"a"},{"name":"side","image":"a"}]}}"#;
+
+/// A cluster with a node, whose agent is a stand-in, and a pod on it.
+async fn with_a_pod() -> (Cluster, Client) {
+    let cluster = Cluster::start().await;
+    let mut client = cluster.client(Identity::Admin, "http/1.1").await;
+    let json = [("content-type", "application/json")];
+    let merge = [("content-type", "application/merge-patch+json")];
+    let account = r#"{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"default"}}"#;
+    client.send(Method::POST, "/api/v1/namespaces/default/serviceaccounts", &json, account).await;
+    let made = client.send(Method::POST, "/api/v1/nodes", &json, NODE).await;
+    assert_eq!(made.code, 201, "{}", made.text);
+    let status = format!(
+        r#"{{"status":{{"addresses":[{{"type":"InternalIP","address":"127.0.0.1"}}],
+            "daemonEndpoints":{{"kubeletEndpoint":{{"Port":{}}}}}}}}}"#,
+        cluster.node_port
+    );
+    let told = client.send(Method::PATCH, "/api/v1/nodes/n1/status", &merge, &status).await;
+    assert_eq!(told.code, 200, "{}", told.text);
+    let made = client.send(Method::POST, "/api/v1/namespaces/default/pods", &json, POD).await;
+    assert_eq!(made.code, 201, "{}", made.text);
+    (cluster, client)
+}
+
+#[tokio::test]
+async fn requests_are_carried_on_to_the_node() {
+    let (cluster, mut client) = with_a_pod().await;
+    let pod = "/api/v1/namespaces/default/pods/web";
+    let log = client.get(&format!("{pod}/log?container=side&tailLines=2"), &[]).await;
+    assert_eq!(log.text, "GET /containerLogs/default/web/side?tailLines=2");
+    assert_eq!(log.headers["content-type"], "text/plain");
+    let unknown = client.get(&format!("{pod}/log?container=none"), &[]).await;
+    assert_eq!(unknown.tree().str_at(&["message"]), Some("container none is not valid for pod web"));
+    let refused = client.get(&format!("{pod}/exec?command=sh&stdout=1&container=main"), &[]).await;
+    assert_eq!((refused.code, refused.tree().str_at(&["message"])), (400, Some("Upgrade request required")));
+    let carried = client.get("/api/v1/nodes/n1/proxy/stats/summary?a=b", &[("authorization", "Basic x")]).await;
+    assert_eq!(carried.text, "GET /stats/summary?a=b", "{:?}", carried.headers);
+    let moved = client.get("/api/v1/nodes/n1/proxy/redirect", &[]).await;
+    assert_eq!((moved.code, &moved.headers["location"]), (302, &"/api/v1/nodes/n1/proxy/there".parse().unwrap()));
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn upgraded_connections_are_passed_on_both_ways() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (cluster, _client) = with_a_pod().await;
+    let mut tls = cluster.tls().await;
+    let path = "/api/v1/namespaces/default/pods/web/exec?command=cat&stdin=1&stdout=1&container=main";
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\
+         X-Stream-Protocol-Version: v4.channel.k8s.io\r\nContent-Length: 0\r\n\r\n"
+    );
+    tls.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(tls.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    assert!(head.starts_with("http/1.1 101") && head.contains("upgrade: spdy/3.1"), "{head}");
+    assert!(head.contains("x-path: /exec/default/web/main?command=cat&input=1&output=1"), "{head}");
+    assert!(head.contains("x-stream-protocol-version: v4.channel.k8s.io"), "{head}");
+    tls.write_all(b"ping").await.unwrap();
+    let mut echo = [0; 4];
+    tls.read_exact(&mut echo).await.unwrap();
+    assert_eq!(&echo, b"ping");
+    tls.shutdown().await.unwrap();
+    let mut rest = Vec::new();
+    tls.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, b"bye", "what is sent after our end still arrives");
+    cluster.stop().await;
+}

@@ -115,7 +115,11 @@ fn type_of(name: &str) -> Option<TypeRef> {
 fn describe(row: &Resource) -> Option<openapi::Resource> {
     let subresources = subresources::of(row).into_iter().map(|sub| {
         let ty = machinery::schema::lookup_gvk(&sub.kind).and_then(|ty| type_of(&ty.name)).filter(|_| !sub.is_stream);
-        let verbs = if sub.is_stream { vec!["connect".to_owned()] } else { sub.verbs.iter().map(|v| (*v).to_owned()).collect() };
+        let verbs = if sub.is_stream {
+            vec!["connect".to_owned()]
+        } else {
+            sub.verbs.iter().map(|v| (*v).to_owned()).collect()
+        };
         openapi::Subresource { name: sub.name.to_owned(), verbs, kind: sub.kind, ty }
     });
     Some(openapi::Resource {

@@ -107,7 +107,8 @@ mod tests {
 
     #[test]
     fn parameters_are_carried_on_under_the_nodes_names() {
-        let exec = Query::parse("command=sh&command=-c&command=echo%20%26&stdin=true&stdout=true&tty=false&container=side");
+        let exec =
+            Query::parse("command=sh&command=-c&command=echo%20%26&stdin=true&stdout=true&tty=false&container=side");
         assert_eq!(
             stream("exec", &target(), &exec).unwrap(),
             "/exec/default/web/side?command=sh&command=-c&command=echo%20%26&input=1&output=1"

@@ -106,7 +106,11 @@ impl Upstream {
     }
 
     /// Sends a request that is not upgraded; anything but success is an error.
-    pub(super) async fn send(&self, mut request: Request<Incoming>, path: &str) -> Result<Response<Incoming>, ApiError> {
+    pub(super) async fn send(
+        &self,
+        mut request: Request<Incoming>,
+        path: &str,
+    ) -> Result<Response<Incoming>, ApiError> {
         strip(request.headers_mut());
         let response = self.exchange(request, path).await?;
         if response.status().is_success() { Ok(response) } else { Err(error_of(response).await) }
