@@ -113,7 +113,7 @@ pub fn table_identity(socket: &mut Socket, name: &str) -> Result<Option<TableIde
     let mut found = None;
     let answer = socket.query((GET_TABLE, 0), &[FAMILY_IPV4, 0, 0, 0], |a| a.text(TABLE_NAME, name), &mut |payload| {
         let attributes = payload.get(4..).unwrap_or_default();
-        let handle = attribute(attributes, TABLE_HANDLE).and_then(|value| Some(value.try_into().ok()?));
+        let handle = attribute(attributes, TABLE_HANDLE).and_then(|value| value.try_into().ok());
         found = handle.map(|handle| TableIdentity {
             handle: u64::from_be_bytes(handle),
             uses: attribute(attributes, TABLE_USE).and_then(as_be32).unwrap_or_default(),

@@ -63,7 +63,7 @@ mod tests {
             ]),
         );
         let slice = |addresses: &[&str]| endpoints("dns", "dns", "UDP", 5353, addresses);
-        let old = rules(None, &[dns.clone()], &[slice(&["10.42.0.2", "10.42.0.3"])], &node());
+        let old = rules(None, std::slice::from_ref(&dns), &[slice(&["10.42.0.2", "10.42.0.3"])], &node());
         let new = rules(None, &[dns], &[slice(&["10.42.0.3"])], &node());
         let flows = [
             flow("10.43.0.10:53", "10.42.0.2:5353"),

@@ -266,7 +266,7 @@ fn the_table_is_repaired_and_removed() {
         // An incremental change on a table that is gone fails, and the next sync makes it anew.
         other.cleanup().await.expect("removed");
         let empty = slice("web", &[]);
-        world.proxy.sync(&[web()], &[empty.clone()]).await.expect_err("no table");
+        world.proxy.sync(&[web()], std::slice::from_ref(&empty)).await.expect_err("no table");
         assert!(world.proxy.sync(&[web()], &[empty]).await.expect("rules").rebuilt);
         assert_eq!(fetch_here("10.43.0.10:80").expect_err("refused").kind(), ErrorKind::ConnectionRefused);
     });
