@@ -101,8 +101,25 @@ struct Planned {
     slices: Vec<Arc<EndpointSlice>>,
     /// As planned.
     planned: Arc<Elements>,
+    /// The planned keys that no other service may have too: all but slots.
+    claims: Arc<[Key]>,
+    /// The chains that the planned elements lead to.
+    chains: Arc<[Chain]>,
     /// Less what an earlier service already claims.
     granted: Arc<Elements>,
+}
+
+impl Planned {
+    fn new(service: Arc<Service>, slices: Vec<Arc<EndpointSlice>>, node: &NodeFacts) -> Self {
+        let planned = Arc::new(plan(&service, &slices, node));
+        let claims = planned.keys().filter(|key| !matches!(key, Key::Endpoint(..))).copied().collect();
+        let chains = chains_of(&planned).cloned().collect();
+        Self { service, slices, granted: planned.clone(), planned, claims, chains }
+    }
+}
+
+fn chains_of(elements: &Elements) -> impl Iterator<Item = &Chain> {
+    elements.values().filter_map(|value| if let Value::Goto(chain) = value { Some(chain) } else { None })
 }
 
 /// All that the table should hold.
@@ -151,19 +168,17 @@ pub fn rules(
             let slices = by_service.remove(&name_of(service)).unwrap_or_default();
             match known.get(&Arc::as_ptr(service)) {
                 Some(known) if same(&known.slices, &slices) => (*known).clone(),
-                _ => {
-                    let elements = Arc::new(plan(service, &slices, node));
-                    Planned { service: service.clone(), slices, planned: elements.clone(), granted: elements }
-                }
+                _ => Planned::new(service.clone(), slices, node),
             }
         })
         .collect();
     planned.sort_by(|a, b| name_of(&a.service).cmp(&name_of(&b.service)));
     grant(&mut planned);
     let mut chains = BTreeSet::new();
-    for (_, value) in planned.iter().flat_map(|planned| planned.granted.iter()) {
-        if let Value::Goto(chain) = value {
-            add_chain(&mut chains, chain);
+    for service in &planned {
+        match Arc::ptr_eq(&service.planned, &service.granted) {
+            true => service.chains.iter().for_each(|chain| add_chain(&mut chains, chain)),
+            false => chains_of(&service.granted).for_each(|chain| add_chain(&mut chains, chain)),
         }
     }
     RuleSet { node: node.clone(), services: planned, chains }
@@ -217,11 +232,9 @@ fn grant(services: &mut [Planned]) {
     for service in services {
         let mut lost: Vec<Frontend> = Vec::new();
         let mut lost_addresses: Vec<IpAddr> = Vec::new();
-        for key in service.planned.keys() {
+        for key in service.claims.iter() {
             match key {
-                Key::Endpoint(..) => {}
                 Key::ClusterAddress(address) if !addresses.insert(*address) => lost_addresses.push(*address),
-                Key::ClusterAddress(_) => {}
                 key => lost.extend(key.frontend().filter(|frontend| !claims.insert(**frontend))),
             }
         }
