@@ -18,3 +18,6 @@ mod subresources;
 pub mod table;
 mod upkeep;
 mod verbs;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! Admission.
+
+use machinery::Value;
+use machinery::object::ObjectExt;
+
+use super::{Ask, cluster, config_map, pod};
+
+#[tokio::test]
+async fn pods_get_account_token_tolerations_and_priority() {
+    let cluster = cluster().await;
+    let made = cluster.tree(pod("p")).await.unwrap();
+    let spec = made.get("spec").unwrap();
+    assert_eq!(spec.str_at(&["serviceAccountName"]), Some("default"));
+    assert_eq!((spec.i64_at(&["priority"]), spec.str_at(&["preemptionPolicy"])), (Some(0), Some("PreemptLowerPriority")));
+    let items = |key: &str| spec.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    assert_eq!(items("tolerations").len(), 2);
+    let volume = &items("volumes")[0];
+    assert!(volume.str_at(&["name"]).unwrap().starts_with("kube-api-access-"));
+    let mounts = items("containers")[0].get("volumeMounts").cloned().unwrap().to_string();
+    assert!(mounts.contains("/var/run/secrets/kubernetes.io/serviceaccount"), "{mounts}");
+    let body = r#"{"metadata":{"name":"q"},"spec":{"serviceAccountName":"no","containers":[{"name":"c","image":"i:1"}]}}"#;
+    let error = cluster.tree(Ask::new("create", "v1", "pods").body(body)).await.unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "pods \"q\" is forbidden: error looking up service account default/no: serviceaccount \"no\" not found"
+    );
+    let critical = r#"{"metadata":{"name":"r"},"spec":{"priorityClassName":"system-node-critical","automountServiceAccountToken":false,"containers":[{"name":"c","image":"i:1"}]}}"#;
+    let made = cluster.tree(Ask::new("create", "v1", "pods").namespace("default").body(critical)).await.unwrap();
+    assert_eq!(made.i64_at(&["spec", "priority"]), Some(2_000_001_000));
+    assert!(made.at(&["spec", "volumes"]).is_none());
+    let unknown = critical.replace("system-node-critical", "nope").replace("\"r\"", "\"s\"");
+    let error = cluster.tree(Ask::new("create", "v1", "pods").body(&unknown)).await.unwrap_err().to_string();
+    assert_eq!(error, "pods \"s\" is forbidden: no PriorityClass with name nope was found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_waits_for_the_account_of_a_new_namespace() {
+    let cluster = cluster().await;
+    cluster.tree(Ask::new("create", "v1", "namespaces").namespace("").body(r#"{"metadata":{"name":"n"}}"#)).await.unwrap();
+    let account = Ask::new("create", "v1", "serviceaccounts").namespace("n").body(r#"{"metadata":{"name":"default"}}"#);
+    let later = async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        cluster.tree(account).await.unwrap();
+    };
+    let (made, ()) = tokio::join!(cluster.tree(pod("p").namespace("n")), later);
+    assert_eq!(made.unwrap().namespace(), "n");
+}
+
+#[tokio::test]
+async fn nodes_write_only_what_is_theirs() {
+    let cluster = cluster().await;
+    let node = |ask: Ask| ask.user("system:node:n1", &["system:nodes"]);
+    let nodes = |verb: &str| Ask::new(verb, "v1", "nodes").namespace("");
+    cluster.tree(node(nodes("create").body(r#"{"metadata":{"name":"n1"}}"#))).await.unwrap();
+    let error = cluster.tree(node(nodes("create").body(r#"{"metadata":{"name":"n2"}}"#))).await.unwrap_err();
+    assert_eq!(error.to_string(), "nodes \"n2\" is forbidden: node \"n1\" is not allowed to modify node \"n2\"");
+    let lease = |name: &str, namespace: &str| {
+        let body = format!(r#"{{"metadata":{{"name":"{name}"}},"spec":{{}}}}"#);
+        node(Ask::new("create", "coordination.k8s.io/v1", "leases").namespace(namespace).body(&body))
+    };
+    cluster.tree(lease("n1", "kube-node-lease")).await.unwrap();
+    assert_eq!(cluster.tree(lease("n2", "kube-node-lease")).await.unwrap_err().code(), 403);
+    assert_eq!(cluster.tree(lease("n1", "default")).await.unwrap_err().code(), 403);
+    let made = cluster.tree(pod("p")).await.unwrap();
+    let status = Ask::new("update", "v1", "pods").name("p").sub("status").tree(made.clone());
+    assert_eq!(cluster.tree(node(status)).await.unwrap_err().code(), 403);
+    assert_eq!(cluster.tree(node(Ask::new("delete", "v1", "pods").name("p"))).await.unwrap_err().code(), 403);
+    assert_eq!(cluster.tree(node(pod("q"))).await.unwrap_err().code(), 403);
+    cluster.tree(node(config_map("free"))).await.unwrap();
+}

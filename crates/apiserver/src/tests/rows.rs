@@ -1,0 +1,214 @@
+//! What holds for every row of the table.
+
+use client::{PatchKind, Reply, WatchEvent};
+use futures_util::StreamExt;
+use machinery::Value;
+use machinery::object::ObjectExt;
+use resources::{Resource, Subresource, Verb};
+
+use super::{Ask, Cluster, cluster, names};
+
+/// The smallest valid object of a row, without its metadata.
+fn sample(row: &Resource) -> Value {
+    let template = r#""selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i:1"}]}}"#;
+    let text = match (row.group.as_str(), row.plural.as_str()) {
+        ("", "pods") => r#"{"spec":{"containers":[{"name":"c","image":"i:1"}]}}"#.to_owned(),
+        ("", "services") => r#"{"spec":{"ports":[{"port":80}]}}"#.to_owned(),
+        ("apps", "controllerrevisions") => r#"{"revision":1,"data":{"x":1}}"#.to_owned(),
+        ("", "podtemplates") => r#"{"template":{"spec":{"containers":[{"name":"c","image":"i:1"}]}}}"#.to_owned(),
+        ("", "replicationcontrollers") => r#"{"spec":{"selector":{"a":"b"},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i:1"}]}}}}"#.to_owned(),
+        ("apps", _) => format!(r#"{{"spec":{{{template}}}}}"#),
+        ("", "events") => r#"{"involvedObject":{"namespace":"default"}}"#.to_owned(),
+        ("events.k8s.io", "events") => r#"{"regarding":{"namespace":"default"},"eventTime":"2026-01-01T00:00:00.000000Z","reportingController":"k8s.io/x","reportingInstance":"i","action":"a","reason":"r","type":"Normal"}"#.to_owned(),
+        ("discovery.k8s.io", _) => r#"{"addressType":"IPv4","endpoints":[],"ports":[]}"#.to_owned(),
+        ("rbac.authorization.k8s.io", plural) if plural.ends_with("bindings") => r#"{"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"x"}}"#.to_owned(),
+        ("scheduling.k8s.io", _) => r#"{"value":10}"#.to_owned(),
+        ("policy", _) => r#"{"spec":{"minAvailable":1,"selector":{"matchLabels":{"a":"b"}}}}"#.to_owned(),
+        ("coordination.k8s.io", _) => r#"{"spec":{}}"#.to_owned(),
+        _ => "{}".to_owned(),
+    };
+    Value::parse(text.as_bytes()).unwrap()
+}
+
+fn stored() -> impl Iterator<Item = std::sync::Arc<Resource>> {
+    resources::table().into_iter().filter(|row| row.stored)
+}
+
+fn object(row: &Resource, name: &str) -> Value {
+    let mut object = sample(row);
+    object.set_at(&["metadata", "name"], name);
+    object.set_at(&["metadata", "labels", "test"], name);
+    object
+}
+
+async fn make(cluster: &Cluster, row: &Resource, name: &str) -> Value {
+    let made = cluster.tree(Ask::row("create", row).tree(object(row, name))).await;
+    made.unwrap_or_else(|e| panic!("{}: {e}", row.plural))
+}
+
+#[tokio::test]
+async fn every_row_is_made_read_changed_and_deleted() {
+    let cluster = cluster().await;
+    for row in stored() {
+        let what = row.group_resource();
+        let made = make(&cluster, &row, "one").await;
+        assert_eq!((made.name(), made.kind()), ("one", row.kind.as_str()), "{what}");
+        assert_eq!(made.api_version(), row.group_version().to_string(), "{what}");
+        assert!(!made.uid().is_empty() && !made.resource_version().is_empty(), "{what}");
+        let read = cluster.tree(Ask::row("get", &row).name("one")).await.unwrap();
+        assert_eq!(read, made, "{what}");
+        let mut again = read.clone();
+        again.set_at(&["metadata", "annotations", "x"], "y");
+        let updated = cluster.tree(Ask::row("update", &row).name("one").tree(again.clone())).await;
+        let updated = updated.unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert_eq!(updated.annotation("x"), Some("y"), "{what}");
+        // The old revision is refused now.
+        again.set_at(&["metadata", "annotations", "x"], "z");
+        let stale = cluster.tree(Ask::row("update", &row).name("one").tree(again)).await.unwrap_err();
+        assert!(stale.is_conflict() && stale.to_string().contains("the object has been modified"), "{what}: {stale}");
+        // What changes nothing writes nothing.
+        let same = cluster.tree(Ask::row("update", &row).name("one").tree(updated.clone())).await.unwrap();
+        assert_eq!(same.resource_version(), updated.resource_version(), "{what}");
+        let patch = r#"{"metadata":{"labels":{"patched":"yes"}}}"#;
+        for kind in [PatchKind::Merge, PatchKind::StrategicMerge] {
+            let patched = cluster.tree(Ask::row("patch", &row).name("one").patch(kind, patch)).await.unwrap();
+            assert_eq!(patched.label("patched"), Some("yes"), "{what}");
+        }
+        cluster.ask(&Ask::row("delete", &row).name("one").delete(|o| o.grace_period_seconds = Some(0))).await.unwrap();
+        if row.plural != "namespaces" {
+            let gone = cluster.tree(Ask::row("get", &row).name("one")).await.unwrap_err();
+            assert_eq!(gone.to_string(), format!("{what} \"one\" not found"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn names_are_generated_and_dry_runs_leave_nothing() {
+    let cluster = cluster().await;
+    for row in stored() {
+        let what = row.group_resource();
+        let before = cluster.list(Ask::row("list", &row)).await.unwrap().items.len();
+        let dry = Ask::row("create", &row).tree(object(&row, "dry")).options(|o| o.dry_run = true);
+        let made = cluster.tree(dry).await.unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert!(!made.uid().is_empty() && made.resource_version().is_empty(), "{what}");
+        assert_eq!(cluster.list(Ask::row("list", &row)).await.unwrap().items.len(), before, "{what}");
+        let mut generated = object(&row, "x");
+        generated.remove_at(&["metadata", "name"]);
+        generated.set_at(&["metadata", "generateName"], "gen-");
+        let made = cluster.tree(Ask::row("create", &row).tree(generated)).await.unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert!(made.name().starts_with("gen-") && made.name().len() == 9, "{what}: {}", made.name());
+        let twice = cluster.tree(Ask::row("create", &row).tree(object(&row, made.name()))).await.unwrap_err();
+        assert_eq!(twice.to_string(), format!("{what} {:?} already exists", made.name()));
+    }
+}
+
+#[tokio::test]
+async fn status_and_spec_are_written_apart() {
+    let cluster = cluster().await;
+    for row in stored().filter(|row| row.has(&Subresource::Status) && row.plural != "namespaces") {
+        let what = row.group_resource();
+        let made = make(&cluster, &row, "apart").await;
+        let mut changed = made.clone();
+        changed.set_at(&["status", "observedGeneration"], 7);
+        changed.set_at(&["metadata", "annotations", "x"], "y");
+        let main = cluster.tree(Ask::row("update", &row).name("apart").tree(changed)).await.unwrap();
+        assert_eq!(main.get("status"), made.get("status"), "{what}");
+        let mut changed = main.clone();
+        changed.set_at(&["spec"], Value::object());
+        let status = cluster.tree(Ask::row("update", &row).name("apart").sub("status").tree(changed)).await;
+        let status = status.unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert_eq!(status.get("spec"), main.get("spec"), "{what}");
+        assert_eq!(status.generation(), main.generation(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn selectors_pages_and_watches_work_on_every_row() {
+    let cluster = cluster().await;
+    for row in stored() {
+        let what = row.group_resource();
+        let start = cluster.list(Ask::row("list", &row)).await.unwrap();
+        let others = start.items.len();
+        for name in ["a", "b", "c"] {
+            make(&cluster, &row, name).await;
+        }
+        let chosen = Ask::row("list", &row).options(|o| o.label_selector = "test in (a,c)".into());
+        assert_eq!(names(&cluster.list(chosen).await.unwrap()), ["a", "c"], "{what}");
+        let chosen = Ask::row("list", &row).options(|o| o.field_selector = "metadata.name=b".into());
+        assert_eq!(names(&cluster.list(chosen).await.unwrap()), ["b"], "{what}");
+        let unknown = Ask::row("list", &row).options(|o| o.field_selector = "spec.nonsense=b".into());
+        assert_eq!(cluster.list(unknown).await.unwrap_err().code(), 400, "{what}");
+        let mut seen = Vec::new();
+        let mut page = cluster.list(Ask::row("list", &row).options(|o| o.limit = 2)).await.unwrap();
+        assert_eq!(page.remaining, Some(others as u64 + 1).filter(|n| *n > 0), "{what}");
+        let revision = page.resource_version;
+        // What is made between pages is not seen.
+        make(&cluster, &row, "later").await;
+        loop {
+            assert_eq!(page.resource_version, revision, "{what}");
+            seen.extend(names(&page));
+            if page.continue_token.is_empty() {
+                break;
+            }
+            let token = page.continue_token.clone();
+            let next = Ask::row("list", &row).options(|o| (o.limit, o.continue_token) = (2, token));
+            page = cluster.list(next).await.unwrap();
+        }
+        assert_eq!(seen.len(), others + 3, "{what}: {seen:?}");
+        if !row.verbs.contains(&Verb::Watch) {
+            continue;
+        }
+        let from = start.resource_version.to_string();
+        let watch = cluster.watch(Ask::row("list", &row).options(|o| o.resource_version = from)).await.unwrap();
+        let events: Vec<_> = watch.take(4).collect().await;
+        let added = events.iter().map(|e| match e {
+            WatchEvent::Added(entry) => entry.tree().name().to_owned(),
+            other => panic!("{what}: {other:?}"),
+        });
+        assert_eq!(added.collect::<Vec<_>>(), ["a", "b", "c", "later"], "{what}");
+    }
+}
+
+#[tokio::test]
+async fn collections_are_deleted_by_selector() {
+    let cluster = cluster().await;
+    for row in stored().filter(|row| row.verbs.contains(&Verb::DeleteCollection)) {
+        for name in ["a", "b"] {
+            make(&cluster, &row, name).await;
+        }
+        let ask = Ask::row("deletecollection", &row).options(|o| o.label_selector = "test=a".into());
+        let served = cluster.ask(&ask).await.unwrap();
+        assert!(matches!(served.reply, Reply::List(list) if list.items.len() == 1), "{}", row.plural);
+        let left = cluster.list(Ask::row("list", &row).options(|o| o.label_selector = "test".into())).await.unwrap();
+        assert_eq!(names(&left), ["b"], "{}", row.plural);
+    }
+}
+
+#[tokio::test]
+async fn the_unauthorized_get_nothing() {
+    let cluster = cluster().await;
+    for row in resources::table() {
+        for verb in &row.verbs {
+            let ask = Ask::row(verb.as_str(), &row).name("x").user("nobody", &[]);
+            let error = match verb {
+                Verb::Watch => cluster.watch(ask).await.err().unwrap(),
+                _ => cluster.ask(&ask).await.unwrap_err(),
+            };
+            assert_eq!(error.code(), 403, "{} {}", verb.as_str(), row.plural);
+        }
+    }
+}
+
+#[tokio::test]
+async fn reviews_are_answered() {
+    let cluster = cluster().await;
+    let review = |plural: &str, body: &str| Ask::new("create", "authorization.k8s.io/v1", plural).namespace("").body(body);
+    let spec = r#"{"spec":{"resourceAttributes":{"verb":"get","resource":"pods","namespace":"default"}}}"#;
+    let answer = cluster.tree(review("selfsubjectaccessreviews", spec)).await.unwrap();
+    assert_eq!(answer.at(&["status", "allowed"]), Some(&Value::from(true)));
+    let spec = r#"{"spec":{"user":"nobody","resourceAttributes":{"verb":"get","resource":"pods"}}}"#;
+    let answer = cluster.tree(review("subjectaccessreviews", spec)).await.unwrap();
+    assert_eq!(answer.at(&["status", "allowed"]), Some(&Value::from(false)));
+    let who = Ask::new("create", "authentication.k8s.io/v1", "selfsubjectreviews").namespace("").body("{}");
+    assert_eq!(cluster.tree(who).await.unwrap().str_at(&["status", "userInfo", "username"]), Some("admin"));
+}

@@ -1,0 +1,143 @@
+//! Writes and their errors, in upstream's words.
+
+use client::PatchKind;
+use machinery::Value;
+use machinery::object::ObjectExt;
+
+use super::{Ask, cluster, config_map, over, pod};
+
+#[tokio::test]
+async fn bad_bodies_are_refused_in_upstreams_words() {
+    let cluster = cluster().await;
+    let ask = |body: &str| Ask::new("create", "v1", "configmaps").body(body);
+    let cases = [
+        (r#"{"metadata":{"name":"UPPER"}}"#, 422, "ConfigMap \"UPPER\" is invalid: metadata.name: Invalid value: \"UPPER\""),
+        (r#"{"metadata":{}}"#, 422, "ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName is required"),
+        (r#"{"metadata":{"name":"a","namespace":"other"}}"#, 400, "the namespace of the provided object does not match the namespace sent on the request"),
+        (r#"{"apiVersion":"v2","kind":"ConfigMap","metadata":{"name":"a"}}"#, 400, "the API version in the data (v2) does not match the expected API version (v1)"),
+        (r#"{"metadata":{"name":"a"},"data":{"k":1}}"#, 400, "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: json: cannot unmarshal number"),
+        ("{", 400, "the object provided is unrecognized (must be of type ConfigMap)"),
+        ("", 400, "the object provided is unrecognized (must be of type ConfigMap)"),
+    ];
+    for (body, code, message) in cases {
+        let error = cluster.tree(ask(body)).await.unwrap_err();
+        assert_eq!(error.code(), code, "{body}: {error}");
+        assert!(error.to_string().starts_with(message), "{body}: {error}");
+    }
+    let strict = ask(r#"{"metadata":{"name":"a"},"nonsense":1}"#).options(|o| o.field_validation = "Strict".into());
+    let error = cluster.tree(strict).await.unwrap_err().to_string();
+    assert!(error.ends_with("strict decoding error: unknown field \"nonsense\""), "{error}");
+    let served = cluster.ask(&ask(r#"{"metadata":{"name":"a"},"nonsense":1}"#)).await.unwrap();
+    assert_eq!((served.code, served.warnings), (201, vec!["unknown field \"nonsense\"".to_owned()]));
+    let nowhere = config_map("a").namespace("nowhere");
+    assert_eq!(cluster.tree(nowhere).await.unwrap_err().to_string(), "namespaces \"nowhere\" not found");
+    let nothing = Ask::new("get", "v1", "nonsense").name("x");
+    assert_eq!(cluster.tree(nothing).await.unwrap_err().code(), 404);
+    let wrong = Ask::new("deletecollection", "v1", "namespaces").namespace("");
+    assert_eq!(cluster.ask(&wrong).await.unwrap_err().code(), 405);
+}
+
+#[tokio::test]
+async fn patches_change_what_they_name() {
+    let cluster = cluster().await;
+    cluster.tree(config_map("a")).await.unwrap();
+    let patch = |kind, json: &str| Ask::new("patch", "v1", "configmaps").name("a").patch(kind, json);
+    let json = r#"[{"op":"add","path":"/data/x","value":"1"},{"op":"test","path":"/data/k","value":"v"}]"#;
+    let tree = cluster.tree(patch(PatchKind::Json, json)).await.unwrap();
+    assert_eq!(tree.str_at(&["data", "x"]), Some("1"));
+    let tree = cluster.tree(patch(PatchKind::Merge, r#"{"data":{"x":null,"y":"2"}}"#)).await.unwrap();
+    assert_eq!((tree.at(&["data", "x"]), tree.str_at(&["data", "y"])), (None, Some("2")));
+    let stale = r#"{"metadata":{"resourceVersion":"1"},"data":{"x":"3"}}"#;
+    assert!(cluster.tree(patch(PatchKind::Merge, stale)).await.unwrap_err().is_conflict());
+    let missing = Ask::new("patch", "v1", "configmaps").name("b").patch(PatchKind::Merge, "{}");
+    assert_eq!(cluster.tree(missing).await.unwrap_err().to_string(), "configmaps \"b\" not found");
+}
+
+#[tokio::test]
+async fn applies_make_and_change_and_conflict() {
+    let cluster = cluster().await;
+    let apply = |manager: &str, value: &str, force| {
+        let body = format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"s"}},"data":{{"k":"{value}"}}}}"#);
+        let ask = Ask::new("patch", "v1", "configmaps").name("s").patch(PatchKind::Apply, &body);
+        ask.options(|o| (o.field_manager, o.force) = (manager.to_owned(), force))
+    };
+    assert_eq!(cluster.ask(&apply("one", "1", false)).await.unwrap().code, 201);
+    assert_eq!(cluster.tree(apply("one", "2", false)).await.unwrap().str_at(&["data", "k"]), Some("2"));
+    let conflict = cluster.tree(apply("two", "3", false)).await.unwrap_err();
+    assert!(conflict.to_string().contains("conflict with \"one\""), "{conflict}");
+    assert_eq!(cluster.tree(apply("two", "3", true)).await.unwrap().str_at(&["data", "k"]), Some("3"));
+}
+
+#[tokio::test]
+async fn updates_create_only_where_that_is_allowed() {
+    let cluster = cluster().await;
+    let lease = Ask::new("update", "coordination.k8s.io/v1", "leases").name("l").body(r#"{"metadata":{"name":"l"},"spec":{}}"#);
+    assert_eq!(cluster.ask(&lease).await.unwrap().code, 201);
+    let error = cluster.tree(lease).await.unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "Lease \"l\" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update"
+    );
+    let missing = Ask::new("update", "v1", "configmaps").name("m").body(r#"{"metadata":{"name":"m"}}"#);
+    assert_eq!(cluster.tree(missing).await.unwrap_err().code(), 404);
+    let made = cluster.tree(config_map("u")).await.unwrap();
+    let mut other = made.clone();
+    other.set_at(&["metadata", "uid"], "other");
+    other.remove_at(&["metadata", "resourceVersion"]);
+    let error = cluster.tree(Ask::new("update", "v1", "configmaps").name("u").tree(other)).await.unwrap_err();
+    assert!(error.to_string().contains("Precondition failed: UID in precondition: other"), "{error}");
+    let error = cluster.tree(Ask::new("update", "v1", "configmaps").name("v").tree(made)).await.unwrap_err();
+    assert_eq!(error.to_string(), "the name of the object (u) does not match the name on the URL (v)");
+}
+
+#[tokio::test]
+async fn generation_counts_what_users_want_and_scale_changes_it() {
+    let cluster = cluster().await;
+    let body = r#"{"metadata":{"name":"d"},"spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i:1"}]}}}}"#;
+    let made = cluster.tree(Ask::new("create", "apps/v1", "deployments").body(body)).await.unwrap();
+    assert_eq!((made.generation(), made.i64_at(&["spec", "replicas"])), (1, Some(1)));
+    let scale = Ask::new("get", "apps/v1", "deployments").name("d").sub("scale");
+    let read = cluster.tree(scale.clone()).await.unwrap();
+    assert_eq!((read.kind(), read.i64_at(&["spec", "replicas"])), ("Scale", Some(1)));
+    let patch = r#"{"spec":{"replicas":4}}"#;
+    let ask = Ask::new("patch", "apps/v1", "deployments").name("d").sub("scale").patch(PatchKind::Merge, patch);
+    assert_eq!(cluster.tree(ask).await.unwrap().i64_at(&["spec", "replicas"]), Some(4));
+    let read = cluster.tree(Ask::new("get", "apps/v1", "deployments").name("d")).await.unwrap();
+    assert_eq!((read.generation(), read.i64_at(&["spec", "replicas"])), (2, Some(4)));
+    let label = Ask::new("patch", "apps/v1", "deployments").name("d").patch(PatchKind::Merge, r#"{"metadata":{"labels":{"x":"y"}}}"#);
+    assert_eq!(cluster.tree(label).await.unwrap().generation(), 2);
+}
+
+#[tokio::test]
+async fn pods_are_bound_once() {
+    let cluster = cluster().await;
+    cluster.tree(pod("p")).await.unwrap();
+    let bind = |node: &str| {
+        let body = format!(r#"{{"metadata":{{"name":"p"}},"target":{{"kind":"Node","name":"{node}"}}}}"#);
+        Ask::new("create", "v1", "pods").name("p").sub("binding").body(&body)
+    };
+    assert_eq!(cluster.ask(&bind("n1")).await.unwrap().code, 201);
+    let bound = cluster.tree(Ask::new("get", "v1", "pods").name("p")).await.unwrap();
+    assert_eq!(bound.str_at(&["spec", "nodeName"]), Some("n1"));
+    let conditions = bound.at(&["status", "conditions"]).and_then(Value::as_array).unwrap();
+    assert!(conditions.iter().any(|c| c.str_at(&["type"]) == Some("PodScheduled") && c.str_at(&["status"]) == Some("True")));
+    let error = cluster.tree(bind("n2")).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Operation cannot be fulfilled on pods/binding \"p\": pod p is already assigned to node \"n1\""
+    );
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_a_restart_and_secrets_are_sealed() {
+    use store::Store;
+    let first = cluster().await;
+    let secret = Ask::new("create", "v1", "secrets").body(r#"{"metadata":{"name":"s"},"stringData":{"p":"hunter2"}}"#);
+    let made = first.tree(secret).await.unwrap();
+    first.tree(config_map("c")).await.unwrap();
+    let stored = first.store.get("/registry/secrets/default/s").await.unwrap().unwrap();
+    assert_eq!(stored.value[0], b'E');
+    let second = over(first.store.clone()).await;
+    assert_eq!(second.tree(Ask::new("get", "v1", "secrets").name("s")).await.unwrap(), made);
+    assert!(second.tree(Ask::new("get", "v1", "configmaps").name("c")).await.is_ok());
+}
