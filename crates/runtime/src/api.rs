@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Why a runtime call failed. The text is shown to users in pod status and events.
@@ -40,7 +41,7 @@ pub enum RuntimeError {
 pub type Result<T> = std::result::Result<T, RuntimeError>;
 
 /// Whose namespace a process joins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum NamespaceMode {
     /// Shared by the containers of the pod.
     #[default]
@@ -52,7 +53,8 @@ pub enum NamespaceMode {
 }
 
 /// What a pod's sandbox is made of.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SandboxConfig {
     /// Pod name.
     pub name: String,
@@ -87,7 +89,7 @@ pub struct SandboxConfig {
 }
 
 /// One host port of a pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortMapping {
     /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
@@ -100,7 +102,8 @@ pub struct PortMapping {
 }
 
 /// Limits for one cgroup. `None` leaves the kernel's default.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Resources {
     /// CPU weight in cgroup v1 terms (2..=262144); converted for v2.
     pub cpu_shares: Option<u64>,
@@ -121,7 +124,8 @@ pub struct Resources {
 }
 
 /// What a container is made of.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ContainerConfig {
     /// Container name.
     pub name: String,
@@ -164,7 +168,8 @@ pub struct ContainerConfig {
 }
 
 /// One mount into a container.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Mount {
     /// Path in the container.
     pub container_path: String,
@@ -179,7 +184,7 @@ pub struct Mount {
 }
 
 /// Mount propagation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Propagation {
     /// `None` in the API: private.
     #[default]
@@ -191,7 +196,8 @@ pub enum Propagation {
 }
 
 /// One host device in a container.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Device {
     /// Path in the container.
     pub container_path: String,
@@ -202,7 +208,8 @@ pub struct Device {
 }
 
 /// A container's security settings, resolved from pod and container security contexts.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Security {
     /// All capabilities, all devices, no masks.
     pub privileged: bool,
@@ -229,7 +236,7 @@ pub struct Security {
 }
 
 /// A seccomp profile.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Seccomp {
     /// The runtime's default profile.
     #[default]

@@ -1,0 +1,77 @@
+//! The files of cgroup version 1.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{DeviceRule, keyed, read_number, write_file};
+use crate::api::{Resources, Usage};
+
+/// Writes the limits that belong to this hierarchy's controllers.
+pub fn apply(directory: &Path, controllers: &[String], resources: &Resources) -> io::Result<()> {
+    let has = |name: &str| controllers.iter().any(|controller| controller == name);
+    if has("cpu") {
+        if let Some(shares) = resources.cpu_shares {
+            write_file(directory, "cpu.shares", &shares.to_string())?;
+        }
+        if let Some(period) = resources.cpu_period {
+            write_file(directory, "cpu.cfs_period_us", &period.to_string())?;
+        }
+        if let Some(quota) = resources.cpu_quota {
+            write_file(directory, "cpu.cfs_quota_us", &quota.to_string())?;
+        }
+    }
+    if has("memory")
+        && let Some(limit) = resources.memory_limit
+    {
+        limit_memory(directory, limit)?;
+    }
+    if has("pids")
+        && let Some(limit) = resources.pids_limit
+    {
+        let text = if limit > 0 { limit.to_string() } else { "max".to_owned() };
+        write_file(directory, "pids.max", &text)?;
+    }
+    if has("hugetlb") {
+        for (size, limit) in &resources.hugepage_limits {
+            write_file(directory, &format!("hugetlb.{size}.limit_in_bytes"), &limit.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// Memory and memory with swap get the same limit: no swap. Of the two, the smaller is always written first.
+fn limit_memory(directory: &Path, limit: i64) -> io::Result<()> {
+    let limit = if limit > 0 { limit } else { -1 };
+    let both = "memory.memsw.limit_in_bytes";
+    if !directory.join(both).exists() {
+        return write_file(directory, "memory.limit_in_bytes", &limit.to_string());
+    }
+    let grows = limit < 0 || read_number(directory, "memory.limit_in_bytes")? < limit as u64;
+    let order = if grows { [both, "memory.limit_in_bytes"] } else { ["memory.limit_in_bytes", both] };
+    order.iter().try_for_each(|file| write_file(directory, file, &limit.to_string()))
+}
+
+/// Allows the devices of the list and no other.
+pub fn limit_devices(directory: &Path, rules: &[DeviceRule]) -> io::Result<()> {
+    write_file(directory, "devices.deny", "a")?;
+    rules.iter().try_for_each(|rule| write_file(directory, "devices.allow", &rule.to_string()))
+}
+
+/// Reads the use of a group whose directory per controller `directory` tells.
+pub fn usage(directory: impl Fn(&str) -> Option<PathBuf>) -> io::Result<Usage> {
+    let of = |controller: &str| {
+        directory(controller)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("cgroup controller {controller}")))
+    };
+    let memory = of("memory")?;
+    let memory_usage = read_number(&memory, "memory.usage_in_bytes")?;
+    let stat = std::fs::read_to_string(memory.join("memory.stat"))?;
+    let inactive = keyed(&stat, "total_inactive_file").unwrap_or(0);
+    Ok(Usage {
+        cpu_nanoseconds: of("cpuacct").and_then(|path| read_number(&path, "cpuacct.usage")).unwrap_or(0),
+        memory_working_set: memory_usage.saturating_sub(inactive),
+        memory_usage,
+        memory_rss: keyed(&stat, "total_rss").unwrap_or(0),
+        pids: read_number(&of("pids")?, "pids.current")?,
+    })
+}

@@ -1,0 +1,605 @@
+//! The shim's loop: requests, ended children, output.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+
+use super::logs::{Log, Stream};
+use super::process::{self, Wiring};
+use super::rootfs::plain;
+use crate::api::NamespaceMode;
+use crate::cgroup::{Cgroups, container_devices};
+use crate::record::{
+    ContainerRecord, ProcessState, ProcessStatus, Request, Response, SandboxRecord, frame, nanoseconds, read_json,
+    unframe, write_json,
+};
+use crate::sys;
+
+/// How long a container waits for a slow attached client, in milliseconds, before the client is dropped.
+const CLIENT_WAIT_MILLIS: i32 = 1000;
+
+struct Connection {
+    socket: UnixStream,
+    input: Vec<u8>,
+    fds: Vec<OwnedFd>,
+    watches: bool,
+}
+
+struct Client {
+    output: [Option<OwnedFd>; 2],
+    stdin: Option<OwnedFd>,
+    connection: u64,
+}
+
+struct Container {
+    record: ContainerRecord,
+    status: ProcessStatus,
+    pid: i32,
+    outputs: Vec<(Stream, OwnedFd)>,
+    stdin: Option<OwnedFd>,
+    master: Option<OwnedFd>,
+    log: Log,
+    clients: Vec<Client>,
+}
+
+struct Exec {
+    id: u64,
+    pid: i32,
+    connection: u64,
+}
+
+/// What a descriptor in the poll list belongs to.
+enum Token {
+    Signals,
+    Listener,
+    Connection(u64),
+    Output(String, usize),
+    Stdin(String, usize),
+}
+
+/// All state of a shim.
+pub struct Server {
+    directory: PathBuf,
+    sandbox: SandboxRecord,
+    cgroups: Cgroups,
+    listener: UnixListener,
+    signals: OwnedFd,
+    pause: Option<i32>,
+    connections: BTreeMap<u64, Connection>,
+    next_connection: u64,
+    containers: BTreeMap<String, Container>,
+    execs: Vec<Exec>,
+    buffer: Vec<u8>,
+    ending: bool,
+}
+
+type Outcome = Result<(Response, Option<OwnedFd>), String>;
+
+impl Server {
+    /// A shim that listens and holds nothing yet.
+    pub fn new(
+        directory: PathBuf,
+        sandbox: SandboxRecord,
+        cgroups: Cgroups,
+        listener: UnixListener,
+        signals: OwnedFd,
+        pause: Option<i32>,
+    ) -> Self {
+        Self {
+            directory,
+            sandbox,
+            cgroups,
+            listener,
+            signals,
+            pause,
+            connections: BTreeMap::new(),
+            next_connection: 0,
+            containers: BTreeMap::new(),
+            execs: Vec::new(),
+            buffer: vec![0; 16 << 10],
+            ending: false,
+        }
+    }
+
+    /// Serves until told to end.
+    pub fn run(&mut self) {
+        while !self.ending {
+            let (mut entries, tokens) = self.entries();
+            if sys::poll(&mut entries, -1).is_err() {
+                return;
+            }
+            for (entry, token) in entries.iter().zip(tokens) {
+                if entry.revents != 0 {
+                    self.handle(token);
+                }
+            }
+        }
+        self.cgroups.kill(&self.sandbox.cgroup);
+        if let Some(pid) = self.pause {
+            let _ = sys::kill(pid, libc::SIGKILL);
+        }
+    }
+
+    fn entries(&self) -> (Vec<libc::pollfd>, Vec<Token>) {
+        let mut entries = Vec::new();
+        let mut tokens = Vec::new();
+        let mut add = |fd: BorrowedFd<'_>, token| {
+            entries.push(libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+            tokens.push(token);
+        };
+        add(self.signals.as_fd(), Token::Signals);
+        add(self.listener.as_fd(), Token::Listener);
+        for (id, connection) in &self.connections {
+            add(connection.socket.as_fd(), Token::Connection(*id));
+        }
+        for (id, container) in &self.containers {
+            for (index, (_, fd)) in container.outputs.iter().enumerate() {
+                add(fd.as_fd(), Token::Output(id.clone(), index));
+            }
+            for (index, client) in container.clients.iter().enumerate() {
+                if let Some(stdin) = &client.stdin {
+                    add(stdin.as_fd(), Token::Stdin(id.clone(), index));
+                }
+            }
+        }
+        (entries, tokens)
+    }
+
+    fn handle(&mut self, token: Token) {
+        match token {
+            Token::Signals => self.reap(),
+            Token::Listener => {
+                if let Ok((socket, _)) = self.listener.accept() {
+                    self.next_connection += 1;
+                    let connection = Connection { socket, input: Vec::new(), fds: Vec::new(), watches: false };
+                    self.connections.insert(self.next_connection, connection);
+                }
+            }
+            Token::Connection(id) => self.receive(id),
+            Token::Output(id, index) => {
+                if let Some(container) = self.containers.get_mut(&id) {
+                    container.pump(index, &mut self.buffer);
+                }
+            }
+            Token::Stdin(id, index) => {
+                if let Some(container) = self.containers.get_mut(&id) {
+                    container.feed(index, &mut self.buffer);
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, id: u64) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let got = sys::receive_with_fds(connection.socket.as_fd(), &mut self.buffer, &mut connection.fds);
+        let count = got.unwrap_or(0);
+        if count == 0 {
+            self.connections.remove(&id);
+            return;
+        }
+        connection.input.extend_from_slice(&self.buffer[..count]);
+        match unframe::<Request>(&mut connection.input) {
+            Ok(None) => {}
+            Ok(Some(request)) => {
+                let fds = std::mem::take(&mut connection.fds);
+                self.answer(id, request, fds);
+            }
+            Err(_) => {
+                self.connections.remove(&id);
+            }
+        }
+    }
+
+    fn answer(&mut self, id: u64, request: Request, fds: Vec<OwnedFd>) {
+        let known = match &request {
+            Request::Exec { container, .. }
+            | Request::Attach { container, .. }
+            | Request::Signal { container, .. }
+            | Request::Resize { container, .. } => self.containers.contains_key(container),
+            _ => true,
+        };
+        let outcome = if known { self.perform(id, request, fds) } else { Err("container not found".to_owned()) };
+        let (response, fd) = match outcome {
+            Ok(done) => done,
+            Err(message) => (Response::Failed { message, not_found: !known }, None),
+        };
+        self.send(id, &response, fd.as_ref());
+    }
+
+    fn send(&mut self, id: u64, response: &Response, fd: Option<&OwnedFd>) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let bytes = frame(response);
+        let fds: Vec<BorrowedFd<'_>> = fd.iter().map(|fd| fd.as_fd()).collect();
+        let sent = sys::send_with_fds(connection.socket.as_fd(), &bytes, &fds);
+        let whole = sent.and_then(|count| connection.socket.write_all(&bytes[count..]));
+        if whole.is_err() {
+            self.connections.remove(&id);
+        }
+    }
+
+    fn perform(&mut self, id: u64, request: Request, fds: Vec<OwnedFd>) -> Outcome {
+        match request {
+            Request::Watch => {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.watches = true;
+                }
+            }
+            Request::Start { container } => return self.start(&container),
+            Request::Exec { container, exec, command, tty } => {
+                return self.exec(id, &container, exec, command, tty, fds);
+            }
+            Request::Attach { container, stdin } => self.attach(id, &container, stdin, fds),
+            Request::Signal { container, signal, all } => self.signal(&container, signal, all),
+            Request::KillExec { exec } => {
+                for exec in self.execs.iter().filter(|known| known.id == exec) {
+                    let _ = sys::kill(exec.pid, libc::SIGKILL);
+                }
+            }
+            Request::Resize { container, columns, rows } => {
+                if let Some(master) = self.containers.get(&container).and_then(|container| container.master.as_ref()) {
+                    sys::set_terminal_size(master.as_fd(), columns, rows).map_err(|error| plain(&error))?;
+                }
+            }
+            Request::ReopenLog { container } => {
+                if let Some(container) = self.containers.get_mut(&container) {
+                    container.log.reopen().map_err(|error| plain(&error))?;
+                }
+            }
+            Request::Update { container, resources } => {
+                if let Some(container) = self.containers.get(&container) {
+                    let group = &container.record.cgroup;
+                    self.cgroups.update(group, &resources).map_err(|error| plain(&error))?;
+                }
+            }
+            Request::Forget { container } => {
+                self.containers.remove(&container);
+            }
+            Request::Shutdown => self.ending = true,
+        }
+        Ok((Response::Done, None))
+    }
+
+    fn attach(&mut self, id: u64, name: &str, stdin: bool, fds: Vec<OwnedFd>) {
+        let Some(container) = self.containers.get_mut(name) else { return };
+        if container.status.state != ProcessState::Running {
+            return;
+        }
+        let mut fds = fds.into_iter();
+        let stdin = if stdin { fds.next() } else { None };
+        let output = [fds.next(), fds.next()];
+        for fd in output.iter().flatten() {
+            let _ = sys::set_nonblocking(fd.as_fd(), true);
+        }
+        container.clients.push(Client { output, stdin, connection: id });
+    }
+
+    fn signal(&self, name: &str, signal: i32, all: bool) {
+        let Some(container) = self.containers.get(name) else { return };
+        if container.status.state != ProcessState::Running {
+            return;
+        }
+        let _ = sys::kill(container.pid, signal);
+        if all {
+            self.cgroups.kill(&container.record.cgroup);
+        }
+    }
+
+    /// Forks into the pod's or the container's PID namespace when `init` names a process there.
+    fn fork(&self, flags: i32, group: &str, init: Option<i32>) -> Result<sys::Fork, String> {
+        let birth_place = self.cgroups.birth_place(group).map_err(|error| plain(&error))?;
+        let own = sys::pidfd_open(std::process::id() as i32).map_err(|error| plain(&error))?;
+        if let Some(init) = init {
+            let init = sys::pidfd_open(init).map_err(|error| plain(&error))?;
+            sys::setns(init.as_fd(), libc::CLONE_NEWPID).map_err(|error| plain(&error))?;
+        }
+        let forked = sys::fork(flags, birth_place.as_ref().map(AsFd::as_fd));
+        if init.is_some() && !matches!(forked, Ok(sys::Fork::Child)) {
+            sys::setns(own.as_fd(), libc::CLONE_NEWPID).map_err(|error| plain(&error))?;
+        }
+        forked.map_err(|error| format!("fork: {}", plain(&error)))
+    }
+
+    fn start(&mut self, name: &str) -> Outcome {
+        let directory = self.directory.join("containers").join(name);
+        let record: ContainerRecord =
+            read_json(&directory.join("container.json")).map_err(|error| format!("read container: {error}"))?;
+        let result = self.launch(record);
+        let status = match &result {
+            Ok(_) => self.containers.get(name).map(|container| container.status.clone()).unwrap_or_default(),
+            Err(message) => ProcessStatus {
+                state: ProcessState::Exited,
+                finished_at: Some(now()),
+                exit_code: Some(128),
+                reason: "StartError".to_owned(),
+                message: message.clone(),
+                ..ProcessStatus::default()
+            },
+        };
+        self.publish(name, &status);
+        result.map(|pid| (Response::Started { pid }, None))
+    }
+
+    fn launch(&mut self, record: ContainerRecord) -> Result<i32, String> {
+        let config = &record.config;
+        let devices = if config.security.privileged {
+            None
+        } else {
+            Some(container_devices(&config.devices).map_err(|error| plain(&error))?)
+        };
+        let made = self.cgroups.create(&record.cgroup, &config.resources);
+        made.and_then(|()| self.cgroups.confine(&record.cgroup, devices.as_deref())).map_err(|error| plain(&error))?;
+        let log = Log::open(&record.log_path).map_err(|error| format!("open log: {}", plain(&error)))?;
+        let (wiring, shim_side) = wire(config.tty, config.stdin).map_err(|error| plain(&error))?;
+        let mut flags = libc::CLONE_NEWNS;
+        if self.cgroups.is_v2() {
+            flags |= libc::CLONE_NEWCGROUP;
+        }
+        let shared = match self.sandbox.config.pid {
+            NamespaceMode::Container => {
+                flags |= libc::CLONE_NEWPID;
+                None
+            }
+            NamespaceMode::Pod => self.pause,
+            NamespaceMode::Node => None,
+        };
+        let pid = match self.fork(flags, &record.cgroup, shared)? {
+            sys::Fork::Child => {
+                drop(shim_side);
+                process::run_init(&record, &self.sandbox, &self.directory, &self.cgroups, wiring)
+            }
+            sys::Fork::Parent(pid) => pid,
+        };
+        drop(wiring);
+        let ShimSide { report, go, stdin, outputs } = shim_side;
+        self.admit(&record.cgroup, pid, config.resources.oom_score_adj, &go)?;
+        let master = outcome(&report)?;
+        let (outputs, stdin) = match &master {
+            Some(master) => {
+                let copy = || sys::duplicate(master).map_err(|error| plain(&error));
+                (vec![(Stream::Stdout, copy()?)], Some(copy()?))
+            }
+            None => (outputs, stdin),
+        };
+        for (_, fd) in &outputs {
+            let _ = sys::set_nonblocking(fd.as_fd(), true);
+        }
+        let status = ProcessStatus {
+            state: ProcessState::Running,
+            pid: Some(pid),
+            started_at: Some(now()),
+            ..ProcessStatus::default()
+        };
+        let container = Container { status, pid, outputs, stdin, master, log, clients: Vec::new(), record };
+        self.containers.insert(container.record.id.clone(), container);
+        Ok(pid)
+    }
+
+    /// Puts a new process where it belongs and lets it go on.
+    fn admit(&self, group: &str, pid: i32, oom_score: Option<i32>, go: &OwnedFd) -> Result<(), String> {
+        if !self.cgroups.is_v2()
+            && let Err(error) = self.cgroups.attach(group, pid)
+        {
+            let _ = sys::kill(pid, libc::SIGKILL);
+            return Err(plain(&error));
+        }
+        if let Some(score) = oom_score {
+            // Lowering it asks for CAP_SYS_RESOURCE; a machine that withholds it still runs the container.
+            let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string());
+        }
+        sys::write(go.as_fd(), b"g").map(drop).map_err(|error| plain(&error))
+    }
+
+    fn exec(
+        &mut self,
+        connection: u64,
+        name: &str,
+        id: u64,
+        command: Vec<String>,
+        tty: bool,
+        fds: Vec<OwnedFd>,
+    ) -> Outcome {
+        let Some(container) = self.containers.get(name) else { return Err("container not found".to_owned()) };
+        if container.status.state != ProcessState::Running {
+            return Err("container is not running".to_owned());
+        }
+        let (mut wiring, side) = wire(true, false).map_err(|error| plain(&error))?;
+        let mut fds = fds.into_iter();
+        wiring.tty = tty;
+        wiring.streams = [fds.next(), fds.next(), fds.next()];
+        let init = sys::pidfd_open(container.pid).map_err(|error| plain(&error))?;
+        let group = container.record.cgroup.clone();
+        let pid = match self.fork(0, &group, Some(container.pid))? {
+            sys::Fork::Child => {
+                drop(side);
+                process::run_exec(&container.record, &self.sandbox.config.hostname, &init, &command, wiring)
+            }
+            sys::Fork::Parent(pid) => pid,
+        };
+        drop(wiring);
+        self.admit(&group, pid, container.record.config.resources.oom_score_adj, &side.go)?;
+        let master = outcome(&side.report)?;
+        self.execs.push(Exec { id, pid, connection });
+        Ok((Response::Started { pid }, master))
+    }
+
+    fn reap(&mut self) {
+        let _ = sys::read(self.signals.as_fd(), &mut [0; 1024]);
+        while let Some((pid, wait)) = sys::reap() {
+            if let Some(index) = self.execs.iter().position(|exec| exec.pid == pid) {
+                let exec = self.execs.swap_remove(index);
+                self.send(exec.connection, &Response::Exited { code: exit_code(wait).0 }, None);
+            }
+            let running = |c: &&mut Container| c.pid == pid && c.status.state == ProcessState::Running;
+            if let Some(id) = self.containers.values_mut().find(running).map(|container| container.record.id.clone()) {
+                self.ended(&id, wait);
+            }
+        }
+    }
+
+    fn ended(&mut self, id: &str, wait: i32) {
+        let Some(container) = self.containers.get_mut(id) else { return };
+        self.cgroups.kill(&container.record.cgroup);
+        while !container.outputs.is_empty() && container.pump(0, &mut self.buffer) {}
+        container.outputs.clear();
+        container.log.finish(Stream::Stdout);
+        container.log.finish(Stream::Stderr);
+        let (code, signal) = exit_code(wait);
+        let reason = if self.cgroups.oom_kills(&container.record.cgroup) > 0 {
+            "OOMKilled"
+        } else if code == 0 {
+            "Completed"
+        } else {
+            "Error"
+        };
+        container.status = ProcessStatus {
+            state: ProcessState::Exited,
+            pid: None,
+            started_at: container.status.started_at,
+            finished_at: Some(now()),
+            exit_code: Some(code),
+            signal,
+            reason: reason.to_owned(),
+            message: String::new(),
+        };
+        (container.stdin, container.master) = (None, None);
+        let status = container.status.clone();
+        let waiting: Vec<u64> = container.clients.drain(..).map(|client| client.connection).collect();
+        self.publish(id, &status);
+        for connection in waiting {
+            self.send(connection, &Response::Exited { code }, None);
+        }
+    }
+
+    /// Writes a status to disk and tells who watches.
+    fn publish(&mut self, id: &str, status: &ProcessStatus) {
+        let _ = write_json(&self.directory.join("containers").join(id).join("status.json"), status);
+        let watching: Vec<u64> = self.connections.iter().filter(|(_, c)| c.watches).map(|(id, _)| *id).collect();
+        for connection in watching {
+            let response = Response::Changed { container: id.to_owned(), status: status.clone() };
+            self.send(connection, &response, None);
+        }
+    }
+}
+
+impl Container {
+    /// Moves output to log and clients; false when there is none now.
+    fn pump(&mut self, index: usize, buffer: &mut [u8]) -> bool {
+        let Some((stream, fd)) = self.outputs.get(index) else { return false };
+        let stream = *stream;
+        match sys::read(fd.as_fd(), buffer) {
+            Ok(count) if count > 0 => {
+                self.log.write(stream, &buffer[..count]);
+                self.clients.retain_mut(|client| client.give(stream, &buffer[..count]));
+                true
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => false,
+            _ => {
+                self.outputs.remove(index);
+                true
+            }
+        }
+    }
+
+    /// Moves a client's input to the process.
+    fn feed(&mut self, index: usize, buffer: &mut [u8]) {
+        let Some(client) = self.clients.get_mut(index) else { return };
+        let Some(from) = &client.stdin else { return };
+        match sys::read(from.as_fd(), buffer) {
+            Ok(count) if count > 0 => {
+                if let Some(stdin) = &self.stdin {
+                    give_all(stdin, &buffer[..count]);
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            _ => {
+                client.stdin = None;
+                if self.record.config.stdin_once && self.master.is_none() {
+                    self.stdin = None;
+                }
+            }
+        }
+    }
+}
+
+impl Client {
+    fn give(&mut self, stream: Stream, bytes: &[u8]) -> bool {
+        self.output[stream as usize].as_ref().is_none_or(|fd| give_all(fd, bytes))
+    }
+}
+
+/// Writes everything, waiting a little for a slow reader; false when it is gone or too slow.
+fn give_all(fd: &OwnedFd, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        match sys::write(fd.as_fd(), bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                let mut entries = [libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLOUT, revents: 0 }];
+                let _ = sys::poll(&mut entries, CLIENT_WAIT_MILLIS);
+                if entries[0].revents & libc::POLLOUT == 0 {
+                    return false;
+                }
+            }
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+/// The shim's ends of a [`Wiring`].
+struct ShimSide {
+    report: OwnedFd,
+    go: OwnedFd,
+    stdin: Option<OwnedFd>,
+    outputs: Vec<(Stream, OwnedFd)>,
+}
+
+fn wire(tty: bool, stdin: bool) -> std::io::Result<(Wiring, ShimSide)> {
+    let (report, child_report) = sys::packet_pair()?;
+    let (child_go, go) = sys::pipe()?;
+    let mut wiring = Wiring { streams: [None, None, None], tty, report: child_report, go: child_go };
+    let mut side = ShimSide { report, go, stdin: None, outputs: Vec::new() };
+    if !tty {
+        for (index, stream) in [(1, Stream::Stdout), (2, Stream::Stderr)] {
+            let (read, write) = sys::pipe()?;
+            wiring.streams[index] = Some(write);
+            side.outputs.push((stream, read));
+        }
+        if stdin {
+            let (read, write) = sys::pipe()?;
+            wiring.streams[0] = Some(read);
+            sys::set_nonblocking(write.as_fd(), true)?;
+            side.stdin = Some(write);
+        }
+    }
+    Ok((wiring, side))
+}
+
+/// Waits until a new process runs its program: the master of its terminal, or why it failed.
+fn outcome(report: &OwnedFd) -> Result<Option<OwnedFd>, String> {
+    let mut buffer = [0; 4096];
+    let mut fds = Vec::new();
+    loop {
+        let count = sys::receive_with_fds(report.as_fd(), &mut buffer, &mut fds).map_err(|error| plain(&error))?;
+        match count {
+            0 => return Ok(fds.pop()),
+            _ if !fds.is_empty() && &buffer[..count] == b"tty" => {}
+            _ => return Err(String::from_utf8_lossy(&buffer[..count]).into_owned()),
+        }
+    }
+}
+
+/// Exit code and signal of a wait status.
+fn exit_code(wait: i32) -> (i32, Option<i32>) {
+    if libc::WIFSIGNALED(wait) {
+        let signal = libc::WTERMSIG(wait);
+        (128 + signal, Some(signal))
+    } else {
+        (libc::WEXITSTATUS(wait), None)
+    }
+}
+
+fn now() -> i64 {
+    nanoseconds(seams::clock::now())
+}

@@ -1,0 +1,336 @@
+//! The built-in runtime on real containers, as root. The test program is its own shim, so it has its own `main`.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use runtime::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+type Test = (&'static str, fn() -> BoxFuture<'static, ()>);
+
+const TESTS: &[Test] = &[
+    ("a_container_runs_logs_and_ends", || runs().boxed()),
+    ("a_missing_program_is_a_start_error", || start_error().boxed()),
+    ("a_command_runs_inside", || exec().boxed()),
+    ("a_restarted_agent_finds_the_same_process", || restart().boxed()),
+    ("a_killed_shim_takes_its_containers_along", || killed_shim().boxed()),
+    ("security_settings_hold", || security().boxed()),
+    ("memory_limits_kill", || oom().boxed()),
+    ("the_hello_image_is_made_here", || hello().boxed()),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if arguments.get(1).is_some_and(|word| word == "shim") {
+        shim_main(arguments.into_iter().skip(2));
+    }
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.iter().any(|word| word == "--list") {
+        if !words.iter().any(|word| word == "--ignored") {
+            TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+        }
+        return ExitCode::SUCCESS;
+    }
+    let busybox = Path::new("/bin/busybox");
+    let root = std::fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t");
+    if !root || !busybox.exists() {
+        println!("skipped: needs root and Debian's busybox-static");
+        return ExitCode::SUCCESS;
+    }
+    let wanted: Vec<&String> = words.iter().filter(|word| !word.starts_with("--")).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    for (name, test) in TESTS {
+        if wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str())) {
+            runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), test()).await.expect("in time") });
+            println!("test {name} ... ok");
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+struct NoNetwork;
+
+impl PodNetwork for NoNetwork {
+    fn setup<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a Path,
+        _: &'a SandboxConfig,
+    ) -> BoxFuture<'a, Result<Vec<std::net::IpAddr>>> {
+        async { Ok(vec!["10.1.2.3".parse().unwrap()]) }.boxed()
+    }
+
+    fn teardown<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
+        async { Ok(()) }.boxed()
+    }
+}
+
+struct World {
+    directory: tempfile::TempDir,
+    runtime: BuiltinRuntime,
+}
+
+impl World {
+    async fn new() -> Self {
+        let directory = tempfile::Builder::new().prefix("skiff-runtime-").tempdir().unwrap();
+        let runtime = open(directory.path()).await;
+        let archive = directory.path().join("busybox.tar");
+        busybox_archive(&archive);
+        let images = runtime.import(&archive).await.unwrap();
+        assert_eq!(images[0].repo_tags, ["docker.io/library/busybox:test"]);
+        Self { directory, runtime }
+    }
+
+    async fn sandbox(&self) -> String {
+        let config = SandboxConfig {
+            name: "pod".to_owned(),
+            uid: "uid".to_owned(),
+            hostname: "pod-host".to_owned(),
+            cgroup_parent: "/kubepods/poduid".to_owned(),
+            log_directory: self.directory.path().join("logs"),
+            pid: NamespaceMode::Container,
+            ..SandboxConfig::default()
+        };
+        self.runtime.run_pod_sandbox(config).await.unwrap().id
+    }
+
+    async fn start(&self, sandbox: &str, script: &str, change: impl FnOnce(&mut ContainerConfig)) -> String {
+        let mut config = ContainerConfig {
+            name: "main".to_owned(),
+            image: "busybox:test".to_owned(),
+            command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+            log_path: PathBuf::from("main.log"),
+            ..ContainerConfig::default()
+        };
+        change(&mut config);
+        let id = self.runtime.create_container(sandbox, config).await.unwrap();
+        self.runtime.start_container(&id).await.unwrap();
+        id
+    }
+
+    async fn ended(&self, id: &str) -> ContainerStatus {
+        loop {
+            let status = self.runtime.container_status(id).await.unwrap();
+            if status.state == ContainerState::Exited {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.directory.path().join("logs/main.log")).unwrap();
+        text.lines().map(|line| line.splitn(4, ' ').nth(3).unwrap_or_default().to_owned() + "\n").collect()
+    }
+
+    async fn finish(self, sandbox: &str) {
+        self.runtime.remove_pod_sandbox(sandbox).await.unwrap();
+        assert!(self.runtime.list_containers().await.unwrap().is_empty());
+        let root = cgroup_root(self.directory.path());
+        for entry in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            let _ = std::fs::remove_dir(entry.path().join(&root).join("kubepods"));
+            let _ = std::fs::remove_dir(entry.path().join(&root));
+        }
+    }
+}
+
+fn cgroup_root(directory: &Path) -> String {
+    directory.file_name().unwrap().to_string_lossy().into_owned()
+}
+
+async fn open(directory: &Path) -> BuiltinRuntime {
+    let options = BuiltinOptions {
+        data_dir: directory.join("data"),
+        state_dir: directory.join("state"),
+        shim_exe: std::env::current_exe().unwrap(),
+        network: Arc::new(NoNetwork),
+        cgroup_root: format!("/{}", cgroup_root(directory)),
+    };
+    BuiltinRuntime::open(options).await.unwrap()
+}
+
+/// A `docker save` archive with Debian's static busybox.
+fn busybox_archive(path: &Path) {
+    let layer = path.with_extension("layer");
+    let mut tar = tar::Builder::new(std::fs::File::create(&layer).unwrap());
+    tar.append_path_with_name("/bin/busybox", "bin/busybox").unwrap();
+    for name in ["sh", "cat", "echo", "sleep", "id", "grep", "touch", "hostname", "ls", "true", "tail", "dd", "head"] {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        tar.append_link(&mut header, format!("bin/{name}"), "busybox").unwrap();
+    }
+    let mut file = |name: &str, text: &str| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, text.as_bytes()).unwrap();
+    };
+    file("etc/passwd", "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n");
+    file("etc/group", "app:x:1001:\nextra:x:44:app\n");
+    tar.finish().unwrap();
+    drop(tar);
+    let bytes = std::fs::read(&layer).unwrap();
+    let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let config = format!(r#"{{"config":{{"Env":["FROM_IMAGE=yes"]}},"rootfs":{{"diff_ids":["sha256:{hex}"]}}}}"#);
+    let manifest = r#"[{"Config":"config.json","RepoTags":["busybox:test"],"Layers":["layer.tar"]}]"#;
+    let mut tar = tar::Builder::new(std::fs::File::create(path).unwrap());
+    for (name, text) in
+        [("config.json", config.as_bytes()), ("manifest.json", manifest.as_bytes()), ("layer.tar", &bytes)]
+    {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, text).unwrap();
+    }
+    tar.finish().unwrap();
+}
+
+async fn runs() {
+    let world = World::new().await;
+    let sandbox = world.sandbox().await;
+    let script = "echo out; echo err >&2; hostname; echo $FROM_IMAGE $A; exit 7";
+    let id = world.start(&sandbox, script, |config| config.env = vec![("A".to_owned(), "b".to_owned())]).await;
+    let status = world.ended(&id).await;
+    assert_eq!((status.exit_code, status.reason.as_str()), (Some(7), "Error"));
+    let log = world.log();
+    for line in ["out\n", "err\n", "pod-host\n", "yes b\n"] {
+        assert!(log.contains(line), "{log}");
+    }
+    let id = world.start(&sandbox, "exec sleep 100", |_| ()).await;
+    let begin = tokio::time::Instant::now();
+    world.runtime.stop_container(&id, Duration::from_millis(200)).await.unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert_eq!(world.ended(&id).await.exit_code, Some(137));
+    world.finish(&sandbox).await;
+}
+
+async fn start_error() {
+    let world = World::new().await;
+    let sandbox = world.sandbox().await;
+    let config = ContainerConfig {
+        image: "busybox:test".to_owned(),
+        command: vec!["foo".to_owned()],
+        ..ContainerConfig::default()
+    };
+    let id = world.runtime.create_container(&sandbox, config).await.unwrap();
+    let error = world.runtime.start_container(&id).await.unwrap_err().to_string();
+    assert_eq!(error, "exec: \"foo\": executable file not found in $PATH");
+    let status = world.runtime.container_status(&id).await.unwrap();
+    assert_eq!((status.exit_code, status.reason.as_str()), (Some(128), "StartError"));
+    world.finish(&sandbox).await;
+}
+
+async fn exec() {
+    let world = World::new().await;
+    let sandbox = world.sandbox().await;
+    let id = world.start(&sandbox, "touch /mark; exec sleep 1000", |_| ()).await;
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let output = world.runtime.exec_sync(&id, words("ls /mark /nothing"), None).await.unwrap();
+    assert_eq!((String::from_utf8_lossy(&output.stdout).trim(), output.exit_code), ("/mark", 1));
+    assert!(!output.stderr.is_empty());
+    let late = world.runtime.exec_sync(&id, words("sleep 100"), Some(Duration::from_millis(100))).await;
+    assert!(matches!(late, Err(RuntimeError::Timeout(_))));
+    let request = ExecRequest { command: words("cat"), tty: false, stdin: true };
+    let mut streams = world.runtime.exec(&id, request).await.unwrap();
+    streams.stdin.as_mut().unwrap().write_all(b"echoed").await.unwrap();
+    streams.stdin = None;
+    let mut text = String::new();
+    streams.stdout.unwrap().read_to_string(&mut text).await.unwrap();
+    assert_eq!((text.as_str(), streams.exit.await.unwrap()), ("echoed", 0));
+    let request = ExecRequest { command: words("/bin/sh -c tty;exit"), tty: true, stdin: true };
+    let mut streams = world.runtime.exec(&id, request).await.unwrap();
+    let mut text = String::new();
+    streams.stdout.take().unwrap().read_to_string(&mut text).await.unwrap();
+    streams.exit.await.unwrap();
+    world.finish(&sandbox).await;
+}
+
+async fn restart() {
+    let world = World::new().await;
+    let sandbox = world.sandbox().await;
+    let id = world.start(&sandbox, "exec sleep 1000", |_| ()).await;
+    let pid = world.runtime.container_status(&id).await.unwrap().pid;
+    let again = World { runtime: open(world.directory.path()).await, directory: world.directory };
+    let status = again.runtime.container_status(&id).await.unwrap();
+    assert_eq!((status.state, status.pid), (ContainerState::Running, pid));
+    assert_eq!(again.runtime.list_pod_sandboxes().await.unwrap()[0].state, SandboxState::Ready);
+    again.finish(&sandbox).await;
+}
+
+async fn killed_shim() {
+    let world = World::new().await;
+    let sandbox = world.sandbox().await;
+    let id = world.start(&sandbox, "exec sleep 1000", |_| ()).await;
+    let pid = world.runtime.container_status(&id).await.unwrap().pid.unwrap();
+    let path = world.directory.path().join("state/sandboxes").join(&sandbox).join("shim.json");
+    let shim: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let killed = std::process::Command::new("/bin/kill").arg("-9").arg(shim["pid"].to_string()).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(world.ended(&id).await.reason, "Unknown");
+    assert_eq!(world.runtime.list_pod_sandboxes().await.unwrap()[0].state, SandboxState::NotReady);
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    world.finish(&sandbox).await;
+}
+
+async fn security() {
+    let world = World::new().await;
+    let sandbox = world.sandbox().await;
+    let script = "id; grep -E 'CapBnd|CapEff|NoNewPrivs|^Seccomp:' /proc/self/status; touch /x || echo readonly; \
+                  head -c 1 /proc/keys | cat; echo y > /proc/sys/kernel/hostname || echo denied";
+    let id = world
+        .start(&sandbox, script, |config| {
+            config.security = Security {
+                run_as_user: Some(1000),
+                supplemental_groups: vec![2000],
+                read_only_rootfs: true,
+                no_new_privileges: true,
+                drop_capabilities: vec!["ALL".to_owned()],
+                ..Security::default()
+            };
+        })
+        .await;
+    world.ended(&id).await;
+    let log = world.log();
+    for part in [
+        "uid=1000(app) gid=1001(app)",
+        "44(extra)",
+        "2000",
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+        "readonly",
+        "denied",
+    ] {
+        assert!(log.contains(part), "{part} in {log}");
+    }
+    world.finish(&sandbox).await;
+}
+
+async fn oom() {
+    let world = World::new().await;
+    let sandbox = world.sandbox().await;
+    let limit = |config: &mut ContainerConfig| config.resources.memory_limit = Some(16 << 20);
+    let id = world.start(&sandbox, "exec tail /dev/zero", limit).await;
+    let status = world.ended(&id).await;
+    assert_eq!((status.exit_code, status.reason.as_str()), (Some(137), "OOMKilled"));
+    world.finish(&sandbox).await;
+}
+
+async fn hello() {
+    let world = World::new().await;
+    let image = world.runtime.pull_image("localhost/skiff/hello:v1", Vec::new()).await.unwrap();
+    assert_eq!(image.repo_tags, ["localhost/skiff/hello:v1"]);
+    let second = world.runtime.image_status("localhost/skiff/hello:v2").await.unwrap().unwrap();
+    assert_ne!(image.id, second.id);
+    assert!(world.runtime.pull_image("localhost/skiff/other:v1", Vec::new()).await.is_err());
+    world.runtime.remove_image(&image.id).await.unwrap();
+    assert!(world.runtime.list_images().await.unwrap().iter().all(|other| other.id != image.id));
+}
