@@ -42,9 +42,12 @@ fn writer_pipe() -> Result<(Writer, OwnedFd)> {
 struct Terminal(AsyncFd<OwnedFd>);
 
 impl Terminal {
+    #[allow(unsafe_code, reason = "the contract of AsyncFd::register")]
     fn new(fd: OwnedFd) -> Result<Self> {
         sys::set_nonblocking(fd.as_fd(), true).map_err(failed)?;
-        AsyncFd::register(fd).map(Self).map_err(|error| failed(error.into()))
+        // SAFETY: an `OwnedFd` is its descriptor for its whole life, and nothing else closes it.
+        let registered = unsafe { AsyncFd::register(fd) };
+        registered.map(Self).map_err(|error| failed(error.into()))
     }
 }
 
