@@ -154,6 +154,13 @@ async fn open(directory: &Path) -> BuiltinRuntime {
     BuiltinRuntime::open(options).await.unwrap()
 }
 
+fn owned(header: &mut tar::Header) {
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(1);
+}
+
 /// A `docker save` archive with Debian's static busybox.
 fn busybox_archive(path: &Path) {
     let layer = path.with_extension("layer");
@@ -163,12 +170,13 @@ fn busybox_archive(path: &Path) {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Symlink);
         header.set_size(0);
+        owned(&mut header);
         tar.append_link(&mut header, format!("bin/{name}"), "busybox").unwrap();
     }
     let mut file = |name: &str, text: &str| {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
-        header.set_mode(0o644);
+        owned(&mut header);
         tar.append_data(&mut header, name, text.as_bytes()).unwrap();
     };
     file("etc/passwd", "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n");
@@ -186,7 +194,7 @@ fn busybox_archive(path: &Path) {
     {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
-        header.set_mode(0o644);
+        owned(&mut header);
         tar.append_data(&mut header, name, text).unwrap();
     }
     tar.finish().unwrap();
@@ -275,7 +283,9 @@ async fn killed_shim() {
     assert!(killed.success());
     assert_eq!(world.ended(&id).await.reason, "Unknown");
     assert_eq!(world.runtime.list_pod_sandboxes().await.unwrap()[0].state, SandboxState::NotReady);
-    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    // Dead: gone, or waiting for the machine's init to reap it.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
     world.finish(&sandbox).await;
 }
 
