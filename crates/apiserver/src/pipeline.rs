@@ -100,7 +100,7 @@ impl Pipeline {
             audit.received(&user, &attributes);
         }
         let answer = async {
-            let _place = self.flow.enter(&attributes.verb)?;
+            let _place = self.flow.enter(&attributes.verb).await?;
             self.authorize(&user, &attributes)?;
             let kind = self.route(&attributes)?;
             let validation = decode::validation(&options.field_validation)?;

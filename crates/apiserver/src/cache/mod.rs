@@ -15,11 +15,16 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWrite
 
 use machinery::{ApiError, Entry, Value};
 use tokio::sync::watch;
+use tokio::time::{Duration, Instant};
 
 use envelope::Sealer;
 
-/// Events that the ring of one resource holds.
+/// Events that the ring of one resource holds at most.
 pub(crate) const RING_EVENTS_MAX: usize = 8192;
+/// Events that it keeps however old they are.
+const RING_EVENTS_MIN: usize = 100;
+/// Events above that number leave the ring at this age: longer than a watcher needs to come back.
+const RING_AGE_MAX: Duration = Duration::from_secs(120);
 /// Events that a watcher takes from the ring at once.
 const TAKEN_EVENTS_MAX: usize = 128;
 
@@ -29,6 +34,7 @@ pub(crate) struct Changed {
     pub key: Arc<str>,
     pub old: Option<Arc<Entry>>,
     pub new: Option<Arc<Entry>>,
+    at: Instant,
     gone: OnceLock<Arc<Entry>>,
 }
 
@@ -69,6 +75,21 @@ struct State {
     ring_after: u64,
     /// The revision of the newest event.
     newest: u64,
+}
+
+impl State {
+    /// Makes room for one more event. The old objects which events refer to are what a ring costs.
+    fn forget(&mut self, now: Instant) {
+        while let Some(oldest) = self.ring.front() {
+            let len = self.ring.len();
+            let aged = len >= RING_EVENTS_MIN && now.duration_since(oldest.at) > RING_AGE_MAX;
+            if len < RING_EVENTS_MAX && !aged {
+                return;
+            }
+            self.ring_after = oldest.revision;
+            self.ring.pop_front();
+        }
+    }
 }
 
 /// A stretch of a list.
@@ -166,13 +187,10 @@ impl Cache {
         if let Some(observer) = self.observer.get() {
             observer(old.as_deref(), new.as_deref());
         }
-        if state.ring.len() >= RING_EVENTS_MAX
-            && let Some(oldest) = state.ring.pop_front()
-        {
-            state.ring_after = oldest.revision;
-        }
+        let at = Instant::now();
+        state.forget(at);
         state.newest = revision;
-        state.ring.push_back(Arc::new(Changed { revision, key, old, new, gone: OnceLock::new() }));
+        state.ring.push_back(Arc::new(Changed { revision, key, old, new, at, gone: OnceLock::new() }));
     }
 
     fn announce(&self) {

@@ -11,14 +11,18 @@ async fn pods_get_account_token_tolerations_and_priority() {
     let made = cluster.tree(pod("p")).await.unwrap();
     let spec = made.get("spec").unwrap();
     assert_eq!(spec.str_at(&["serviceAccountName"]), Some("default"));
-    assert_eq!((spec.i64_at(&["priority"]), spec.str_at(&["preemptionPolicy"])), (Some(0), Some("PreemptLowerPriority")));
+    assert_eq!(
+        (spec.i64_at(&["priority"]), spec.str_at(&["preemptionPolicy"])),
+        (Some(0), Some("PreemptLowerPriority"))
+    );
     let items = |key: &str| spec.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
     assert_eq!(items("tolerations").len(), 2);
     let volume = &items("volumes")[0];
     assert!(volume.str_at(&["name"]).unwrap().starts_with("kube-api-access-"));
     let mounts = items("containers")[0].get("volumeMounts").cloned().unwrap().to_string();
     assert!(mounts.contains("/var/run/secrets/kubernetes.io/serviceaccount"), "{mounts}");
-    let body = r#"{"metadata":{"name":"q"},"spec":{"serviceAccountName":"no","containers":[{"name":"c","image":"i:1"}]}}"#;
+    let body =
+        r#"{"metadata":{"name":"q"},"spec":{"serviceAccountName":"no","containers":[{"name":"c","image":"i:1"}]}}"#;
     let error = cluster.tree(Ask::new("create", "v1", "pods").body(body)).await.unwrap_err().to_string();
     assert_eq!(
         error,
@@ -36,7 +40,10 @@ async fn pods_get_account_token_tolerations_and_priority() {
 #[tokio::test(start_paused = true)]
 async fn a_pod_waits_for_the_account_of_a_new_namespace() {
     let cluster = cluster().await;
-    cluster.tree(Ask::new("create", "v1", "namespaces").namespace("").body(r#"{"metadata":{"name":"n"}}"#)).await.unwrap();
+    cluster
+        .tree(Ask::new("create", "v1", "namespaces").namespace("").body(r#"{"metadata":{"name":"n"}}"#))
+        .await
+        .unwrap();
     let account = Ask::new("create", "v1", "serviceaccounts").namespace("n").body(r#"{"metadata":{"name":"default"}}"#);
     let later = async {
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use client::PatchKind;
-use machinery::object::ObjectExt;
 use machinery::Value;
+use machinery::object::ObjectExt;
 
 use super::{Ask, cluster, config_map};
 
@@ -36,7 +36,8 @@ async fn services_made_at_once_share_no_address_and_no_port() {
     let makers = (0..64).map(|i| {
         let cluster = cluster.clone();
         tokio::spawn(async move {
-            let body = format!(r#"{{"metadata":{{"name":"s{i}"}},"spec":{{"type":"NodePort","ports":[{{"port":80}}]}}}}"#);
+            let body =
+                format!(r#"{{"metadata":{{"name":"s{i}"}},"spec":{{"type":"NodePort","ports":[{{"port":80}}]}}}}"#);
             cluster.tree(Ask::new("create", "v1", "services").body(&body)).await.unwrap()
         })
     });
@@ -51,7 +52,9 @@ async fn services_made_at_once_share_no_address_and_no_port() {
     let makers = (0..16).map(|i| {
         let cluster = cluster.clone();
         tokio::spawn(async move {
-            let body = format!(r#"{{"metadata":{{"name":"t{i}"}},"spec":{{"clusterIP":"10.43.200.1","ports":[{{"port":80}}]}}}}"#);
+            let body = format!(
+                r#"{{"metadata":{{"name":"t{i}"}},"spec":{{"clusterIP":"10.43.200.1","ports":[{{"port":80}}]}}}}"#
+            );
             cluster.tree(Ask::new("create", "v1", "services").body(&body)).await.is_ok()
         })
     });

@@ -29,13 +29,15 @@ async fn propagation_sets_the_collectors_finalizers() {
     for (policy, finalizers) in [("Foreground", vec!["foregroundDeletion"]), ("Orphan", vec!["orphan"])] {
         let name = policy.to_lowercase();
         cluster.tree(config_map(&name)).await.unwrap();
-        let ask = Ask::new("delete", "v1", "configmaps").name(&name).delete(|o| o.propagation_policy = Some(policy.into()));
+        let ask =
+            Ask::new("delete", "v1", "configmaps").name(&name).delete(|o| o.propagation_policy = Some(policy.into()));
         let left = cluster.tree(ask).await.unwrap();
         assert_eq!(left.finalizers(), finalizers);
         assert!(left.is_deleting());
     }
     cluster.tree(config_map("b")).await.unwrap();
-    let ask = Ask::new("delete", "v1", "configmaps").name("b").delete(|o| o.propagation_policy = Some("Background".into()));
+    let ask =
+        Ask::new("delete", "v1", "configmaps").name("b").delete(|o| o.propagation_policy = Some("Background".into()));
     let status = cluster.tree(ask).await.unwrap();
     assert_eq!((status.kind(), status.str_at(&["status"])), ("Status", Some("Success")));
     assert_eq!(status.str_at(&["details", "kind"]), Some("configmaps"));
@@ -83,7 +85,10 @@ async fn preconditions_hold() {
 #[tokio::test]
 async fn a_namespace_empties_before_it_goes() {
     let cluster = cluster().await;
-    cluster.tree(Ask::new("create", "v1", "namespaces").namespace("").body(r#"{"metadata":{"name":"x"}}"#)).await.unwrap();
+    cluster
+        .tree(Ask::new("create", "v1", "namespaces").namespace("").body(r#"{"metadata":{"name":"x"}}"#))
+        .await
+        .unwrap();
     let delete = |name: &str| Ask::new("delete", "v1", "namespaces").namespace("").name(name);
     let left = cluster.tree(delete("x")).await.unwrap();
     assert_eq!(left.str_at(&["status", "phase"]), Some("Terminating"));
@@ -94,7 +99,10 @@ async fn a_namespace_empties_before_it_goes() {
     );
     let mut done = left.clone();
     done.set_at(&["spec", "finalizers"], Value::Array(Vec::new()));
-    cluster.tree(Ask::new("update", "v1", "namespaces").namespace("").name("x").sub("finalize").tree(done)).await.unwrap();
+    cluster
+        .tree(Ask::new("update", "v1", "namespaces").namespace("").name("x").sub("finalize").tree(done))
+        .await
+        .unwrap();
     let gone = cluster.tree(Ask::new("get", "v1", "namespaces").namespace("").name("x")).await.unwrap_err();
     assert_eq!(gone.to_string(), "namespaces \"x\" not found");
     let error = cluster.tree(delete("kube-system")).await.unwrap_err().to_string();

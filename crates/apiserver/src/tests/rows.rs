@@ -95,7 +95,8 @@ async fn names_are_generated_and_dry_runs_leave_nothing() {
         let mut generated = object(&row, "x");
         generated.remove_at(&["metadata", "name"]);
         generated.set_at(&["metadata", "generateName"], "gen-");
-        let made = cluster.tree(Ask::row("create", &row).tree(generated)).await.unwrap_or_else(|e| panic!("{what}: {e}"));
+        let made =
+            cluster.tree(Ask::row("create", &row).tree(generated)).await.unwrap_or_else(|e| panic!("{what}: {e}"));
         assert!(made.name().starts_with("gen-") && made.name().len() == 9, "{what}: {}", made.name());
         let twice = cluster.tree(Ask::row("create", &row).tree(object(&row, made.name()))).await.unwrap_err();
         assert_eq!(twice.to_string(), format!("{what} {:?} already exists", made.name()));
@@ -124,8 +125,9 @@ async fn status_and_spec_are_written_apart() {
 
 #[tokio::test]
 async fn selectors_pages_and_watches_work_on_every_row() {
-    let cluster = cluster().await;
     for row in stored() {
+        // Two rows may share their objects.
+        let cluster = cluster().await;
         let what = row.group_resource();
         let start = cluster.list(Ask::row("list", &row)).await.unwrap();
         let others = start.items.len();
@@ -171,8 +173,8 @@ async fn selectors_pages_and_watches_work_on_every_row() {
 
 #[tokio::test]
 async fn collections_are_deleted_by_selector() {
-    let cluster = cluster().await;
     for row in stored().filter(|row| row.verbs.contains(&Verb::DeleteCollection)) {
+        let cluster = cluster().await;
         for name in ["a", "b"] {
             make(&cluster, &row, name).await;
         }
@@ -202,7 +204,8 @@ async fn the_unauthorized_get_nothing() {
 #[tokio::test]
 async fn reviews_are_answered() {
     let cluster = cluster().await;
-    let review = |plural: &str, body: &str| Ask::new("create", "authorization.k8s.io/v1", plural).namespace("").body(body);
+    let review =
+        |plural: &str, body: &str| Ask::new("create", "authorization.k8s.io/v1", plural).namespace("").body(body);
     let spec = r#"{"spec":{"resourceAttributes":{"verb":"get","resource":"pods","namespace":"default"}}}"#;
     let answer = cluster.tree(review("selfsubjectaccessreviews", spec)).await.unwrap();
     assert_eq!(answer.at(&["status", "allowed"]), Some(&Value::from(true)));

@@ -67,7 +67,9 @@ async fn node_ports_are_given_kept_and_given_back() {
     let error = make(&cluster, "b", &same).await.unwrap_err().to_string();
     assert_eq!(
         error,
-        format!("Service \"b\" is invalid: spec.ports[0].nodePort: Invalid value: {port}: provided port is already allocated")
+        format!(
+            "Service \"b\" is invalid: spec.ports[0].nodePort: Invalid value: {port}: provided port is already allocated"
+        )
     );
     let far = make(&cluster, "b", r#"{"type":"NodePort","ports":[{"port":80,"nodePort":80}]}"#).await.unwrap_err();
     assert!(far.to_string().contains("The range of valid ports is 30000-32767"), "{far}");

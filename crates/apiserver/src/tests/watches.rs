@@ -32,7 +32,10 @@ async fn selectors_turn_changes_into_additions_and_deletions() {
     let watch = cluster.watch(list().options(|o| o.label_selector = "l=1".into())).await.unwrap();
     cluster.tree(config_map("a")).await.unwrap();
     label(&cluster, "a", "1").await;
-    cluster.tree(Ask::new("patch", "v1", "configmaps").name("a").patch(PatchKind::Merge, r#"{"data":{"x":"y"}}"#)).await.unwrap();
+    cluster
+        .tree(Ask::new("patch", "v1", "configmaps").name("a").patch(PatchKind::Merge, r#"{"data":{"x":"y"}}"#))
+        .await
+        .unwrap();
     label(&cluster, "a", "2").await;
     label(&cluster, "a", "1").await;
     cluster.tree(Ask::new("delete", "v1", "configmaps").name("a")).await.unwrap();

@@ -11,11 +11,31 @@ async fn bad_bodies_are_refused_in_upstreams_words() {
     let cluster = cluster().await;
     let ask = |body: &str| Ask::new("create", "v1", "configmaps").body(body);
     let cases = [
-        (r#"{"metadata":{"name":"UPPER"}}"#, 422, "ConfigMap \"UPPER\" is invalid: metadata.name: Invalid value: \"UPPER\""),
-        (r#"{"metadata":{}}"#, 422, "ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName is required"),
-        (r#"{"metadata":{"name":"a","namespace":"other"}}"#, 400, "the namespace of the provided object does not match the namespace sent on the request"),
-        (r#"{"apiVersion":"v2","kind":"ConfigMap","metadata":{"name":"a"}}"#, 400, "the API version in the data (v2) does not match the expected API version (v1)"),
-        (r#"{"metadata":{"name":"a"},"data":{"k":1}}"#, 400, "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: json: cannot unmarshal number"),
+        (
+            r#"{"metadata":{"name":"UPPER"}}"#,
+            422,
+            "ConfigMap \"UPPER\" is invalid: metadata.name: Invalid value: \"UPPER\"",
+        ),
+        (
+            r#"{"metadata":{}}"#,
+            422,
+            "ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName is required",
+        ),
+        (
+            r#"{"metadata":{"name":"a","namespace":"other"}}"#,
+            400,
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ),
+        (
+            r#"{"apiVersion":"v2","kind":"ConfigMap","metadata":{"name":"a"}}"#,
+            400,
+            "the API version in the data (v2) does not match the expected API version (v1)",
+        ),
+        (
+            r#"{"metadata":{"name":"a"},"data":{"k":1}}"#,
+            400,
+            "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: json: cannot unmarshal number",
+        ),
         ("{", 400, "the object provided is unrecognized (must be of type ConfigMap)"),
         ("", 400, "the object provided is unrecognized (must be of type ConfigMap)"),
     ];
@@ -57,7 +77,8 @@ async fn patches_change_what_they_name() {
 async fn applies_make_and_change_and_conflict() {
     let cluster = cluster().await;
     let apply = |manager: &str, value: &str, force| {
-        let body = format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"s"}},"data":{{"k":"{value}"}}}}"#);
+        let body =
+            format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"s"}},"data":{{"k":"{value}"}}}}"#);
         let ask = Ask::new("patch", "v1", "configmaps").name("s").patch(PatchKind::Apply, &body);
         ask.options(|o| (o.field_manager, o.force) = (manager.to_owned(), force))
     };
@@ -71,7 +92,8 @@ async fn applies_make_and_change_and_conflict() {
 #[tokio::test]
 async fn updates_create_only_where_that_is_allowed() {
     let cluster = cluster().await;
-    let lease = Ask::new("update", "coordination.k8s.io/v1", "leases").name("l").body(r#"{"metadata":{"name":"l"},"spec":{}}"#);
+    let lease =
+        Ask::new("update", "coordination.k8s.io/v1", "leases").name("l").body(r#"{"metadata":{"name":"l"},"spec":{}}"#);
     assert_eq!(cluster.ask(&lease).await.unwrap().code, 201);
     let error = cluster.tree(lease).await.unwrap_err().to_string();
     assert_eq!(
@@ -104,7 +126,9 @@ async fn generation_counts_what_users_want_and_scale_changes_it() {
     assert_eq!(cluster.tree(ask).await.unwrap().i64_at(&["spec", "replicas"]), Some(4));
     let read = cluster.tree(Ask::new("get", "apps/v1", "deployments").name("d")).await.unwrap();
     assert_eq!((read.generation(), read.i64_at(&["spec", "replicas"])), (2, Some(4)));
-    let label = Ask::new("patch", "apps/v1", "deployments").name("d").patch(PatchKind::Merge, r#"{"metadata":{"labels":{"x":"y"}}}"#);
+    let label = Ask::new("patch", "apps/v1", "deployments")
+        .name("d")
+        .patch(PatchKind::Merge, r#"{"metadata":{"labels":{"x":"y"}}}"#);
     assert_eq!(cluster.tree(label).await.unwrap().generation(), 2);
 }
 
@@ -120,7 +144,9 @@ async fn pods_are_bound_once() {
     let bound = cluster.tree(Ask::new("get", "v1", "pods").name("p")).await.unwrap();
     assert_eq!(bound.str_at(&["spec", "nodeName"]), Some("n1"));
     let conditions = bound.at(&["status", "conditions"]).and_then(Value::as_array).unwrap();
-    assert!(conditions.iter().any(|c| c.str_at(&["type"]) == Some("PodScheduled") && c.str_at(&["status"]) == Some("True")));
+    assert!(
+        conditions.iter().any(|c| c.str_at(&["type"]) == Some("PodScheduled") && c.str_at(&["status"]) == Some("True"))
+    );
     let error = cluster.tree(bind("n2")).await.unwrap_err();
     assert_eq!(
         error.to_string(),
