@@ -189,8 +189,8 @@ impl Pipeline {
             path: &attributes.path,
         };
         Err(match denial(user, &question) {
-            ApiError::Forbidden { message, resource, name } if !reason.is_empty() => {
-                ApiError::Forbidden { message: format!("{message}: {reason}"), resource, name }
+            ApiError::Forbidden { message, resource, name, causes } if !reason.is_empty() => {
+                ApiError::Forbidden { message: format!("{message}: {reason}"), resource, name, causes }
             }
             other => other,
         })

@@ -73,6 +73,8 @@ pub enum ApiError {
         resource: GroupResource,
         /// The object's name, when there is one.
         name: String,
+        /// Status causes: `(reason, message, field)`.
+        causes: Vec<(&'static str, String, &'static str)>,
     },
     /// 405 MethodNotAllowed.
     #[error("{0}")]
@@ -175,7 +177,7 @@ impl ApiError {
         } else {
             format!("{resource} {name:?} is forbidden: {detail}")
         };
-        Self::Forbidden { message, resource: resource.clone(), name: name.to_owned() }
+        Self::Forbidden { message, resource: resource.clone(), name: name.to_owned(), causes: Vec::new() }
     }
 
     /// Validation failed.
@@ -282,6 +284,12 @@ impl ApiError {
                 insert_filled(&mut details, "name", name);
                 insert_filled(&mut details, "group", &resource.group);
                 insert_filled(&mut details, "kind", &resource.resource);
+                if let Self::Forbidden { causes, .. } = self
+                    && !causes.is_empty()
+                {
+                    let causes: Vec<_> = causes.iter().map(|(r, m, field)| cause(r, m, field)).collect();
+                    details.insert("causes", causes);
+                }
             }
             Self::Invalid { group, kind, name, errors } => {
                 insert_filled(&mut details, "name", name);

@@ -28,6 +28,13 @@ impl Plugin for NamespaceLifecycle {
         }
         let detail =
             format!("unable to create new content in namespace {} because it is being terminated", review.namespace);
-        Err(review.forbidden(&detail))
+        Err(match review.forbidden(&detail) {
+            ApiError::Forbidden { message, resource, name, .. } => {
+                let cause = format!("namespace {} is being terminated", review.namespace);
+                let causes = vec![("NamespaceTerminating", cause, "metadata.namespace")];
+                ApiError::Forbidden { message, resource, name, causes }
+            }
+            other => other,
+        })
     }
 }

@@ -92,9 +92,10 @@ async fn a_namespace_empties_before_it_goes() {
     let delete = |name: &str| Ask::new("delete", "v1", "namespaces").namespace("").name(name);
     let left = cluster.tree(delete("x")).await.unwrap();
     assert_eq!(left.str_at(&["status", "phase"]), Some("Terminating"));
-    let error = cluster.tree(config_map("c").namespace("x")).await.unwrap_err().to_string();
+    let error = cluster.tree(config_map("c").namespace("x")).await.unwrap_err();
+    assert!(error.to_status().to_string().contains(r#""reason":"NamespaceTerminating""#));
     assert_eq!(
-        error,
+        error.to_string(),
         "configmaps \"c\" is forbidden: unable to create new content in namespace x because it is being terminated"
     );
     let mut done = left.clone();

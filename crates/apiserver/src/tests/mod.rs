@@ -5,6 +5,7 @@ mod concurrency;
 mod deletion;
 mod rows;
 mod services;
+mod sqlite;
 mod watches;
 mod writes;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use client::{DeleteOptions, List, Options, PatchKind, Reply, User};
 use machinery::object::ObjectExt;
 use machinery::{ApiError, Value};
+use store::Store;
 use store::memory::MemoryStore;
 
 use crate::pipeline::{
@@ -31,10 +33,10 @@ impl Authorizer for AllButNobody {
 
 pub(crate) struct Cluster {
     pub pipeline: Arc<Pipeline>,
-    pub store: Arc<MemoryStore>,
+    pub store: Arc<dyn Store>,
 }
 
-pub(crate) fn config(store: Arc<MemoryStore>) -> PipelineConfig {
+pub(crate) fn config(store: Arc<dyn Store>) -> PipelineConfig {
     PipelineConfig {
         store,
         rows: resources::table(),
@@ -58,7 +60,7 @@ pub(crate) async fn cluster() -> Cluster {
     cluster
 }
 
-pub(crate) async fn over(store: Arc<MemoryStore>) -> Cluster {
+pub(crate) async fn over(store: Arc<dyn Store>) -> Cluster {
     let pipeline = Pipeline::new(config(store.clone())).await.unwrap();
     Cluster { pipeline, store }
 }

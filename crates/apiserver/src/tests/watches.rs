@@ -108,7 +108,6 @@ async fn who_falls_out_of_the_ring_starts_anew() {
 
 #[tokio::test]
 async fn pages_of_a_compacted_revision_are_gone_and_offer_to_go_on() {
-    use store::Store;
     let cluster = cluster().await;
     for name in ["a", "b", "c"] {
         cluster.tree(config_map(name)).await.unwrap();

@@ -156,7 +156,6 @@ async fn pods_are_bound_once() {
 
 #[tokio::test]
 async fn what_was_written_is_there_after_a_restart_and_secrets_are_sealed() {
-    use store::Store;
     let first = cluster().await;
     let secret = Ask::new("create", "v1", "secrets").body(r#"{"metadata":{"name":"s"},"stringData":{"p":"hunter2"}}"#);
     let made = first.tree(secret).await.unwrap();
