@@ -22,6 +22,7 @@ const TESTS: &[Test] = &[
     ("security_settings_hold", || security().boxed()),
     ("memory_limits_kill", || oom().boxed()),
     ("the_hello_image_is_made_here", || hello().boxed()),
+    ("images_are_pulled_from_a_registry", || pull().boxed()),
 ];
 
 fn main() -> ExitCode {
@@ -343,4 +344,92 @@ async fn hello() {
     assert!(world.runtime.pull_image("localhost/skiff/other:v1", Vec::new()).await.is_err());
     world.runtime.remove_image(&image.id).await.unwrap();
     assert!(world.runtime.list_images().await.unwrap().iter().all(|other| other.id != image.id));
+}
+
+/// Lays an image out as docker-registry stores it: a gzipped layer, a configuration, a manifest with a tag.
+fn registry_storage(root: &Path, wrong: bool) {
+    let root = root.join("docker/registry/v2");
+    let digest = |bytes: &[u8]| -> String {
+        let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+        digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let write = |path: PathBuf, bytes: &[u8]| {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    };
+    let repository = root.join("repositories/team/web");
+    let blob = |bytes: &[u8]| {
+        let hex = digest(bytes);
+        write(root.join("blobs/sha256").join(&hex[..2]).join(&hex).join("data"), bytes);
+        write(repository.join("_layers/sha256").join(&hex).join("link"), format!("sha256:{hex}").as_bytes());
+        hex
+    };
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(5);
+    owned(&mut header);
+    tar.append_data(&mut header, "page", &b"hello"[..]).unwrap();
+    let plain = tar.into_inner().unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, &plain).unwrap();
+    let layer = gzip.finish().unwrap();
+    let diff_id = if wrong { "0".repeat(64) } else { digest(&plain) };
+    let config = format!(r#"{{"config":{{"User":"app"}},"rootfs":{{"diff_ids":["sha256:{diff_id}"]}}}}"#);
+    let kind = "application/vnd.docker";
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{kind}.distribution.manifest.v2+json",
+        "config":{{"mediaType":"{kind}.container.image.v1+json","size":{},"digest":"sha256:{}"}},
+        "layers":[{{"mediaType":"{kind}.image.rootfs.diff.tar.gzip","size":{},"digest":"sha256:{}"}}]}}"#,
+        config.len(),
+        blob(config.as_bytes()),
+        layer.len(),
+        blob(&layer)
+    );
+    let hex = digest(manifest.as_bytes());
+    let link = format!("sha256:{hex}");
+    write(root.join("blobs/sha256").join(&hex[..2]).join(&hex).join("data"), manifest.as_bytes());
+    let tag = if wrong { "wrong" } else { "v1" };
+    write(repository.join("_manifests/revisions/sha256").join(&hex).join("link"), link.as_bytes());
+    write(repository.join(format!("_manifests/tags/{tag}/current/link")), link.as_bytes());
+    write(repository.join(format!("_manifests/tags/{tag}/index/sha256/{hex}/link")), link.as_bytes());
+}
+
+async fn pull() {
+    if !Path::new("/usr/bin/docker-registry").exists() {
+        return println!("skipped: needs Debian's docker-registry");
+    }
+    let world = World::new().await;
+    let root = world.directory.path().join("registry");
+    registry_storage(&root, false);
+    registry_storage(&root, true);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = world.directory.path().join("registry.yml");
+    let text = format!(
+        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+        root.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut registry = tokio::process::Command::new("/usr/bin/docker-registry")
+        .arg("serve")
+        .arg(&config)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let name = format!("127.0.0.1:{port}/team/web");
+    let image = world.runtime.pull_image(&format!("{name}:v1"), Vec::new()).await.unwrap();
+    assert_eq!((image.repo_tags[0].as_str(), image.username.as_str()), (format!("{name}:v1").as_str(), "app"));
+    let by_digest = world.runtime.pull_image(&image.repo_digests[0], Vec::new()).await.unwrap();
+    assert_eq!(by_digest.id, image.id);
+    let error = world.runtime.pull_image(&format!("{name}:none"), Vec::new()).await.unwrap_err().to_string();
+    assert!(error.contains("not found"), "{error}");
+    let error = world.runtime.pull_image(&format!("{name}:wrong"), Vec::new()).await.unwrap_err().to_string();
+    assert!(error.contains("digest is"), "{error}");
+    registry.kill().await.unwrap();
+    let error = world.runtime.pull_image(&format!("{name}:v1"), Vec::new()).await.unwrap_err();
+    assert!(matches!(error, RuntimeError::Pull { reason: "RegistryUnavailable", .. }), "{error}");
 }

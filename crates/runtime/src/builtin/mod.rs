@@ -62,7 +62,7 @@ struct Inner {
     /// The program through a read-only mount: no container can write to it through /proc/self/exe.
     program: Option<std::os::fd::OwnedFd>,
     cgroups: Cgroups,
-    images: ImageStore,
+    images: Arc<ImageStore>,
     sandboxes: Mutex<BTreeMap<String, Arc<Sandbox>>>,
     containers: Mutex<BTreeMap<String, Arc<Container>>>,
     events: broadcast::Sender<RuntimeEvent>,
@@ -106,6 +106,7 @@ impl BuiltinRuntime {
             }
             let cgroups = Cgroups::detect().map_err(failed("cgroups"))?;
             let images = ImageStore::open(&options.data_dir.join("images")).map_err(failed("open image store"))?;
+            let images = Arc::new(images);
             let program = protect_program(&options.shim_exe);
             let (events, _) = broadcast::channel(EVENTS_MAX);
             let (sandboxes, containers) = (Mutex::default(), Mutex::default());
@@ -519,19 +520,18 @@ impl BuiltinRuntime {
         }
     }
 
-    async fn fetch(&self, reference: &str) -> Result<ImageStatus> {
+    /// Makes a hello image when `reference` names one.
+    async fn make_hello(&self, reference: &str) -> Result<Option<ImageStatus>> {
         let (inner, name) = (self.0.clone(), reference.to_owned());
-        blocking(move || {
-            if let Some(image) = inner.images.hello(&name, &inner.options.shim_exe)? {
-                return Ok(image.status());
-            }
-            // DIVERGES: only imported images are there; a registry is not asked.
-            inner.images.find(&name).map(|image| image.status()).ok_or_else(|| RuntimeError::Pull {
-                reason: "ErrImagePull",
-                message: format!("{name}: not present, and this version pulls from no registry: skiff image import"),
-            })
-        })
-        .await
+        let made = move || Ok(inner.images.hello(&name, &inner.options.shim_exe)?.map(|image| image.status()));
+        blocking(made).await
+    }
+
+    async fn fetch(&self, reference: &str, credentials: Vec<Credentials>) -> Result<ImageStatus> {
+        match self.make_hello(reference).await? {
+            Some(image) => Ok(image),
+            None => crate::image::pull(self.0.images.clone(), reference, credentials).await,
+        }
     }
 }
 
@@ -749,15 +749,19 @@ impl Runtime for BuiltinRuntime {
         .boxed()
     }
 
-    fn pull_image<'a>(&'a self, reference: &'a str, _: Vec<Credentials>) -> BoxFuture<'a, Result<ImageStatus>> {
-        self.fetch(reference).boxed()
+    fn pull_image<'a>(
+        &'a self,
+        reference: &'a str,
+        credentials: Vec<Credentials>,
+    ) -> BoxFuture<'a, Result<ImageStatus>> {
+        self.fetch(reference, credentials).boxed()
     }
 
     fn image_status<'a>(&'a self, reference: &'a str) -> BoxFuture<'a, Result<Option<ImageStatus>>> {
         async move {
             let is_hello = crate::image::normalize(reference).is_ok_and(|n| n.starts_with(crate::HELLO_PREFIX));
             if is_hello {
-                return self.fetch(reference).await.map(Some);
+                return self.make_hello(reference).await;
             }
             Ok(self.0.images.find(reference).map(|image| image.status()))
         }

@@ -64,10 +64,12 @@ struct RunConfiguration {
     stop_signal: Option<String>,
 }
 
-/// Where each file of the archive lies in it: (offset, length).
-struct Contents {
-    file: File,
-    places: BTreeMap<String, (u64, u64)>,
+/// Where an image's files come from.
+pub enum Contents {
+    /// A tar file, with the offset and length of each file in it.
+    Archive(File, BTreeMap<String, (u64, u64)>),
+    /// A directory of plain files.
+    Directory(std::path::PathBuf),
 }
 
 fn invalid(text: impl Into<String>) -> RuntimeError {
@@ -84,14 +86,24 @@ impl Contents {
             let name = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
             places.insert(name, (entry.raw_file_position(), entry.size()));
         }
-        Ok(Self { file, places })
+        Ok(Self::Archive(file, places))
     }
 
-    fn stream(&self, name: &str) -> Result<impl Read> {
-        let (offset, length) = self.places.get(name).ok_or_else(|| invalid(format!("archive lacks {name}")))?;
-        let mut file = self.file.try_clone().map_err(|error| failed("read archive", &error))?;
-        file.seek(SeekFrom::Start(*offset)).map_err(|error| failed("read archive", &error))?;
-        Ok(file.take(*length))
+    fn stream(&self, name: &str) -> Result<Box<dyn Read>> {
+        let fail = |error: io::Error| failed("read archive", &error);
+        match self {
+            Self::Directory(path) => Ok(Box::new(File::open(path.join(name)).map_err(fail)?)),
+            Self::Archive(file, places) => {
+                let (offset, length) = places.get(name).ok_or_else(|| invalid(format!("archive lacks {name}")))?;
+                let mut file = file.try_clone().map_err(fail)?;
+                file.seek(SeekFrom::Start(*offset)).map_err(fail)?;
+                Ok(Box::new(file.take(*length)))
+            }
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        matches!(self, Self::Archive(_, places) if places.contains_key(name))
     }
 
     fn document(&self, name: &str) -> Result<Vec<u8>> {
@@ -109,10 +121,10 @@ impl Contents {
 /// Imports all images of an archive.
 pub fn import(store: &ImageStore, path: &Path) -> Result<Vec<ImageStatus>> {
     let contents = Contents::open(path).map_err(|error| failed(&format!("open {}", path.display()), &error))?;
-    if contents.places.contains_key("manifest.json") {
+    if contents.has("manifest.json") {
         let images: Vec<DockerImage> = contents.json("manifest.json")?;
         let import = |image: &DockerImage| {
-            add(store, &contents, &image.config, &image.layers, image.repo_tags.as_deref().unwrap_or_default())
+            add(store, &contents, &image.config, &image.layers, image.repo_tags.as_deref().unwrap_or_default(), None)
         };
         return images.iter().map(import).collect();
     }
@@ -123,7 +135,7 @@ pub fn import(store: &ImageStore, path: &Path) -> Result<Vec<ImageStatus>> {
         let annotations = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
         let names: Vec<String> =
             annotations.iter().filter_map(|key| entry.annotations.get(*key)).take(1).cloned().collect();
-        add(store, &contents, &blob(&manifest.config.digest), &layers, &names)
+        add(store, &contents, &blob(&manifest.config.digest), &layers, &names, None)
     };
     index.manifests.iter().map(import).collect()
 }
@@ -132,12 +144,14 @@ fn blob(digest: &str) -> String {
     format!("blobs/{}", digest.replacen(':', "/", 1))
 }
 
-fn add(
+/// Unpacks an image's layers and puts it into the index.
+pub fn add(
     store: &ImageStore,
     contents: &Contents,
     config: &str,
     layers: &[String],
     tags: &[String],
+    digest: Option<String>,
 ) -> Result<ImageStatus> {
     let text = contents.document(config)?;
     let parsed: Configuration =
@@ -170,7 +184,8 @@ fn add(
     };
     let tags = tags.iter().map(|tag| normalize(tag)).collect::<Result<_>>()?;
     let id = format!("sha256:{}", sha256(&text));
-    let image = Image { id, tags, layers: names, size, defaults, ..Image::default() };
+    let digests = digest.into_iter().collect();
+    let image = Image { id, tags, digests, layers: names, size, defaults };
     Ok(store.insert(image)?.status())
 }
 

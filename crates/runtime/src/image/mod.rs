@@ -5,7 +5,9 @@
 
 mod archive;
 mod hello;
+mod pull;
 mod reference;
+mod registry;
 mod unpack;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +21,7 @@ use crate::api::{ImageStatus, Result, RuntimeError};
 use crate::record::{ImageDefaults, read_json, write_json};
 
 pub use hello::HELLO_PREFIX;
+pub use pull::pull;
 pub use reference::normalize;
 
 /// One image of the index.
