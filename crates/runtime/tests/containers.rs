@@ -1,5 +1,5 @@
 //! The built-in runtime on real containers, as root. The test program is its own shim, so it has its own `main`.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and reports to the console")]
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

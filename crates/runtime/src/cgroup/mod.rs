@@ -196,7 +196,7 @@ impl Cgroups {
 
     /// Removes the group and those below it; false while a process is left in it.
     pub fn remove(&self, group: &str) -> bool {
-        self.directories(group).map(|(directory, _)| remove_tree(&directory)).fold(true, |all, one| all && one)
+        self.directories(group).filter(|(directory, _)| !remove_tree(directory)).count() == 0
     }
 
     /// How often the kernel killed a process of the group for want of memory.

@@ -170,3 +170,72 @@ fn attributes<R: Read>(parent: &OwnedFd, name: &OsStr, entry: &mut tar::Entry<'_
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One entry: kind, path, link target, contents. Paths go into the header raw, as no honest tool would write them.
+    fn archive(entries: &[(tar::EntryType, &str, &str, &str)]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (kind, path, link, text) in entries {
+            let mut header = tar::Header::new_ustar();
+            header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+            header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
+            header.set_entry_type(*kind);
+            header.set_mode(0o755);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(1);
+            header.set_size(text.len() as u64);
+            header.set_cksum();
+            tar.append(&header, text.as_bytes()).expect("writes to memory");
+        }
+        tar.into_inner().expect("writes to memory")
+    }
+
+    fn is_root() -> bool {
+        std::fs::read_to_string("/proc/self/status").is_ok_and(|text| text.contains("\nUid:\t0\t"))
+    }
+
+    #[test]
+    fn hostile_entries_stay_inside() {
+        use tar::EntryType::{Link, Regular, Symlink};
+        if !is_root() {
+            return;
+        }
+        let outside = tempfile::tempdir().expect("a temporary directory");
+        let victim = outside.path().join("victim");
+        let place = outside.path().join("layer");
+        let target = outside.path().display().to_string();
+        let cases: Vec<Vec<u8>> = vec![
+            archive(&[(Regular, "../victim", "", "x")]),
+            archive(&[(Regular, "a/../../victim", "", "x")]),
+            archive(&[(Symlink, "out", &target, ""), (Regular, "out/victim", "", "x")]),
+            archive(&[(Symlink, "up", "..", ""), (Regular, "up/victim", "", "x")]),
+            archive(&[(Symlink, "f", &victim.display().to_string(), ""), (Regular, "f", "", "x")]),
+            archive(&[(Link, "hard", "../layer.json", "")]),
+        ];
+        for (index, case) in cases.iter().enumerate() {
+            let _ = std::fs::remove_dir_all(&place);
+            std::fs::create_dir(&place).expect("makes");
+            let _ = unpack(case.as_slice(), &place);
+            assert!(!victim.exists(), "case {index}");
+        }
+    }
+
+    #[test]
+    fn whiteouts_become_those_of_overlayfs() {
+        use tar::EntryType::{Directory, Regular};
+        if !is_root() {
+            return;
+        }
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let entries = [(Directory, "d/", "", ""), (Regular, "d/.wh..wh..opq", "", ""), (Regular, ".wh.gone", "", "")];
+        unpack(archive(&entries).as_slice(), place.path()).expect("unpacks");
+        let gone = std::fs::symlink_metadata(place.path().join("gone")).expect("there");
+        assert!(std::os::unix::fs::FileTypeExt::is_char_device(&gone.file_type()));
+        assert_eq!(std::os::unix::fs::MetadataExt::rdev(&gone), 0);
+        assert!(!place.path().join(".wh.gone").exists() && !place.path().join("d/.wh..wh..opq").exists());
+    }
+}

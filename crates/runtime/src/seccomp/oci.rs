@@ -85,8 +85,8 @@ fn condition(argument: &Argument) -> io::Result<Condition> {
 }
 
 /// Docker's names of this machine's architecture.
-fn is_this_architecture(name: &String) -> bool {
-    match name.as_str() {
+fn is_this_architecture(name: &str) -> bool {
+    match name {
         "amd64" | "x86_64" => cfg!(target_arch = "x86_64"),
         "arm64" | "aarch64" => cfg!(target_arch = "aarch64"),
         _ => false,
@@ -97,8 +97,9 @@ impl Entry {
     fn applies(&self, held: u64) -> bool {
         let has = |name: &String| capabilities::bit(name).is_some_and(|bit| held & bit != 0);
         let included = self.includes.caps.iter().all(has)
-            && (self.includes.arches.is_empty() || self.includes.arches.iter().any(is_this_architecture));
-        let excluded = self.excludes.caps.iter().any(has) || self.excludes.arches.iter().any(is_this_architecture);
+            && (self.includes.arches.is_empty() || self.includes.arches.iter().any(|name| is_this_architecture(name)));
+        let excluded =
+            self.excludes.caps.iter().any(has) || self.excludes.arches.iter().any(|name| is_this_architecture(name));
         included && !excluded
     }
 }
