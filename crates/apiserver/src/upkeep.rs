@@ -1,4 +1,4 @@
-//! What the API server does on its own: forgets old events and the store's old history.
+//! What the API server does on its own: keeps the cluster's own objects right, forgets old events and old history.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -20,10 +20,24 @@ const KEPT_EVENTS_MAX: usize = 50_000;
 /// Time between compactions (upstream's `--etcd-compaction-interval`): history of at least one period stays.
 const COMPACTION_PERIOD: Duration = Duration::from_secs(300);
 
-/// Starts both; they end with the pipeline.
+/// Time between looks at what every cluster has (upstream looks every ten seconds).
+const BOOTSTRAP_PERIOD: Duration = Duration::from_secs(10);
+
+/// Starts all; they end with the pipeline.
 pub(crate) fn start(pipeline: &Arc<Pipeline>) {
+    tokio::spawn(keep_right(Arc::downgrade(pipeline)));
     tokio::spawn(sweep(Arc::downgrade(pipeline)));
     tokio::spawn(compact(Arc::downgrade(pipeline)));
+}
+
+async fn keep_right(pipeline: Weak<Pipeline>) {
+    loop {
+        tokio::time::sleep(BOOTSTRAP_PERIOD).await;
+        let Some(pipeline) = pipeline.upgrade() else { return };
+        if let Err(error) = crate::bootstrap::run(&pipeline).await {
+            tracing::debug!(%error, "the kubernetes service or a system namespace could not be put right");
+        }
+    }
 }
 
 async fn sweep(pipeline: Weak<Pipeline>) {

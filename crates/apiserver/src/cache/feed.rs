@@ -209,7 +209,7 @@ impl Feed {
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    tracing::warn!(%error, "the store's events ended");
+                    told(&error, "the store's events ended");
                     break true;
                 }
                 Poll::Ready(None) => break true,
@@ -276,8 +276,16 @@ async fn run(feed: std::sync::Weak<Feed>) {
         tokio::time::sleep(RELOAD_WAIT).await;
         let Some(feed) = feed.upgrade() else { return };
         if let Err(error) = feed.load().await {
-            tracing::warn!(%error, "the store cannot be read");
+            told(&error, "the store cannot be read");
         }
+    }
+}
+
+/// A store that was closed is no surprise: the server is stopping.
+fn told(error: &StoreError, what: &str) {
+    match error {
+        StoreError::Unavailable(_) => tracing::debug!(%error, "{what}"),
+        _ => tracing::warn!(%error, "{what}"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What can be done below an object.
 
 pub(crate) mod connect;
+mod eviction;
 mod pods;
 mod reviews;
 mod scale;
@@ -45,7 +46,7 @@ pub(crate) async fn serve(call: &mut Call<'_>, patch: Option<PatchKind>, body: B
     match (subresource, verb) {
         (Subresource::Scale, _) => scale::serve(call, patch, body).await,
         (Subresource::Binding, "create") => pods::bind(call, body).await,
-        (Subresource::Eviction, "create") => pods::evict(call, body).await,
+        (Subresource::Eviction, "create") => eviction::evict(call, body).await,
         (Subresource::Token, "create") => token::create(call, body).await,
         (Subresource::Status, _) => part(call, Target::Subresource("status"), patch, body).await,
         (Subresource::EphemeralContainers, _) => {

@@ -1,14 +1,13 @@
-//! `binding` and `eviction` of pods.
+//! `binding` of pods.
 
-use client::DeleteOptions;
 use machinery::object::ObjectExt;
 use machinery::{ApiError, Value, time};
 use resources::Target;
 
 use super::success;
 use crate::request::{Body, Served, decode};
+use crate::verbs::Call;
 use crate::verbs::update::{self, Source};
-use crate::verbs::{Call, delete};
 
 /// Puts a pod on a node. `name` of the path is the pod's; of `bindings`, the body's.
 pub(super) async fn bind(call: &mut Call<'_>, body: Body) -> Result<Served, ApiError> {
@@ -88,19 +87,4 @@ fn set_condition(pod: &mut Value, kind: &str) {
         Some(i) => list[i] = condition,
         None => list.push(condition),
     }
-}
-
-/// Deletes a pod with care for disruption budgets, of which there are none yet.
-pub(super) async fn evict(call: &mut Call<'_>, body: Body) -> Result<Served, ApiError> {
-    let (eviction, _) = decode::other(body, "policy/v1", "Eviction", "io.k8s.api.policy.v1.Eviction", call.validation)?;
-    if !eviction.name().is_empty() && eviction.name() != call.name() {
-        return Err(ApiError::BadRequest("name in URL does not match name in Eviction object".to_owned()));
-    }
-    let options = eviction.get("deleteOptions").cloned();
-    let (options, _) = match options {
-        Some(options) => decode::delete_options(Body::Tree(options), DeleteOptions::default())?,
-        None => (DeleteOptions::default(), false),
-    };
-    delete::remove(call, call.name(), &options).await?;
-    Ok(success(201))
 }

@@ -111,6 +111,30 @@ async fn a_namespace_empties_before_it_goes() {
 }
 
 #[tokio::test]
+async fn a_budget_refuses_evictions_until_it_allows_them() {
+    let cluster = cluster().await;
+    let body = r#"{"metadata":{"name":"b"},"spec":{"minAvailable":1,"selector":{"matchLabels":{"a":"b"}}}}"#;
+    cluster.tree(Ask::new("create", "policy/v1", "poddisruptionbudgets").body(body)).await.unwrap();
+    let body = r#"{"metadata":{"name":"e","labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i:1"}]}}"#;
+    cluster.tree(Ask::new("create", "v1", "pods").body(body)).await.unwrap();
+    let status = |plural: &str, api: &str, name: &str, json: &str| {
+        Ask::new("patch", api, plural).name(name).sub("status").patch(PatchKind::Merge, json)
+    };
+    cluster.tree(status("pods", "v1", "e", r#"{"status":{"phase":"Running"}}"#)).await.unwrap();
+    let body = r#"{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"e"}}"#;
+    let evict = Ask::new("create", "v1", "pods").name("e").sub("eviction").body(body);
+    let error = cluster.tree(evict.clone()).await.unwrap_err();
+    let message = "Cannot evict pod as it would violate the pod's disruption budget.";
+    assert_eq!((error.code(), error.to_string().as_str()), (429, message));
+    let allowed = r#"{"status":{"observedGeneration":1,"disruptionsAllowed":1,"currentHealthy":2,"desiredHealthy":1,"expectedPods":2}}"#;
+    cluster.tree(status("poddisruptionbudgets", "policy/v1", "b", allowed)).await.unwrap();
+    cluster.tree(evict).await.unwrap();
+    let budget = cluster.tree(Ask::new("get", "policy/v1", "poddisruptionbudgets").name("b")).await.unwrap();
+    assert_eq!(budget.i64_at(&["status", "disruptionsAllowed"]), Some(0));
+    assert!(budget.at(&["status", "disruptedPods", "e"]).is_some());
+}
+
+#[tokio::test]
 async fn an_eviction_deletes() {
     let cluster = cluster().await;
     cluster.tree(pod("e")).await.unwrap();

@@ -5,6 +5,7 @@ mod concurrency;
 mod deletion;
 mod rows;
 mod services;
+mod speed;
 mod sqlite;
 mod watches;
 mod writes;

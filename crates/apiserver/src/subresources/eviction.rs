@@ -1,0 +1,111 @@
+//! `eviction` of pods: a deletion that asks the pod's disruption budget first.
+
+use client::DeleteOptions;
+use machinery::object::ObjectExt;
+use machinery::selector::LabelSelector;
+use machinery::{ApiError, Entry, Value, time};
+use resources::Target;
+use std::sync::Arc;
+
+use super::success;
+use crate::kind::Kind;
+use crate::request::{Attributes, Body, Served, decode};
+use crate::verbs::update::{self, Source};
+use crate::verbs::{Call, delete};
+
+/// Seconds after which a refused eviction is tried again.
+const RETRY_AFTER_SECONDS: u32 = 10;
+/// Pods that a budget remembers as being disrupted (upstream's `MaxDisruptedPodSize`).
+const DISRUPTED_PODS_MAX: usize = 2000;
+
+/// Deletes a pod if its budget allows it.
+pub(super) async fn evict(call: &mut Call<'_>, body: Body) -> Result<Served, ApiError> {
+    let (eviction, _) = decode::other(body, "policy/v1", "Eviction", "io.k8s.api.policy.v1.Eviction", call.validation)?;
+    if !eviction.name().is_empty() && eviction.name() != call.name() {
+        return Err(ApiError::BadRequest("name in URL does not match name in Eviction object".to_owned()));
+    }
+    let (options, dry_run) = match eviction.get("deleteOptions").cloned() {
+        Some(options) => decode::delete_options(Body::Tree(options), DeleteOptions::default())?,
+        None => (DeleteOptions::default(), false),
+    };
+    let with_dry_run = client::Options { dry_run: call.options.dry_run || dry_run, ..call.options.clone() };
+    let call = &Call { options: &with_dry_run, warnings: Vec::new(), ..*call };
+    call.pipeline.feed.current().await?;
+    let pod = call.kind.find(call.namespace(), call.name());
+    let pod = pod.ok_or_else(|| ApiError::not_found(&call.kind.resource, call.name()))?;
+    if !ignores_budgets(pod.tree()) {
+        spend(call, pod.tree()).await?;
+    }
+    delete::remove(call, call.name(), &options).await?;
+    Ok(success(201))
+}
+
+/// Pods that are done, not running yet, or on their way out disturb nobody.
+fn ignores_budgets(pod: &Value) -> bool {
+    let phase = pod.str_at(&["status", "phase"]).unwrap_or_default();
+    pod.is_deleting() || matches!(phase, "Succeeded" | "Failed" | "Pending")
+}
+
+/// Takes one disruption from the pod's budget, when it has one.
+async fn spend(call: &Call<'_>, pod: &Value) -> Result<(), ApiError> {
+    let Some(kind) = call.pipeline.kinds.get("policy", "v1", "poddisruptionbudgets") else { return Ok(()) };
+    let budgets = budgets_of(kind, pod)?;
+    let budget = match &budgets[..] {
+        [] => return Ok(()),
+        [one] => one.tree().name().to_owned(),
+        _ => {
+            let message =
+                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+            return Err(ApiError::Internal(message.to_owned()));
+        }
+    };
+    let attributes = Attributes { namespace: pod.namespace().to_owned(), name: budget, ..Attributes::default() };
+    let mut write = Call { kind, attributes: &attributes, warnings: Vec::new(), ..*call };
+    let name = pod.name().to_owned();
+    let edit = move |budget: &Value| spent(budget, &name);
+    update::run(&mut write, Target::Subresource("status"), Source::Edit(&edit)).await.map(|_| ())
+}
+
+fn budgets_of(kind: &Kind, pod: &Value) -> Result<Vec<Arc<Entry>>, ApiError> {
+    let labels = pod.at(&["metadata", "labels"]);
+    let stretch = kind.cache.stretch(&kind.row.key(pod.namespace(), ""), None, 0);
+    let mut found = Vec::new();
+    for (_, entry) in stretch.items {
+        if LabelSelector::from_object(entry.tree().at(&["spec", "selector"]))?.matches(&labels) {
+            found.push(entry);
+        }
+    }
+    Ok(found)
+}
+
+/// The budget with one disruption less.
+fn spent(budget: &Value, pod: &str) -> Result<Value, ApiError> {
+    let number = |field: &str| budget.i64_at(&["status", field]).unwrap_or(0);
+    let disrupted = budget.at(&["status", "disruptedPods"]).and_then(Value::as_object).map_or(0, machinery::Map::len);
+    if number("observedGeneration") < budget.generation() {
+        let why = format!("The disruption budget {} is still being processed by the server.", budget.name());
+        return Err(refused(why));
+    }
+    if number("disruptionsAllowed") <= 0 || disrupted > DISRUPTED_PODS_MAX {
+        let (needed, has) = (number("desiredHealthy"), number("currentHealthy"));
+        let name = budget.name();
+        let why = format!("The disruption budget {name} needs {needed} healthy pods and has {has} currently");
+        return Err(refused(why));
+    }
+    let mut budget = budget.clone();
+    budget.set_at(&["status", "disruptionsAllowed"], number_after(&budget));
+    budget.set_at(&["status", "disruptedPods", pod], time::format(seams::clock::now()));
+    Ok(budget)
+}
+
+fn number_after(budget: &Value) -> i64 {
+    budget.i64_at(&["status", "disruptionsAllowed"]).unwrap_or(1) - 1
+}
+
+fn refused(why: String) -> ApiError {
+    ApiError::TooManyRequests {
+        message: "Cannot evict pod as it would violate the pod's disruption budget.".to_owned(),
+        retry_after_seconds: RETRY_AFTER_SECONDS,
+        causes: vec![("DisruptionBudget".to_owned(), why)],
+    }
+}
