@@ -126,8 +126,8 @@ pub(crate) fn generation(call: &Call<'_>, object: &mut Value, old: Option<&Value
     }
 }
 
-/// Writes who owns which field. DIVERGES: upstream tracks every write; here only those that name their field manager are
-/// tracked (all that come over HTTP do), since the components' own writes are never applied over.
+/// Writes who owns which field. DIVERGES: upstream tracks every write, under the client's user agent when it names no field
+/// manager; here only writes that name one are tracked (kubectl's do), since the components' own are never applied over.
 pub(crate) fn managed_fields(call: &Call<'_>, target: Target, object: &mut Value, old: Option<&Value>) {
     let subresource = match target {
         Target::Object => "",
