@@ -7,6 +7,7 @@ mod metrics;
 pub mod negotiate;
 pub mod options;
 mod paths;
+mod protobuf;
 pub mod query;
 pub(crate) mod respond;
 mod server;

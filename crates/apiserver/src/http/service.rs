@@ -19,7 +19,7 @@ use super::options::ServeOptions;
 use super::query::{OptionsKind, Query};
 use super::respond::{self, Answer, Wants};
 use super::watches::Encoder;
-use super::{lists, watches};
+use super::{lists, protobuf, watches};
 use crate::authentication::certificates::PeerCertificate;
 use crate::authentication::{Authenticator, impersonation};
 use crate::openapi::Documents;
@@ -211,12 +211,18 @@ impl Service {
         let delete = if kind == OptionsKind::Delete { call.query.delete_options()? } else { Default::default() };
         let mut body = Body::None;
         if matches!(verb, "create" | "update" | "patch" | "delete" | "deletecollection") {
-            let bytes = read_body(request, self.options.limits.body_bytes_max).await?;
+            let mut bytes = read_body(request, self.options.limits.body_bytes_max).await?;
+            let mut media_type = media_type(content_type.unwrap_or_default());
             if !bytes.is_empty() && patch.is_none() {
-                body_format(content_type)?;
+                if media_type == protobuf::MEDIA_TYPE {
+                    bytes = protobuf::to_json(&bytes)?;
+                    "application/json".clone_into(&mut media_type);
+                } else {
+                    body_format(content_type)?;
+                }
             }
             if !bytes.is_empty() || kind != OptionsKind::Delete {
-                body = Body::Bytes { content_type: media_type(content_type.unwrap_or_default()), bytes };
+                body = Body::Bytes { content_type: media_type, bytes };
             }
         }
         Ok(Incoming { user: call.user.clone(), attributes: call.attributes(), options, delete, patch, body })

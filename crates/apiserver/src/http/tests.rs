@@ -58,7 +58,9 @@ async fn bad_requests_get_upstreams_answers() {
     assert_eq!(large.code, 413);
     assert_eq!(large.tree().str_at(&["message"]), Some("Request entity too large: limit is 3145728"));
     let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
-    assert_eq!(client.send(Method::POST, CONFIG_MAPS, &protobuf, "k8s\0").await.code, 415);
+    assert_eq!(client.send(Method::POST, CONFIG_MAPS, &protobuf, "nothing").await.code, 400);
+    let other = [("content-type", "text/plain")];
+    assert_eq!(client.send(Method::POST, CONFIG_MAPS, &other, "a").await.code, 415);
     assert_eq!(client.send(Method::PATCH, &format!("{CONFIG_MAPS}/a"), &json, "{}").await.code, 415);
     let broken = client.send(Method::POST, CONFIG_MAPS, &json, "{\"kind\":").await;
     assert_eq!((broken.code, broken.tree().str_at(&["reason"])), (400, Some("BadRequest")), "{}", broken.text);
