@@ -7,6 +7,7 @@ mod api;
 mod backend;
 pub mod events;
 pub mod informer;
+pub mod labels;
 pub mod queue;
 pub mod reconcile;
 

@@ -1,1 +1,46 @@
-//! The built-in controllers, one file each
+//! The built-in controllers: one file each, one line each in [`CONTROLLERS`].
+//!
+//! All have one shape: informers feed keys into a queue; a reconcile takes a key, reads state anew, decides, and acts
+//! idempotently. What was decided from stale copies is caught by resource versions and by [`expectations`].
+
+mod context;
+mod expectations;
+mod owners;
+mod pods;
+mod replica_sets;
+mod root_ca;
+mod service_accounts;
+mod service_endpoints;
+
+use std::sync::Arc;
+
+use client::Shutdown;
+use futures_util::future::BoxFuture;
+
+pub use context::{ApiResource, Context, Informers, Options};
+
+/// One controller.
+pub struct Controller {
+    /// Its upstream name, as `--disable` and logs know it.
+    pub name: &'static str,
+    /// Runs until shutdown.
+    pub run: fn(Arc<Context>, Shutdown) -> BoxFuture<'static, ()>,
+}
+
+/// All controllers.
+pub const CONTROLLERS: &[Controller] = &[
+    Controller { name: "serviceaccount-controller", run: |c, s| Box::pin(service_accounts::run(c, s)) },
+    Controller { name: "root-ca-certificate-publisher-controller", run: |c, s| Box::pin(root_ca::run(c, s)) },
+    Controller { name: "replicaset-controller", run: |c, s| Box::pin(replica_sets::run(c, s)) },
+];
+
+/// Runs all controllers until shutdown.
+pub async fn run(client: client::Client, options: Options, shutdown: Shutdown) {
+    let context = Arc::new(Context::new(client, options));
+    let mut tasks = tokio::task::JoinSet::new();
+    for controller in CONTROLLERS {
+        tracing::debug!(controller = controller.name, "starting");
+        tasks.spawn((controller.run)(context.clone(), shutdown.clone()));
+    }
+    while tasks.join_next().await.is_some() {}
+}

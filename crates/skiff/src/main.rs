@@ -1,3 +1,3 @@
-//! skiff: Kubernetes in one binary
-
+//! skiff: Kubernetes in one binary.
+mod pki;
 fn main() {}

@@ -1,0 +1,128 @@
+//! What all controllers share.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use client::events::Recorder;
+use client::{Api, Client, Informer, Resource, User};
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use machinery::GroupVersionResource;
+
+/// A resource that the API serves, as far as the garbage collector and the namespace controller care.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ApiResource {
+    /// Its names.
+    pub resource: GroupVersionResource,
+    /// Its kind.
+    pub kind: Arc<str>,
+    /// Whether its objects live in namespaces.
+    pub namespaced: bool,
+    /// Whether all of a namespace can be deleted at once.
+    pub delete_collection: bool,
+}
+
+/// What controllers are told at start.
+#[derive(Clone)]
+pub struct Options {
+    /// Certificate of the authority that pods trust the API server by, PEM.
+    pub root_ca: String,
+    /// Addresses of all pods, and how long the prefix of one node is.
+    pub cluster_cidr: (IpAddr, u8),
+    /// Prefix length of one node's part.
+    pub node_cidr_prefix: u8,
+    /// The resources that can be listed, watched and deleted.
+    pub resources: Vec<ApiResource>,
+}
+
+/// Copies of everything that controllers read.
+pub struct Informers {
+    /// Pods, indexed by `owner` (UID of the controlling owner) and `node`.
+    pub pods: Informer<Pod>,
+    /// Replica sets, indexed by `owner`.
+    pub replica_sets: Informer<ReplicaSet>,
+    /// Deployments.
+    pub deployments: Informer<Deployment>,
+    /// Services.
+    pub services: Informer<Service>,
+    /// Endpoints.
+    pub endpoints: Informer<Endpoints>,
+    /// Endpoint slices, indexed by `service` (`namespace/name`).
+    pub endpoint_slices: Informer<EndpointSlice>,
+    /// Nodes.
+    pub nodes: Informer<Node>,
+    /// Node leases.
+    pub leases: Informer<Lease>,
+    /// Namespaces.
+    pub namespaces: Informer<Namespace>,
+    /// Service accounts.
+    pub service_accounts: Informer<ServiceAccount>,
+    /// Config maps.
+    pub config_maps: Informer<ConfigMap>,
+}
+
+/// What all controllers share.
+pub struct Context {
+    /// The API as `system:kube-controller-manager`.
+    pub client: Client,
+    /// Copies of what they read.
+    pub informers: Informers,
+    /// What they were told.
+    pub options: Options,
+}
+
+impl Context {
+    /// Starts the informers.
+    pub fn new(client: Client, options: Options) -> Self {
+        let informers = Informers {
+            pods: start(&client),
+            replica_sets: start(&client),
+            deployments: start(&client),
+            services: start(&client),
+            endpoints: start(&client),
+            endpoint_slices: start(&client),
+            nodes: start(&client),
+            leases: start(&client),
+            namespaces: start(&client),
+            service_accounts: start(&client),
+            config_maps: start(&client),
+        };
+        informers.pods.index_by("owner", |pod| owner(&pod.metadata));
+        informers.pods.index_by("node", |pod| {
+            pod.spec.as_ref().and_then(|s| s.node_name.clone()).into_iter().collect()
+        });
+        informers.replica_sets.index_by("owner", |rs| owner(&rs.metadata));
+        informers.endpoint_slices.index_by("service", |slice| {
+            let labels = slice.metadata.labels.as_ref();
+            let service = labels.and_then(|l| l.get(crate::service_endpoints::SERVICE_NAME_LABEL));
+            let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
+            service.map(|s| format!("{namespace}/{s}")).into_iter().collect()
+        });
+        Self { client, informers, options }
+    }
+
+    /// The API as one controller's own service account in `kube-system`, as upstream's controllers act.
+    pub fn client_of(&self, controller: &str) -> Client {
+        let mut user = User::component(
+            &format!("system:serviceaccount:kube-system:{controller}"),
+            &["system:serviceaccounts", "system:serviceaccounts:kube-system"],
+        );
+        user.uid = String::new();
+        self.client.with_user(user)
+    }
+
+    /// A recorder of events for a controller.
+    pub fn recorder(&self, component: &str) -> Recorder {
+        Recorder::new(&self.client, component, "")
+    }
+}
+
+fn start<K: Resource>(client: &Client) -> Informer<K> {
+    Informer::start(Api::all(client), client::Options::default())
+}
+
+fn owner(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Vec<String> {
+    crate::owners::controller_of(meta).map(|o| o.uid.clone()).into_iter().collect()
+}
