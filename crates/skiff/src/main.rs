@@ -1,3 +1,38 @@
 //! skiff: Kubernetes in one binary.
+
+mod command;
+mod demo;
+mod hello;
+mod image;
 mod pki;
-fn main() {}
+mod server;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use command::{Cli, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // The shim of a pod is this program started again: small, single-threaded, before anything else is set up.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|command| command == "shim") {
+        runtime::shim_main(arguments)
+    }
+    let result = match Cli::parse_from(server::config::with_file(std::env::args_os())).command {
+        Command::Server(options) => server::main(&options),
+        Command::Demo(options) => demo::main(&options),
+        Command::Image(command) => image::main(&command),
+        Command::Hello(options) => hello::main(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            command::say_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use machinery::ApiError;
-use rustls::RootCertStore;
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, SignatureScheme};
 
 use crate::authentication::StaticToken;
 use crate::authentication::tokens::Issuer;
@@ -82,7 +83,7 @@ impl Default for Limits {
     }
 }
 
-/// The serving certificate, which can be replaced while the server runs: new connections get the new one.
+/// A certificate to serve or to be known by, which can be replaced while the server runs: new connections get the new one.
 pub struct ServingCertificate {
     current: ArcSwap<CertifiedKey>,
 }
@@ -103,6 +104,16 @@ impl ServingCertificate {
 impl std::fmt::Debug for ServingCertificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ServingCertificate")
+    }
+}
+
+impl ResolvesClientCert for ServingCertificate {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.current.load_full())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
     }
 }
 
@@ -135,15 +146,13 @@ pub fn authorities(pem: &str) -> Result<RootCertStore, ApiError> {
     Ok(store)
 }
 
-/// A client of node agents: their authority, and the API server's client certificate with its key, all PEM.
-pub fn node_client(authority: &str, certificate: &str, key: &str) -> Result<Arc<rustls::ClientConfig>, ApiError> {
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| unusable(&e))?;
+/// A client of node agents: their authority in PEM, and the API server's client certificate, which can be renewed.
+pub fn node_client(authority: &str, own: Arc<ServingCertificate>) -> Result<Arc<rustls::ClientConfig>, ApiError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| unusable(&e))?
         .with_root_certificates(authorities(authority)?)
-        .with_client_auth_cert(certificates(certificate)?, key)
-        .map_err(|e| unusable(&e))?;
+        .with_client_cert_resolver(own);
     Ok(Arc::new(config))
 }

@@ -1,0 +1,272 @@
+//! What `skiff server` is told: flags, or the same names in a YAML file.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use network::Cidr;
+
+use super::COMPONENTS;
+
+/// Options of `skiff server`.
+#[derive(Args, Clone)]
+pub struct ServerOptions {
+    /// Read options from a YAML file: the same names without dashes in front; flags win over it
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where everything is kept that must last: objects, certificates, images, volumes
+    #[arg(short, long, value_name = "DIR", default_value = "/var/lib/skiff", help_heading = "Places")]
+    pub data_dir: PathBuf,
+    /// Where running containers are kept track of; emptied by a reboot
+    #[arg(long, value_name = "DIR", default_value = "/run/skiff", help_heading = "Places")]
+    pub state_dir: PathBuf,
+    /// Where the logs of containers go [default: /var/log/pods, or DATA_DIR/log/pods with another data directory]
+    #[arg(long, value_name = "DIR", help_heading = "Places")]
+    pub pod_logs_dir: Option<PathBuf>,
+    /// Where to write the administrator's kubeconfig [default: DATA_DIR/kubeconfig]
+    #[arg(long, value_name = "FILE", help_heading = "Places")]
+    pub write_kubeconfig: Option<PathBuf>,
+    /// Permissions of that file, octal
+    #[arg(long, value_name = "MODE", default_value = "600", value_parser = parse_mode, help_heading = "Places")]
+    pub write_kubeconfig_mode: u32,
+
+    /// Address that the API server listens on
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0", help_heading = "API server")]
+    pub bind_address: IpAddr,
+    /// Port that the API server listens on
+    #[arg(long, value_name = "PORT", default_value_t = 6443, help_heading = "API server")]
+    pub https_listen_port: u16,
+    /// Address at which pods and other nodes find the API server [default: the node's address]
+    #[arg(long, value_name = "IP", help_heading = "API server")]
+    pub advertise_address: Option<Ipv4Addr>,
+    /// Further names and addresses in the API server's certificate
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "API server")]
+    pub tls_san: Vec<String>,
+
+    /// Name of this machine's Node [default: the host name]
+    #[arg(long, value_name = "NAME", help_heading = "Node")]
+    pub node_name: Option<String>,
+    /// Address of this machine's Node [default: that of the default route, else the pod network's]
+    #[arg(long, value_name = "IP", help_heading = "Node")]
+    pub node_ip: Option<Ipv4Addr>,
+    /// Labels for this machine's Node
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = parse_label, help_heading = "Node")]
+    pub node_label: Vec<(String, String)>,
+    /// Port of the node's HTTPS API
+    #[arg(long, value_name = "PORT", default_value_t = 10250, help_heading = "Node")]
+    pub kubelet_port: u16,
+    /// The cgroup above all pods
+    #[arg(long, value_name = "PATH", default_value = "/", help_heading = "Node")]
+    pub cgroup_root: String,
+
+    /// Addresses of pods
+    #[arg(long, value_name = "CIDR", default_value = "10.42.0.0/16", value_parser = parse_cidr, help_heading = "Network")]
+    pub cluster_cidr: Cidr,
+    /// Prefix length of one node's part of the pod addresses
+    #[arg(long, value_name = "BITS", default_value_t = 24, help_heading = "Network")]
+    pub node_cidr_mask_size: u8,
+    /// Addresses of services
+    #[arg(long, value_name = "CIDR", default_value = "10.43.0.0/16", value_parser = parse_cidr, help_heading = "Network")]
+    pub service_cidr: Cidr,
+    /// Ports of services of type NodePort
+    #[arg(long, value_name = "A-B", default_value = "30000-32767", value_parser = parse_ports, help_heading = "Network")]
+    pub service_node_port_range: RangeInclusive<u16>,
+    /// Domain of the cluster's names
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local", help_heading = "Network")]
+    pub cluster_domain: String,
+    /// Addresses of a DNS server for pods [default: none, pods use the machine's]
+    #[arg(long, value_name = "IP", value_delimiter = ',', help_heading = "Network")]
+    pub cluster_dns: Vec<IpAddr>,
+
+    /// Components not to run; without a node there is no proxy either
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = component_names())]
+    pub disable: Vec<String>,
+    /// How much to log
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    pub log_level: String,
+}
+
+impl ServerOptions {
+    /// Whether a component is to run.
+    pub fn runs(&self, component: &str) -> bool {
+        !self.disable.iter().any(|d| d == component)
+    }
+
+    /// Where the administrator's kubeconfig goes.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.write_kubeconfig.clone().unwrap_or_else(|| self.data_dir.join("kubeconfig"))
+    }
+
+    /// Where containers' logs go.
+    pub fn logs(&self) -> PathBuf {
+        let usual = || match self.data_dir.as_path() == Path::new("/var/lib/skiff") {
+            true => PathBuf::from("/var/log/pods"),
+            false => self.data_dir.join("log/pods"),
+        };
+        self.pod_logs_dir.clone().unwrap_or_else(usual)
+    }
+
+    /// Where the API server listens.
+    pub fn listen(&self) -> SocketAddr {
+        SocketAddr::new(self.bind_address, self.https_listen_port)
+    }
+
+    /// What cannot work together.
+    pub fn check(&self) -> Result<()> {
+        let (pods, services) = (&self.cluster_cidr, &self.service_cidr);
+        if pods.contains(services.network()) || services.contains(pods.network()) {
+            bail!("--cluster-cidr {pods} and --service-cidr {services} overlap");
+        }
+        if self.node_cidr_mask_size < pods.prefix() || self.node_cidr_mask_size > 30 {
+            bail!("--node-cidr-mask-size {} must lie between {} and 30", self.node_cidr_mask_size, pods.prefix());
+        }
+        if services.prefix() < 12 || services.prefix() > 28 {
+            bail!("--service-cidr {services}: the prefix must lie between 12 and 28");
+        }
+        Ok(())
+    }
+}
+
+fn component_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(COMPONENTS.iter().map(|c| c.name))
+}
+
+fn parse_mode(text: &str) -> Result<u32, String> {
+    u32::from_str_radix(text, 8).ok().filter(|m| *m <= 0o777).ok_or_else(|| "not an octal mode".to_owned())
+}
+
+fn parse_cidr(text: &str) -> Result<Cidr, String> {
+    let cidr: Cidr = text.parse().map_err(|_| "not a network in CIDR notation".to_owned())?;
+    match (cidr.address(), cidr.network()) {
+        (IpAddr::V6(_), _) => Err("IPv6 is not supported yet".to_owned()),
+        (address, network) if address != network => Err(format!("has host bits set; meant {network}/{}?", cidr.prefix())),
+        _ => Ok(cidr),
+    }
+}
+
+fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let parsed = text.split_once('-').and_then(|(a, b)| Some((a.trim().parse().ok()?, b.trim().parse().ok()?)));
+    match parsed {
+        Some((first, last)) if 0 < first && first <= last => Ok(first..=last),
+        _ => Err("not a range of ports such as 30000-32767".to_owned()),
+    }
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("not of the form KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// The command line with the options of its `--config` file put before its own, so that its own win.
+pub fn with_file(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    if arguments.get(1).is_none_or(|command| command != "server") {
+        return arguments;
+    }
+    let Some(path) = config_file(&arguments) else { return arguments };
+    match read_file(&path) {
+        Ok(options) => {
+            arguments.splice(2..2, options.into_iter().map(OsString::from));
+            arguments
+        }
+        Err(error) => {
+            crate::command::say_error(&error);
+            std::process::exit(1)
+        }
+    }
+}
+
+fn config_file(arguments: &[OsString]) -> Option<PathBuf> {
+    let mut rest = arguments.iter().skip(2);
+    while let Some(argument) = rest.next() {
+        if argument == "--config" || argument == "-c" {
+            return rest.next().map(PathBuf::from);
+        }
+        if let Some(path) = argument.to_str().and_then(|a| a.strip_prefix("--config=")) {
+            return Some(PathBuf::from(path));
+        }
+    }
+    None
+}
+
+fn read_file(path: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    flags(&text).with_context(|| path.display().to_string())
+}
+
+/// `data-dir: /x` becomes `--data-dir=/x`; a list gives its flag several times.
+fn flags(yaml: &str) -> Result<Vec<String>> {
+    if yaml.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let options: std::collections::BTreeMap<String, serde_json::Value> =
+        serde_saphyr::from_str(yaml).context("not a YAML mapping of options")?;
+    let mut flags = Vec::new();
+    for (name, value) in options {
+        let values = match value {
+            serde_json::Value::Array(values) => values,
+            value => vec![value],
+        };
+        for value in values {
+            match value {
+                serde_json::Value::String(text) => flags.push(format!("--{name}={text}")),
+                serde_json::Value::Number(number) => flags.push(format!("--{name}={number}")),
+                serde_json::Value::Bool(yes) => flags.push(format!("--{name}={yes}")),
+                _ => bail!("{name}: neither a text nor a number nor a list of them"),
+            }
+        }
+    }
+    Ok(flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::command::{Cli, Command};
+
+    fn parse(arguments: &[&str]) -> Result<ServerOptions, clap::Error> {
+        let all = ["skiff", "server"].iter().chain(arguments).map(|a| (*a).to_owned());
+        match Cli::try_parse_from(all)?.command {
+            Command::Server(options) => Ok(*options),
+            _ => unreachable!("the command is server"),
+        }
+    }
+
+    #[test]
+    fn a_file_gives_flags_and_flags_win() {
+        let mut all = flags("data-dir: /x\nhttps-listen-port: 7443\ndisable: [node, proxy]\n").unwrap();
+        all.push("--https-listen-port=8443".to_owned());
+        let options = parse(&all.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+        assert_eq!(options.data_dir, Path::new("/x"));
+        assert_eq!(options.https_listen_port, 8443);
+        assert_eq!(options.disable, ["node", "proxy"]);
+        assert_eq!(options.kubeconfig(), Path::new("/x/kubeconfig"));
+        assert!(!options.runs("node") && options.runs("controllers"));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for bad in [
+            "--cluster-cidr=10.42.0.1/16",
+            "--cluster-cidr=fd00::/64",
+            "--service-node-port-range=5-1",
+            "--disable=everything",
+            "--write-kubeconfig-mode=9",
+            "--node-label=x",
+            "--unknown=1",
+        ] {
+            assert!(parse(&[bad]).is_err(), "{bad}");
+        }
+        assert!(parse(&["--cluster-cidr=10.43.0.0/20"]).unwrap().check().is_err(), "overlaps with the services");
+        assert!(parse(&["--node-cidr-mask-size=8"]).unwrap().check().is_err());
+        assert!(parse(&[]).unwrap().check().is_ok());
+        assert!(flags("- a list").is_err());
+        assert!(flags("data-dir: {a: b}").is_err());
+    }
+}
