@@ -108,9 +108,15 @@ async fn show(server: Arc<Server>, started: Instant, once: bool) -> Result<()> {
 async fn work(server: &Server, started: Instant) -> Result<()> {
     let client = server.client(User::component("system:admin", &["system:masters"]));
     let mut steps = Steps { started, last: Instant::now() };
-    say!("{:>9}  API server ready at https://127.0.0.1:{}", millis(started.elapsed()), server.options.https_listen_port);
+    say!(
+        "{:>9}  API server ready at https://127.0.0.1:{}",
+        millis(started.elapsed()),
+        server.options.https_listen_port
+    );
     let nodes = Api::<Node>::all(&client);
-    let node = wait("the node to be ready", async || Ok(nodes.get_opt(&server.node_name).await?.filter(|n| is_ready(n)))).await?;
+    let node =
+        wait("the node to be ready", async || Ok(nodes.get_opt(&server.node_name).await?.filter(|n| is_ready(n))))
+            .await?;
     steps.done(&format!("Node {} ready ({})", server.node_name, address_of(&node)));
 
     make::<Deployment>(&client, &deployment()).await?;
@@ -191,7 +197,8 @@ async fn make<K: Resource>(client: &Client, object: &serde_json::Value) -> Resul
 }
 
 fn deployment() -> serde_json::Value {
-    let field = |name: &str, path: &str| serde_json::json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
+    let field =
+        |name: &str, path: &str| serde_json::json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
     serde_json::json!({
         "metadata": {"name": "hello", "labels": {"app": "hello"}},
         "spec": {

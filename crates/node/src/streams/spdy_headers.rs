@@ -106,6 +106,8 @@ fn parse(block: &[u8]) -> Option<Vec<(String, String)>> {
 pub fn empty_block(first: bool) -> Vec<u8> {
     let mut out = if first { vec![0x78, 0x01] } else { Vec::new() };
     out.extend_from_slice(&[0, 4, 0, 0xfb, 0xff, 0, 0, 0, 0]);
+    // Go's reader hands out what it has read only at an empty stored block, which every flush ends with.
+    out.extend_from_slice(&[0, 0, 0, 0xff, 0xff]);
     out
 }
 

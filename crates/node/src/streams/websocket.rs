@@ -8,7 +8,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
 use super::remote::{Channel, MESSAGES_MAX, Message, Remote};
 
@@ -69,13 +70,18 @@ async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
                 return;
             }
         }
-        let _ = sink.send(Frame::Close(None)).await;
+        let _ = sink.send(normal_close()).await;
         let _ = sink.close().await;
     };
     tokio::select! {
         () = write => {}
         () = read => {}
     }
+}
+
+/// Clients take a close without a code for a broken connection.
+fn normal_close() -> Frame {
+    Frame::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
 }
 
 fn decode(bytes: &[u8], base64: bool, v5: bool) -> Option<Message> {
@@ -124,7 +130,7 @@ pub async fn tunnel(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) ->
                     break;
                 }
             }
-            let _ = sink.send(Frame::Close(None)).await;
+            let _ = sink.send(normal_close()).await;
         };
         tokio::select! {
             () = inward => {}
@@ -150,6 +156,7 @@ mod tests {
         remote.outgoing.send((Channel::Stdout, Some(Bytes::from_static(b"hi")))).await.unwrap();
         assert_eq!(client.next().await.unwrap().unwrap(), Frame::Binary(Bytes::from_static(b"\x01hi")));
         drop(remote);
-        assert!(matches!(client.next().await.unwrap().unwrap(), Frame::Close(_)));
+        let Frame::Close(Some(close)) = client.next().await.unwrap().unwrap() else { panic!("no close") };
+        assert_eq!(close.code, CloseCode::Normal);
     }
 }

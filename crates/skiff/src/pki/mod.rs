@@ -83,7 +83,8 @@ impl Pki {
 
     /// The API server's serving certificate.
     pub fn apiserver(&self, names: &ServingNames) -> Result<Identity> {
-        let leaf = Leaf { dns: names.dns.clone(), ips: names.ips.clone(), ..Leaf::new("kube-apiserver", Usage::Server) };
+        let leaf =
+            Leaf { dns: names.dns.clone(), ips: names.ips.clone(), ..Leaf::new("kube-apiserver", Usage::Server) };
         self.leaf(&self.server_ca, "serving-kube-apiserver", &leaf)
     }
 
@@ -128,7 +129,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let names = ServingNames { dns: vec!["localhost".into()], ips: vec![IpAddr::from([127, 0, 0, 1])] };
         let first = Pki::open(directory.path()).unwrap();
-        let (serving, admin) = (first.apiserver(&names).unwrap(), first.client("client-admin", "admin", &["a"]).unwrap());
+        let (serving, admin) =
+            (first.apiserver(&names).unwrap(), first.client("client-admin", "admin", &["a"]).unwrap());
         let second = Pki::open(directory.path()).unwrap();
         assert_eq!(second.server_ca(), first.server_ca());
         assert_eq!(second.encryption_key, first.encryption_key);

@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail};
 use client::{Api, Informer, Options, Shutdown, stopped};
 use futures_util::future::BoxFuture;
 use network::{Proxy, ProxyConfig};
+use runtime::{BuiltinOptions, BuiltinRuntime, Runtime};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use runtime::{BuiltinOptions, BuiltinRuntime, Runtime};
 
 use super::identity::users;
 use super::pod_network::{self, Ranges};
@@ -47,7 +47,8 @@ async fn controllers(server: Arc<Server>, stop: Shutdown) -> Result<()> {
 /// What the garbage collector and the namespace controller look after.
 fn controlled_resources() -> Vec<controllers::ApiResource> {
     let all = [resources::Verb::List, resources::Verb::Watch, resources::Verb::Delete];
-    let rows = resources::table().into_iter().filter(|row| row.stored && all.iter().all(|verb| row.verbs.contains(verb)));
+    let rows =
+        resources::table().into_iter().filter(|row| row.stored && all.iter().all(|verb| row.verbs.contains(verb)));
     // A resource that is served by two groups is looked after once.
     let mut seen = std::collections::BTreeSet::new();
     let once = rows.filter(|row| seen.insert(row.storage.clone()));
@@ -116,8 +117,10 @@ async fn proxy(server: Arc<Server>, stop: Shutdown) -> Result<()> {
         Err(error) => bail!("the service proxy does not start: {error}"),
     };
     let client = server.client(users::proxy());
-    let (services, slices) =
-        (Informer::start(Api::all(&client), Options::default()), Informer::start(Api::all(&client), Options::default()));
+    let (services, slices) = (
+        Informer::start(Api::all(&client), Options::default()),
+        Informer::start(Api::all(&client), Options::default()),
+    );
     let nodes = Informer::start(Api::all(&client), Options::default());
     tokio::select! {
         () = stopped(stop) => {}

@@ -143,7 +143,9 @@ fn parse_cidr(text: &str) -> Result<Cidr, String> {
     let cidr: Cidr = text.parse().map_err(|_| "not a network in CIDR notation".to_owned())?;
     match (cidr.address(), cidr.network()) {
         (IpAddr::V6(_), _) => Err("IPv6 is not supported yet".to_owned()),
-        (address, network) if address != network => Err(format!("has host bits set; meant {network}/{}?", cidr.prefix())),
+        (address, network) if address != network => {
+            Err(format!("has host bits set; meant {network}/{}?", cidr.prefix()))
+        }
         _ => Ok(cidr),
     }
 }

@@ -20,12 +20,8 @@ pub fn write(path: &Path, mode: u32, server: &str, authority: &str, user: &Ident
     name.push(".new");
     let temporary = path.with_file_name(name);
     let _ = std::fs::remove_file(&temporary);
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&temporary)
-        .with_context(cannot)?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary).with_context(cannot)?;
     file.write_all(text(server, authority, user).as_bytes()).with_context(cannot)?;
     std::fs::rename(&temporary, path).with_context(cannot)
 }

@@ -56,10 +56,23 @@ pub fn prepare(options: &ServerOptions) -> Result<()> {
 
 fn log_to_stderr(level: &str) {
     use std::io::IsTerminal;
+
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::util::SubscriberInitExt;
+
     let level: tracing::Level = level.parse().unwrap_or(tracing::Level::INFO);
     let log = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal()).finish();
+    // Frames and handshakes of libraries are for those who look for the finest.
+    let libraries = tracing_subscriber::filter::filter_fn(move |about| {
+        level == tracing::Level::TRACE
+            || *about.level() <= tracing::Level::WARN
+            || !["h2", "hyper", "rustls", "tungstenite", "tokio_tungstenite"]
+                .iter()
+                .any(|l| about.target().starts_with(l))
+    });
     // Only the first call of a process counts.
-    let _ = log.with_ansi(std::io::stderr().is_terminal()).try_init();
+    let _ = log.with(libraries).try_init();
 }
 
 /// Thousands of watches and connections need more than the usual 1,024 files.
@@ -113,7 +126,8 @@ impl Server {
         let node_ip = options.node_ip.unwrap_or_else(|| address::find(&options.cluster_cidr));
         let advertise_address = options.advertise_address.unwrap_or(node_ip);
         let issuer = Arc::new(Issuer::new(&pki.service_account_key)?);
-        let (IpAddr::V4(network), prefix_length) = (options.service_cidr.network(), options.service_cidr.prefix()) else {
+        let (IpAddr::V4(network), prefix_length) = (options.service_cidr.network(), options.service_cidr.prefix())
+        else {
             bail!("--service-cidr must be IPv4")
         };
         let pipeline = Pipeline::new(PipelineConfig {
@@ -132,7 +146,18 @@ impl Server {
         let apiserver = serving_names(options, &node_name, &[node_ip.into(), advertise_address.into()]);
         let names = Names { apiserver, node: node_name.clone(), node_ip: node_ip.into() };
         let identities = Identities::open(pki.clone(), names, options)?;
-        Ok(Self { options: options.clone(), node_name, node_ip, pki, identities, issuer, store, pipeline, runtime: OnceLock::new(), network: Plug::new() })
+        Ok(Self {
+            options: options.clone(),
+            node_name,
+            node_ip,
+            pki,
+            identities,
+            issuer,
+            store,
+            pipeline,
+            runtime: OnceLock::new(),
+            network: Plug::new(),
+        })
     }
 
     /// Stops and removes all containers and the pod network, after the server has stopped.

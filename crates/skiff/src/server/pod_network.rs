@@ -106,7 +106,14 @@ pub struct Ranges {
 }
 
 /// Brings the network up and keeps it tidy until shutdown.
-pub async fn run(plug: Arc<Plug>, runtime: Arc<dyn Runtime>, node: &str, client: Client, ranges: Ranges, stop: Shutdown) {
+pub async fn run(
+    plug: Arc<Plug>,
+    runtime: Arc<dyn Runtime>,
+    node: &str,
+    client: Client,
+    ranges: Ranges,
+    stop: Shutdown,
+) {
     tokio::select! {
         () = stopped(stop) => {}
         () = keep(&plug, &*runtime, node, client, ranges) => {}
