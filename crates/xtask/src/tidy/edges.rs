@@ -27,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("runtime", &["seams", "machinery"]),
     ("cli", COMPONENT),
     ("xtask", &[]),
+    ("bench", &[]),
 ];
 
 /// May depend on every crate.

@@ -1,0 +1,130 @@
+//! A skiff server to measure, started anew with a data directory of its own.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::connection::{Connection, Target};
+
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// A running server. Dropping it stops it and removes what it ran.
+pub struct Cluster {
+    directory: tempfile::TempDir,
+    server: Child,
+    /// When the program was started.
+    pub started: Instant,
+    cgroup: String,
+}
+
+impl Cluster {
+    /// Starts a server; `arguments` are further flags.
+    pub fn start(arguments: &[&str]) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("skiff-bench-").tempdir()?;
+        let cgroup = format!("/{}", directory.path().file_name().unwrap_or_default().to_string_lossy());
+        let log = std::fs::File::create(directory.path().join("log"))?;
+        let mut command = Command::new(program()?);
+        command.arg("server").arg("--data-dir").arg(directory.path().join("data"));
+        command.arg("--state-dir").arg(directory.path().join("state")).args(["--node-name", "bench"]);
+        command.args(["--cgroup-root", &cgroup, "--log-level", "warn"]).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let started = Instant::now();
+        let server = command.spawn().context("skiff could not be started")?;
+        Ok(Self { directory, server, started, cgroup })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.server.id()
+    }
+
+    /// Waits until the API answers, and connects.
+    pub async fn connect(&self) -> Result<Connection> {
+        let deadline = Instant::now() + WAIT_MAX;
+        while Instant::now() < deadline {
+            if let Ok(connection) = self.try_connect().await {
+                return Ok(connection);
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        bail!("no answer: {}", std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default())
+    }
+
+    /// Where the API is, once it is known.
+    pub fn target(&self) -> Result<Target> {
+        Target::read(&self.directory.path().join("data/kubeconfig"))
+    }
+
+    async fn try_connect(&self) -> Result<Connection> {
+        let connection = self.target()?.connect().await?;
+        connection.get("/readyz").await?;
+        Ok(connection)
+    }
+
+    /// Waits until what is read at `path` is as wanted.
+    pub async fn until(&self, api: &Connection, path: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        let deadline = Instant::now() + WAIT_MAX;
+        while Instant::now() < deadline {
+            match api.read(path).await {
+                Ok(value) if wanted(&value) => return Ok(value),
+                _ => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
+        bail!("{path} did not become what was waited for")
+    }
+
+    /// Waits until the node is ready.
+    pub async fn node(&self, api: &Connection) -> Result<()> {
+        self.until(api, "/api/v1/nodes/bench", |node| condition(node, "Ready")).await.map(drop)
+    }
+}
+
+/// Whether a condition is true.
+pub fn condition(object: &Value, kind: &str) -> bool {
+    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|c| c["type"] == kind && c["status"] == "True")
+}
+
+fn program() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("SKIFF") {
+        return Ok(path.into());
+    }
+    let beside = std::env::current_exe()?.with_file_name("skiff");
+    if !beside.exists() {
+        bail!("{} is not built", beside.display());
+    }
+    Ok(beside)
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(self.server.id().cast_signed());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let _ = self.server.wait();
+        // Containers outlive the server: whatever is in its cgroup goes now.
+        let root = std::path::Path::new("/sys/fs/cgroup");
+        for hierarchy in std::fs::read_dir(root).into_iter().flatten().flatten().map(|e| e.path()).chain([root.into()])
+        {
+            remove_group(&hierarchy.join(self.cgroup.trim_start_matches('/')));
+        }
+    }
+}
+
+fn remove_group(path: &std::path::Path) {
+    for child in std::fs::read_dir(path).into_iter().flatten().flatten().filter(|e| e.path().is_dir()) {
+        remove_group(&child.path());
+    }
+    let members = std::fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    for pid in members.lines().filter_map(|l| l.parse().ok()) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+    }
+    for _ in 0..100 {
+        if !path.exists() || std::fs::remove_dir(path).is_ok() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
