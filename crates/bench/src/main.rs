@@ -8,6 +8,7 @@ mod connection;
 mod figures;
 mod idle;
 mod list;
+mod peers;
 mod pods;
 mod start;
 mod watch;
@@ -34,6 +35,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "api", run: || Box::pin(api::run()) },
     Section { name: "list", run: || Box::pin(list::run()) },
     Section { name: "watch", run: || Box::pin(watch::run()) },
+    Section { name: "peers", run: || Box::pin(peers::run()) },
 ];
 
 fn main() -> Result<()> {
