@@ -168,8 +168,10 @@ pub(super) fn not_found() -> Answer {
     respond::text(404, "404 page not found\n")
 }
 
+/// Caches put the headers of this answer over those that they keep: nothing may stand here that the content does not have.
 fn not_modified(tag: &str) -> Answer {
-    let mut answer = respond::text(304, "");
+    let mut answer = Answer::new(respond::full(""));
+    *answer.status_mut() = http::StatusCode::NOT_MODIFIED;
     put_header(answer.headers_mut(), ETAG.as_str(), tag);
     answer
 }

@@ -127,6 +127,7 @@ async fn clients_find_what_is_served() {
     let tag = found.headers["etag"].to_str().unwrap().to_owned();
     let again = client.get("/apis", &[("accept", accept), ("if-none-match", &tag)]).await;
     assert_eq!((again.code, again.text.as_str()), (304, ""));
+    assert!(!again.headers.contains_key("content-type") && again.headers.contains_key("etag"), "{:?}", again.headers);
     assert_eq!(client.get("/apis", &[]).await.tree().str_at(&["kind"]), Some("APIGroupList"));
     assert_eq!(client.get("/apis/apps", &[]).await.tree().str_at(&["kind"]), Some("APIGroup"));
     assert_eq!(client.get("/apis/apps/v1", &[]).await.tree().str_at(&["groupVersion"]), Some("apps/v1"));
