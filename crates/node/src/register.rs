@@ -25,6 +25,9 @@ pub const VERSION: &str = "v1.36.0+skiff";
 /// How often the lease is renewed, and how long it holds (upstream's defaults).
 const LEASE_RENEW: Duration = Duration::from_secs(10);
 const LEASE_SECONDS: i32 = 40;
+/// First and longest wait between looks at a runtime that was never ready yet: its network comes up in a moment.
+const READY_WAIT_MIN: Duration = Duration::from_millis(10);
+const READY_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How often the status is written even if nothing changed.
 const STATUS_PERIOD: Duration = Duration::from_secs(300);
 /// Most pods of a node.
@@ -144,10 +147,16 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
         ..ObjectReference::default()
     };
     agent.event(&about, EventType::Normal, "Starting", "Starting kubelet.");
-    agent.event(&about, EventType::Normal, "NodeReady", format!("Node {name} status is now: NodeReady"));
-    let mut told = seams::clock::now();
+    let (mut told, mut ready) = (seams::clock::now(), false);
+    let mut wait = READY_WAIT_MIN;
     loop {
-        tokio::time::sleep(LEASE_RENEW).await;
+        if !ready && agent.options.runtime.status().await.is_ok() {
+            ready = true;
+            agent.event(&about, EventType::Normal, "NodeReady", format!("Node {name} status is now: NodeReady"));
+        } else {
+            tokio::time::sleep(if ready { LEASE_RENEW } else { wait }).await;
+            wait = (wait * 2).min(READY_WAIT_MAX);
+        }
         let due = seams::clock::since(told) >= STATUS_PERIOD;
         match refresh(&agent, due).await {
             Ok(true) => told = seams::clock::now(),
@@ -257,7 +266,7 @@ async fn conditions(agent: &Agent, before: &NodeStatus) -> Vec<NodeCondition> {
     };
     let ready = match agent.options.runtime.status().await {
         Ok(()) => ("Ready", "True", "KubeletReady", "kubelet is posting ready status".to_owned()),
-        Err(error) => ("Ready", "False", "KubeletNotReady", format!("container runtime is down: {error}")),
+        Err(error) => ("Ready", "False", "KubeletNotReady", format!("container runtime not ready: {error}")),
     };
     let all = [
         pressure(

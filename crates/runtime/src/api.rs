@@ -24,7 +24,7 @@ pub enum RuntimeError {
     /// The image could not be pulled; `ErrImagePull` or a more precise reason shown to users.
     #[error("{message}")]
     Pull {
-        /// `ErrImagePull`, `RegistryUnavailable`, `InvalidImageName` …
+        /// `ErrImagePull`, `InvalidImageName`
         reason: &'static str,
         /// The whole story in one line.
         message: String,
@@ -327,6 +327,8 @@ pub struct ContainerStatus {
     pub image_reference: String,
     /// Id of the image.
     pub image_id: String,
+    /// Name and digest of the image in the repository that it was pulled from, else its id.
+    pub image_ref: String,
     /// Absolute path of its log.
     pub log_path: PathBuf,
     /// As given.
@@ -353,7 +355,7 @@ pub struct ImageStatus {
 }
 
 /// Credentials for a pull.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Credentials {
     /// User name.
     pub username: String,
@@ -450,6 +452,11 @@ pub trait PodNetwork: Send + Sync + 'static {
         netns: &'a std::path::Path,
         config: &'a SandboxConfig,
     ) -> BoxFuture<'a, Result<Vec<IpAddr>>>;
+
+    /// Whether pods can be connected now; the text says what is missing.
+    fn status(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Gives everything back. No error when nothing is there.
     fn teardown<'a>(&'a self, sandbox_id: &'a str) -> BoxFuture<'a, Result<()>>;

@@ -94,6 +94,8 @@ pub struct ContainerRecord {
     pub image: ImageDefaults,
     /// Id of its image.
     pub image_id: String,
+    /// Name and digest of its image, else its id.
+    pub image_ref: String,
     /// Directory that holds the unpacked layers.
     pub layers_dir: PathBuf,
     /// Names of its layers in there, lowest first.

@@ -328,6 +328,41 @@ pub fn set_process_name(name: &CStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
 }
 
+/// Replaces the command line that `ps` shows of this process by a shorter one.
+pub fn set_command_line(line: &CStr) -> io::Result<()> {
+    let text = std::fs::read_to_string("/proc/self/stat")?;
+    // Behind the name in parentheses; the first of them is the kernel's field 3.
+    let fields: Vec<&str> = text.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let address = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
+    let (start, end) = (address(48), address(49));
+    let bytes = line.to_bytes_with_nul();
+    if start == 0 || end <= start || end - start < bytes.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: the kernel says that these bytes hold this process's arguments, which it may change; nothing reads them.
+    unsafe {
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), std::ptr::with_exposed_provenance_mut::<u8>(start), bytes.len());
+    }
+    // SAFETY: only tells the kernel where the arguments end.
+    let result = unsafe { libc::prctl(libc::PR_SET_MM, libc::PR_SET_MM_ARG_END, start + bytes.len(), 0, 0) };
+    check(result.into()).map(drop)
+}
+
+/// Writes everything of a file system to its disk.
+pub fn sync_file_system(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: a valid descriptor.
+    check(unsafe { libc::syncfs(fd.as_raw_fd()) }.into()).map(drop)
+}
+
+/// An error's text as C programs word it (without Rust's `(os error 2)`), in lower case as runc and Go write it.
+pub fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match error.raw_os_error() {
+        Some(code) => text.trim_end_matches(&format!(" (os error {code})")).to_lowercase(),
+        None => text,
+    }
+}
+
 /// A pipe: (read end, write end), both close-on-exec.
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut fds = [0; 2];

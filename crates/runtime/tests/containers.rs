@@ -428,8 +428,8 @@ async fn pull() {
     let error = world.runtime.pull_image(&format!("{name}:none"), Vec::new()).await.unwrap_err().to_string();
     assert!(error.contains("not found"), "{error}");
     let error = world.runtime.pull_image(&format!("{name}:wrong"), Vec::new()).await.unwrap_err().to_string();
-    assert!(error.contains("digest is"), "{error}");
+    assert!(error.contains("failed to extract layer") && error.contains("digest is"), "{error}");
     registry.kill().await.unwrap();
     let error = world.runtime.pull_image(&format!("{name}:v1"), Vec::new()).await.unwrap_err();
-    assert!(matches!(error, RuntimeError::Pull { reason: "RegistryUnavailable", .. }), "{error}");
+    assert!(error.to_string().ends_with("connect: connection refused"), "{error}");
 }

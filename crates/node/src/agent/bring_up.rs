@@ -25,21 +25,32 @@ pub struct Up {
     pub cancel: watch::Receiver<bool>,
 }
 
+/// What kept a container from starting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Its configuration, or its process.
+    Container,
+    /// Its image, in a way that no registry can mend.
+    Image,
+    /// The pull of its image, which is tried again and again, less and less often.
+    Pull,
+}
+
 /// Why a container did not start.
 pub struct StartError {
     /// The waiting reason in the pod's status.
     pub reason: &'static str,
     /// More, for people.
     pub message: String,
-    /// It was the image's fault.
-    pub pull: bool,
+    /// What it was.
+    pub fault: Fault,
     /// The container, when it was made and ended at once.
     pub status: Option<ContainerStatus>,
 }
 
 impl StartError {
     fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), pull: false, status: None }
+        Self { reason, message: message.into(), fault: Fault::Container, status: None }
     }
 }
 
@@ -111,7 +122,7 @@ pub async fn starts(up: Up, sandbox: SandboxStatus, list: Vec<(String, u32)>, mo
         let result = start(&up, &sandbox, &member, attempt, &mounts).await;
         if let Err(error) = &result {
             let reference = up.wanted.member_reference(&name);
-            let text = if error.pull { error.reason } else { &error.message };
+            let text = if error.fault == Fault::Container { &error.message } else { error.reason };
             up.agent.event(&reference, EventType::Warning, "Failed", format!("Error: {text}"));
         }
         let started = result.as_ref().ok().map(|s| s.id.clone());
@@ -185,18 +196,18 @@ async fn image(up: &Up, member: &Member) -> Result<ImageStatus, StartError> {
     let reference = up.wanted.member_reference(member.name());
     let event = |kind, reason, text: String| up.agent.event(&reference, kind, reason, text);
     let policy = member.spec.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
-    let pull_error = |reason, message: String| StartError { pull: true, ..StartError::new(reason, message) };
+    let failed = |fault, reason, message: String| StartError { fault, ..StartError::new(reason, message) };
     let present = match runtime.image_status(name).await {
         Ok(present) => present,
         Err(RuntimeError::Invalid(why)) => {
             let text = format!("Failed to apply default image tag {name:?}: {why}");
             event(EventType::Warning, "InspectFailed", text.clone());
-            return Err(pull_error("InvalidImageName", text));
+            return Err(failed(Fault::Image, "InvalidImageName", text));
         }
         Err(error) => {
             let text = format!("Failed to inspect image {name:?}: {error}");
             event(EventType::Warning, "InspectFailed", text.clone());
-            return Err(pull_error("ImageInspectError", text));
+            return Err(failed(Fault::Image, "ImageInspectError", text));
         }
     };
     // Images made from the own binary exist in no registry.
@@ -209,7 +220,7 @@ async fn image(up: &Up, member: &Member) -> Result<ImageStatus, StartError> {
         None if policy == "Never" => {
             let text = format!("Container image {name:?} is not present with pull policy of Never");
             event(EventType::Warning, "ErrImageNeverPull", text.clone());
-            return Err(pull_error("ErrImageNeverPull", text));
+            return Err(failed(Fault::Image, "ErrImageNeverPull", text));
         }
         _ => {}
     }
@@ -232,14 +243,15 @@ async fn image(up: &Up, member: &Member) -> Result<ImageStatus, StartError> {
             Ok(image)
         }
         Err(error) => {
-            let text = format!("failed to pull and unpack image {name:?}: {error}");
+            let text = error.to_string();
             event(EventType::Warning, "Failed", format!("Failed to pull image {name:?}: {text}"));
-            let reason = match &error {
-                RuntimeError::Pull { reason, .. } => reason,
-                RuntimeError::Invalid(_) => "InvalidImageName",
-                _ => "ErrImagePull",
-            };
-            Err(pull_error(reason, text))
+            Err(match error {
+                RuntimeError::Invalid(_) | RuntimeError::Pull { reason: "InvalidImageName", .. } => {
+                    failed(Fault::Image, "InvalidImageName", text)
+                }
+                RuntimeError::Pull { reason, .. } => failed(Fault::Pull, reason, text),
+                _ => failed(Fault::Pull, "ErrImagePull", text),
+            })
         }
     }
 }

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::PodStatus;
 use runtime::{ContainerState, ContainerStatus, RuntimeError, SandboxStatus};
 use tokio::sync::{mpsc, watch};
 
-use super::bring_up::StartError;
+use super::bring_up::{Fault, StartError};
 use super::probing::Probing;
 use super::writer::{Writer, merged};
 use super::{Agent, Desired, bring_up, container, hooks};
@@ -553,11 +553,12 @@ impl Worker {
                 self.collect_garbage();
             }
             Err(error) => {
-                if error.pull {
+                if error.fault == Fault::Pull {
                     let next = Backoff::next(self.pulls.get(&name).map(|(b, _)| *b), now);
                     self.start_waits.insert(name.clone(), now + next.wait);
                     self.pulls.insert(name.clone(), (next, now + PULL_FAILURE_SHOWN));
                 } else {
+                    self.pulls.remove(&name);
                     self.start_waits.insert(name.clone(), now + CONFIG_WAIT);
                 }
                 if let Some(status) = error.status {

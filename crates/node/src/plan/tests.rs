@@ -68,6 +68,7 @@ fn seen(name: &str, attempt: u32, state: ContainerState, exit_code: Option<i32>)
         message: String::new(),
         image_reference: String::new(),
         image_id: String::new(),
+        image_ref: String::new(),
         log_path: Default::default(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),

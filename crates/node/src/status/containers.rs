@@ -97,7 +97,7 @@ fn started(seen: &Seen<'_>, member: &Member, container: &ContainerStatus) -> boo
 
 fn from_runtime(seen: &Seen<'_>, member: &Member, container: &ContainerStatus, out: &mut api::ContainerStatus) {
     out.container_id = Some(format!("{ID_SCHEME}{}", container.id));
-    out.image_id = container.image_id.clone();
+    out.image_id = container.image_ref.clone();
     out.restart_count = i32::try_from(container.attempt).unwrap_or(i32::MAX);
     let started = started(seen, member, container);
     out.started = Some(started);

@@ -29,6 +29,7 @@ fn seen(name: &str, state: ContainerState, exit_code: Option<i32>) -> ContainerS
         message: String::new(),
         image_reference: String::new(),
         image_id: String::new(),
+        image_ref: String::new(),
         log_path: Default::default(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),

@@ -8,6 +8,8 @@ use tokio::sync::mpsc;
 
 /// Bytes read from a process at a time.
 const BLOCK_BYTES: usize = 32 * 1024;
+/// How long the streams may be silent after the end of the process.
+const DRAIN_MAX: std::time::Duration = std::time::Duration::from_secs(2);
 /// Messages that wait for a slow side.
 pub const MESSAGES_MAX: usize = 16;
 
@@ -80,18 +82,23 @@ async fn run(
 ) -> Result<i32, RuntimeError> {
     let ProcessStreams { stdin, stdout, stderr, resize, exit } = process;
     let input = tokio::spawn(feed(incoming, stdin, resize));
-    let out = tokio::spawn(drain(stdout, Channel::Stdout, outgoing.clone()));
-    let err = tokio::spawn(drain(stderr, Channel::Stderr, outgoing.clone()));
+    let mut out = tokio::spawn(drain(stdout, Channel::Stdout, outgoing.clone()));
+    let mut err = tokio::spawn(drain(stderr, Channel::Stderr, outgoing.clone()));
     let gone = outgoing.clone();
     let result = tokio::select! {
         result = exit => result,
         () = gone.closed() => Err(RuntimeError::Failed("the client went away".to_owned())),
     };
     if result.is_ok() {
-        let _ = out.await;
-        let _ = err.await;
+        // A process that was left behind may hold the streams open for ever: then nothing is on its way to the client.
+        let rest = async { tokio::join!(&mut out, &mut err) };
+        tokio::pin!(rest);
+        while tokio::time::timeout(DRAIN_MAX, &mut rest).await.is_err() && outgoing.capacity() < MESSAGES_MAX {}
     }
+    // Dropping the streams closes the terminal: a shell whose client went away is told so.
     input.abort();
+    out.abort();
+    err.abort();
     result
 }
 

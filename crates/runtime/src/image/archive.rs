@@ -7,9 +7,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Image, ImageStore, failed, hex, normalize, sha256, unpack};
+use super::{Image, ImageStore, Pin, failed, hex, normalize, sha256, unpack};
 use crate::api::{ImageStatus, Result, RuntimeError};
 use crate::record::ImageDefaults;
+use crate::sys::plain;
 
 /// The most bytes of a JSON document in an archive.
 const DOCUMENT_BYTES_MAX: u64 = 8 << 20;
@@ -64,12 +65,10 @@ struct RunConfiguration {
     stop_signal: Option<String>,
 }
 
-/// Where an image's files come from.
-pub enum Contents {
-    /// A tar file, with the offset and length of each file in it.
-    Archive(File, BTreeMap<String, (u64, u64)>),
-    /// A directory of plain files.
-    Directory(std::path::PathBuf),
+/// A tar file, with the offset and length of each file in it.
+struct Contents {
+    file: File,
+    places: BTreeMap<String, (u64, u64)>,
 }
 
 fn invalid(text: impl Into<String>) -> RuntimeError {
@@ -86,24 +85,19 @@ impl Contents {
             let name = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
             places.insert(name, (entry.raw_file_position(), entry.size()));
         }
-        Ok(Self::Archive(file, places))
+        Ok(Self { file, places })
     }
 
     fn stream(&self, name: &str) -> Result<Box<dyn Read>> {
         let fail = |error: io::Error| failed("read archive", &error);
-        match self {
-            Self::Directory(path) => Ok(Box::new(File::open(path.join(name)).map_err(fail)?)),
-            Self::Archive(file, places) => {
-                let (offset, length) = places.get(name).ok_or_else(|| invalid(format!("archive lacks {name}")))?;
-                let mut file = file.try_clone().map_err(fail)?;
-                file.seek(SeekFrom::Start(*offset)).map_err(fail)?;
-                Ok(Box::new(file.take(*length)))
-            }
-        }
+        let (offset, length) = self.places.get(name).ok_or_else(|| invalid(format!("archive lacks {name}")))?;
+        let mut file = self.file.try_clone().map_err(fail)?;
+        file.seek(SeekFrom::Start(*offset)).map_err(fail)?;
+        Ok(Box::new(file.take(*length)))
     }
 
     fn has(&self, name: &str) -> bool {
-        matches!(self, Self::Archive(_, places) if places.contains_key(name))
+        self.places.contains_key(name)
     }
 
     fn document(&self, name: &str) -> Result<Vec<u8>> {
@@ -124,7 +118,7 @@ pub fn import(store: &ImageStore, path: &Path) -> Result<Vec<ImageStatus>> {
     if contents.has("manifest.json") {
         let images: Vec<DockerImage> = contents.json("manifest.json")?;
         let import = |image: &DockerImage| {
-            add(store, &contents, &image.config, &image.layers, image.repo_tags.as_deref().unwrap_or_default(), None)
+            add(store, &contents, &image.config, &image.layers, image.repo_tags.as_deref().unwrap_or_default())
         };
         return images.iter().map(import).collect();
     }
@@ -135,7 +129,7 @@ pub fn import(store: &ImageStore, path: &Path) -> Result<Vec<ImageStatus>> {
         let annotations = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
         let names: Vec<String> =
             annotations.iter().filter_map(|key| entry.annotations.get(*key)).take(1).cloned().collect();
-        add(store, &contents, &blob(&manifest.config.digest), &layers, &names, None)
+        add(store, &contents, &blob(&manifest.config.digest), &layers, &names)
     };
     index.manifests.iter().map(import).collect()
 }
@@ -144,49 +138,100 @@ fn blob(digest: &str) -> String {
     format!("blobs/{}", digest.replacen(':', "/", 1))
 }
 
+/// One layer of an image to be.
+pub struct LayerPlan {
+    /// The directory that holds it unpacked.
+    pub name: String,
+    /// The digest of its tar file, uncompressed.
+    pub diff_id: String,
+}
+
+/// What an image's configuration says.
+pub struct Plan {
+    id: String,
+    defaults: ImageDefaults,
+    /// Lowest first.
+    pub layers: Vec<LayerPlan>,
+}
+
+impl Plan {
+    /// Reads a configuration, whose manifest names `layer_count` layers.
+    pub fn new(configuration: &[u8], layer_count: usize) -> Result<Self> {
+        let parsed: Configuration =
+            serde_json::from_slice(configuration).map_err(|error| invalid(format!("image configuration: {error}")))?;
+        if parsed.rootfs.diff_ids.len() != layer_count {
+            return Err(invalid("image configuration and manifest name different numbers of layers"));
+        }
+        let mut chain = String::new();
+        let mut layers = Vec::new();
+        for diff_id in parsed.rootfs.diff_ids {
+            chain = if chain.is_empty() {
+                diff_id.clone()
+            } else {
+                format!("sha256:{}", sha256(format!("{chain} {diff_id}").as_bytes()))
+            };
+            layers.push(LayerPlan { name: sha256(chain.as_bytes())[..24].to_owned(), diff_id });
+        }
+        let run = parsed.config;
+        let defaults = ImageDefaults {
+            entrypoint: run.entrypoint.unwrap_or_default(),
+            command: run.cmd.unwrap_or_default(),
+            environment: run.env.unwrap_or_default(),
+            working_dir: run.working_dir.unwrap_or_default(),
+            user: run.user.unwrap_or_default(),
+            stop_signal: run.stop_signal.unwrap_or_default(),
+        };
+        Ok(Self { id: format!("sha256:{}", sha256(configuration)), defaults, layers })
+    }
+
+    /// Keeps the layers from being removed as long as the pin lives.
+    pub fn pin(&self, store: &ImageStore) -> Pin {
+        store.pin(self.layers.iter().map(|layer| layer.name.clone()).collect())
+    }
+
+    /// Puts the image into the index, once all its layers are there, of `size` bytes together.
+    pub fn register(
+        self,
+        store: &ImageStore,
+        size: u64,
+        tags: &[String],
+        digest: Option<String>,
+    ) -> Result<ImageStatus> {
+        let tags = tags.iter().map(|tag| normalize(tag)).collect::<Result<_>>()?;
+        let layers = self.layers.into_iter().map(|layer| layer.name).collect();
+        let digests = digest.into_iter().collect();
+        let image = Image { id: self.id, tags, digests, layers, size, defaults: self.defaults };
+        // An index must never name a layer that a power failure empties.
+        store.sync()?;
+        Ok(store.insert(image)?.status())
+    }
+}
+
+impl LayerPlan {
+    /// Unpacks the layer from what `open` gives, unless it is there; its size in bytes.
+    pub fn place(&self, store: &ImageStore, open: impl FnOnce() -> Result<Box<dyn Read>>) -> Result<u64> {
+        store.layer(&self.name, |place| {
+            let unpacked = unpack_verified(open()?, place, &self.diff_id);
+            unpacked.map_err(|error| invalid(format!("failed to extract layer {}: {}", self.diff_id, plain(&error))))
+        })
+    }
+}
+
 /// Unpacks an image's layers and puts it into the index.
-pub fn add(
+fn add(
     store: &ImageStore,
     contents: &Contents,
     config: &str,
     layers: &[String],
     tags: &[String],
-    digest: Option<String>,
 ) -> Result<ImageStatus> {
-    let text = contents.document(config)?;
-    let parsed: Configuration =
-        serde_json::from_slice(&text).map_err(|error| invalid(format!("image configuration: {error}")))?;
-    if parsed.rootfs.diff_ids.len() != layers.len() {
-        return Err(invalid("image configuration and manifest name different numbers of layers"));
+    let plan = Plan::new(&contents.document(config)?, layers.len())?;
+    let _pin = plan.pin(store);
+    let mut size = 0;
+    for (layer, source) in plan.layers.iter().zip(layers) {
+        size += layer.place(store, || contents.stream(source))?;
     }
-    let (mut chain, mut names, mut size) = (String::new(), Vec::new(), 0);
-    for (layer, diff_id) in layers.iter().zip(&parsed.rootfs.diff_ids) {
-        chain = if chain.is_empty() {
-            diff_id.clone()
-        } else {
-            format!("sha256:{}", sha256(format!("{chain} {diff_id}").as_bytes()))
-        };
-        let name = sha256(chain.as_bytes())[..24].to_owned();
-        size += store.layer(&name, |place| {
-            let unpacked = unpack_verified(contents.stream(layer)?, place, diff_id);
-            unpacked.map_err(|error| invalid(format!("unpack layer {diff_id}: {error}")))
-        })?;
-        names.push(name);
-    }
-    let run = parsed.config;
-    let defaults = ImageDefaults {
-        entrypoint: run.entrypoint.unwrap_or_default(),
-        command: run.cmd.unwrap_or_default(),
-        environment: run.env.unwrap_or_default(),
-        working_dir: run.working_dir.unwrap_or_default(),
-        user: run.user.unwrap_or_default(),
-        stop_signal: run.stop_signal.unwrap_or_default(),
-    };
-    let tags = tags.iter().map(|tag| normalize(tag)).collect::<Result<_>>()?;
-    let id = format!("sha256:{}", sha256(&text));
-    let digests = digest.into_iter().collect();
-    let image = Image { id, tags, digests, layers: names, size, defaults };
-    Ok(store.insert(image)?.status())
+    plan.register(store, size, tags, None)
 }
 
 /// Hashes what passes through.

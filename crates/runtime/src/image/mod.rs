@@ -13,7 +13,7 @@ mod unpack;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, Weak};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ use crate::api::{ImageStatus, Result, RuntimeError};
 use crate::record::{ImageDefaults, read_json, write_json};
 
 pub use hello::HELLO_PREFIX;
-pub use pull::pull;
+pub use pull::Pulls;
 pub use reference::normalize;
 
 /// One image of the index.
@@ -58,10 +58,33 @@ impl Image {
     }
 }
 
+impl Image {
+    /// The name with digest that fits a reference best, else any of them, else the id: CRI's `image_ref`.
+    pub fn reference_for(&self, reference: &str) -> String {
+        let name = normalize(reference).unwrap_or_default();
+        let repository = match name.split_once('@') {
+            Some((repository, _)) => repository,
+            None => name.rsplit_once(':').map_or(name.as_str(), |(repository, _)| repository),
+        };
+        let own = |digest: &&String| digest.split('@').next() == Some(repository);
+        let found = self.digests.get(&name).or_else(|| self.digests.iter().find(own));
+        found.or_else(|| self.digests.first()).unwrap_or(&self.id).clone()
+    }
+}
+
+/// Layers that stay as long as this lives: of an image that is being pulled, or of a container that is being made.
+pub type Pin = Arc<Vec<String>>;
+
+#[derive(Default)]
+struct Index {
+    images: BTreeMap<String, Image>,
+    pins: Vec<Weak<Vec<String>>>,
+}
+
 /// The images of one data directory.
 pub struct ImageStore {
     directory: PathBuf,
-    images: Mutex<BTreeMap<String, Image>>,
+    index: Mutex<Index>,
 }
 
 /// Lower-case hexadecimal SHA-256.
@@ -82,14 +105,49 @@ impl ImageStore {
     pub fn open(data_dir: &Path) -> io::Result<Self> {
         let directory = data_dir.to_owned();
         std::fs::create_dir_all(directory.join("layers"))?;
-        let index = directory.join("images.json");
-        let images: BTreeMap<String, Image> = if index.exists() { read_json(&index)? } else { BTreeMap::new() };
+        let file = directory.join("images.json");
+        let images: BTreeMap<String, Image> = match read_json(&file) {
+            Ok(images) => images,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => {
+                // Images can be had again; a node that does not start helps nobody.
+                tracing::error!(file = %file.display(), %error, "the image index is damaged; starting without images");
+                std::fs::rename(&file, directory.join("images.json.damaged"))?;
+                BTreeMap::new()
+            }
+        };
         for entry in std::fs::read_dir(directory.join("layers"))?.flatten() {
             if entry.file_name().to_string_lossy().starts_with("new-") {
                 let _ = std::fs::remove_dir_all(entry.path());
             }
         }
-        Ok(Self { directory, images: Mutex::new(images) })
+        Ok(Self { directory, index: Mutex::new(Index { images, pins: Vec::new() }) })
+    }
+
+    /// Removes layers that no image and none of `in_use` names. Only before anything is pulled.
+    pub fn sweep(&self, in_use: &BTreeSet<String>) {
+        let index = self.locked();
+        let known: BTreeSet<&String> = index.images.values().flat_map(|image| &image.layers).chain(in_use).collect();
+        for entry in std::fs::read_dir(self.layers_dir()).into_iter().flatten().flatten() {
+            if !known.contains(&entry.file_name().to_string_lossy().into_owned()) {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
+    /// Writes all layers to the disk.
+    fn sync(&self) -> Result<()> {
+        let open = std::fs::File::open(&self.directory);
+        let synced = open.and_then(|file| crate::sys::sync_file_system(std::os::fd::AsFd::as_fd(&file)));
+        synced.map_err(|error| failed("write layers to disk", &error))
+    }
+
+    fn pin(&self, layers: Vec<String>) -> Pin {
+        let pin = Arc::new(layers);
+        let mut index = self.locked();
+        index.pins.retain(|known| known.strong_count() > 0);
+        index.pins.push(Arc::downgrade(&pin));
+        pin
     }
 
     /// Where layers lie.
@@ -97,37 +155,41 @@ impl ImageStore {
         self.directory.join("layers")
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Image>> {
-        self.images.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn locked(&self) -> std::sync::MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Looks an image up by id or reference.
     pub fn find(&self, reference: &str) -> Option<Image> {
-        let images = self.locked();
-        if let Some(image) = images.get(reference) {
-            return Some(image.clone());
-        }
-        let name = normalize(reference).ok()?;
-        images.values().find(|image| image.tags.contains(&name) || image.digests.contains(&name)).cloned()
+        self.locked().find(reference)
+    }
+
+    /// Looks an image up and keeps its layers for a container that is being made of it.
+    pub fn find_for_use(&self, reference: &str) -> Option<(Image, Pin)> {
+        let mut index = self.locked();
+        let image = index.find(reference)?;
+        let pin = Arc::new(image.layers.clone());
+        index.pins.push(Arc::downgrade(&pin));
+        Some((image, pin))
     }
 
     /// All images.
     pub fn list(&self) -> Vec<Image> {
-        self.locked().values().cloned().collect()
+        self.locked().images.values().cloned().collect()
     }
 
     /// Puts an image into the index; its tags leave other images.
     fn insert(&self, mut image: Image) -> Result<Image> {
-        let mut images = self.locked();
-        for other in images.values_mut() {
+        let mut index = self.locked();
+        for other in index.images.values_mut() {
             other.tags.retain(|tag| !image.tags.contains(tag));
         }
-        if let Some(known) = images.get(&image.id) {
+        if let Some(known) = index.images.get(&image.id) {
             image.tags.extend(known.tags.iter().cloned());
             image.digests.extend(known.digests.iter().cloned());
         }
-        images.insert(image.id.clone(), image.clone());
-        self.save(&images)?;
+        index.images.insert(image.id.clone(), image.clone());
+        self.save(&index.images)?;
         Ok(image)
     }
 
@@ -135,18 +197,29 @@ impl ImageStore {
         write_json(&self.directory.join("images.json"), images).map_err(|error| failed("write image index", &error))
     }
 
-    /// Removes an image, and the layers that neither another image nor `in_use` names.
-    pub fn remove(&self, reference: &str, in_use: &BTreeSet<String>) -> Result<()> {
-        let Some(image) = self.find(reference) else { return Ok(()) };
-        let mut images = self.locked();
-        images.remove(&image.id);
-        self.save(&images)?;
-        let used = |layer: &String| in_use.contains(layer) || images.values().any(|other| other.layers.contains(layer));
-        for layer in image.layers.iter().filter(|layer| !used(layer)) {
-            let doomed = self.layers_dir().join(format!("new-{layer}-{}", seams::random::name_suffix(6)));
-            if std::fs::rename(self.layers_dir().join(layer), &doomed).is_ok() {
-                let _ = std::fs::remove_dir_all(&doomed);
+    /// Removes an image, and the layers that neither another image, a pin nor `in_use` names. What is in use is asked
+    /// for while nothing can be pinned, so that a container on its way from a pin to the list is never missed.
+    pub fn remove(&self, reference: &str, in_use: impl FnOnce() -> BTreeSet<String>) -> Result<()> {
+        let mut doomed = Vec::new();
+        {
+            let mut index = self.locked();
+            let Some(image) = index.find(reference) else { return Ok(()) };
+            index.images.remove(&image.id);
+            self.save(&index.images)?;
+            index.pins.retain(|pin| pin.strong_count() > 0);
+            let pins: Vec<Pin> = index.pins.iter().filter_map(Weak::upgrade).collect();
+            let in_use = in_use();
+            let others = index.images.values().flat_map(|other| &other.layers);
+            let used: BTreeSet<&String> = others.chain(&in_use).chain(pins.iter().flat_map(|pin| pin.iter())).collect();
+            for layer in image.layers.iter().filter(|layer| !used.contains(layer)) {
+                let aside = self.layers_dir().join(format!("new-{layer}-{}", seams::random::name_suffix(6)));
+                if std::fs::rename(self.layers_dir().join(layer), &aside).is_ok() {
+                    doomed.push(aside);
+                }
             }
+        }
+        for directory in doomed {
+            let _ = std::fs::remove_dir_all(&directory);
         }
         Ok(())
     }
@@ -177,6 +250,16 @@ impl ImageStore {
             made?;
         }
         Ok(disk_use(&place))
+    }
+}
+
+impl Index {
+    fn find(&self, reference: &str) -> Option<Image> {
+        if let Some(image) = self.images.get(reference) {
+            return Some(image.clone());
+        }
+        let name = normalize(reference).ok()?;
+        self.images.values().find(|image| image.tags.contains(&name) || image.digests.contains(&name)).cloned()
     }
 }
 

@@ -4,10 +4,11 @@ use crate::api::{Result, RuntimeError};
 
 /// The full form of a reference: `nginx` is `docker.io/library/nginx:latest`. A digest drops the tag.
 pub fn normalize(reference: &str) -> Result<String> {
-    let invalid = || RuntimeError::Pull {
+    let because = |why: &str| RuntimeError::Pull {
         reason: "InvalidImageName",
-        message: format!("couldn't parse image name {reference:?}: invalid reference format"),
+        message: format!("couldn't parse image name {reference:?}: invalid reference format{why}"),
     };
+    let invalid = || because("");
     let (name, digest) = match reference.split_once('@') {
         Some((name, digest)) => (name, Some(digest)),
         None => (reference, None),
@@ -27,6 +28,9 @@ pub fn normalize(reference: &str) -> Result<String> {
             && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || more.contains(b as char))
     };
     let part = |part: &str| good(part, "._-") && part.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if path.bytes().any(|byte| byte.is_ascii_uppercase()) && path.to_ascii_lowercase().split('/').all(part) {
+        return Err(because(&format!(": repository name ({path}) must be lowercase")));
+    }
     if !path.split('/').all(part) || !host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[') {
         return Err(invalid());
     }
@@ -67,5 +71,8 @@ mod tests {
         for bad in ["", "UPPER", "a//b", "a:b c", "a@sha256:12", "../x"] {
             assert!(normalize(bad).is_err(), "{bad}");
         }
+        let error = normalize("UPPER").expect_err("invalid").to_string();
+        let end = "invalid reference format: repository name (library/UPPER) must be lowercase";
+        assert_eq!(error, format!("couldn't parse image name \"UPPER\": {end}"));
     }
 }

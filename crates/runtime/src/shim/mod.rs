@@ -101,6 +101,9 @@ fn start_pause() -> Result<i32, String> {
         sys::Fork::Parent(pid) => Ok(pid),
         sys::Fork::Child => {
             silence();
+            // The pod's containers see this process: neither its name nor its arguments tell of the host.
+            sys::set_process_name(c"pause");
+            let _ = sys::set_command_line(c"/pause");
             let _ = sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0);
             let Ok(signals) = sys::signal_descriptor(&[libc::SIGCHLD]) else { sys::exit_now(1) };
             let fd = signals.as_raw_fd();

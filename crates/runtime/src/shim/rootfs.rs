@@ -14,6 +14,7 @@ use crate::api::{Mount, NamespaceMode, Propagation};
 use crate::cgroup::Cgroups;
 use crate::record::{ContainerRecord, SandboxRecord};
 use crate::sys;
+pub use crate::sys::plain;
 
 /// Hidden from containers: what tells or changes the host.
 const MASKED: [&str; 12] = [
@@ -72,15 +73,6 @@ struct Node {
 /// Adds what was being done to an error.
 pub fn context<T>(result: io::Result<T>, what: impl FnOnce() -> String) -> Result<T, String> {
     result.map_err(|error| format!("{}: {}", what(), plain(&error)))
-}
-
-/// An error's text as C programs word it (without Rust's `(os error 2)`), in lower case as runc writes it.
-pub fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    match error.raw_os_error() {
-        Some(code) => text.trim_end_matches(&format!(" (os error {code})")).to_lowercase(),
-        None => text,
-    }
 }
 
 /// Makes the whole file system and enters it. `sandbox_dir` holds the pod's `shm`.

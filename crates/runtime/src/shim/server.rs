@@ -39,6 +39,8 @@ struct Container {
     pid: i32,
     outputs: Vec<(Stream, OwnedFd)>,
     stdin: Option<OwnedFd>,
+    /// Input that the process has not taken yet. While there is some, no more is read from clients.
+    pending: Vec<u8>,
     master: Option<OwnedFd>,
     log: Log,
     clients: Vec<Client>,
@@ -57,6 +59,7 @@ enum Token {
     Connection(u64),
     Output(String, usize),
     Stdin(String, usize),
+    Pending(String),
 }
 
 /// All state of a shim.
@@ -125,22 +128,26 @@ impl Server {
     fn entries(&self) -> (Vec<libc::pollfd>, Vec<Token>) {
         let mut entries = Vec::new();
         let mut tokens = Vec::new();
-        let mut add = |fd: BorrowedFd<'_>, token| {
-            entries.push(libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+        let mut add = |fd: BorrowedFd<'_>, events, token| {
+            entries.push(libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 });
             tokens.push(token);
         };
-        add(self.signals.as_fd(), Token::Signals);
-        add(self.listener.as_fd(), Token::Listener);
+        add(self.signals.as_fd(), libc::POLLIN, Token::Signals);
+        add(self.listener.as_fd(), libc::POLLIN, Token::Listener);
         for (id, connection) in &self.connections {
-            add(connection.socket.as_fd(), Token::Connection(*id));
+            add(connection.socket.as_fd(), libc::POLLIN, Token::Connection(*id));
         }
         for (id, container) in &self.containers {
             for (index, (_, fd)) in container.outputs.iter().enumerate() {
-                add(fd.as_fd(), Token::Output(id.clone(), index));
+                add(fd.as_fd(), libc::POLLIN, Token::Output(id.clone(), index));
+            }
+            if let Some(stdin) = container.stdin.as_ref().filter(|_| !container.pending.is_empty()) {
+                add(stdin.as_fd(), libc::POLLOUT, Token::Pending(id.clone()));
+                continue;
             }
             for (index, client) in container.clients.iter().enumerate() {
                 if let Some(stdin) = &client.stdin {
-                    add(stdin.as_fd(), Token::Stdin(id.clone(), index));
+                    add(stdin.as_fd(), libc::POLLIN, Token::Stdin(id.clone(), index));
                 }
             }
         }
@@ -164,8 +171,13 @@ impl Server {
                 }
             }
             Token::Stdin(id, index) => {
-                if let Some(container) = self.containers.get_mut(&id) {
+                if let Some(container) = self.containers.get_mut(&id).filter(|c| c.pending.is_empty()) {
                     container.feed(index, &mut self.buffer);
+                }
+            }
+            Token::Pending(id) => {
+                if let Some(container) = self.containers.get_mut(&id) {
+                    container.flush();
                 }
             }
         }
@@ -230,7 +242,7 @@ impl Server {
             Request::Exec { container, exec, command, tty } => {
                 return self.exec(id, &container, exec, command, tty, fds);
             }
-            Request::Attach { container, stdin } => self.attach(id, &container, stdin, fds),
+            Request::Attach { container, stdin } => self.attach(id, &container, stdin, fds)?,
             Request::Signal { container, signal, all } => self.signal(&container, signal, all),
             Request::KillExec { exec } => {
                 for exec in self.execs.iter().filter(|known| known.id == exec) {
@@ -261,11 +273,9 @@ impl Server {
         Ok((Response::Done, None))
     }
 
-    fn attach(&mut self, id: u64, name: &str, stdin: bool, fds: Vec<OwnedFd>) {
-        let Some(container) = self.containers.get_mut(name) else { return };
-        if container.status.state != ProcessState::Running {
-            return;
-        }
+    fn attach(&mut self, id: u64, name: &str, stdin: bool, fds: Vec<OwnedFd>) -> Result<(), String> {
+        let running = |container: &&mut Container| container.status.state == ProcessState::Running;
+        let container = self.containers.get_mut(name).filter(running).ok_or("container is not running")?;
         let mut fds = fds.into_iter();
         let stdin = if stdin { fds.next() } else { None };
         let output = [fds.next(), fds.next()];
@@ -273,6 +283,7 @@ impl Server {
             let _ = sys::set_nonblocking(fd.as_fd(), true);
         }
         container.clients.push(Client { output, stdin, connection: id });
+        Ok(())
     }
 
     fn signal(&self, name: &str, signal: i32, all: bool) {
@@ -371,7 +382,8 @@ impl Server {
             started_at: Some(now()),
             ..ProcessStatus::default()
         };
-        let container = Container { status, pid, outputs, stdin, master, log, clients: Vec::new(), record };
+        let (pending, clients) = (Vec::new(), Vec::new());
+        let container = Container { status, pid, outputs, stdin, pending, master, log, clients, record };
         self.containers.insert(container.record.id.clone(), container);
         Ok(pid)
     }
@@ -508,15 +520,30 @@ impl Container {
         let Some(from) = &client.stdin else { return };
         match sys::read(from.as_fd(), buffer) {
             Ok(count) if count > 0 => {
-                if let Some(stdin) = &self.stdin {
-                    give_all(stdin, &buffer[..count]);
-                }
+                self.pending.extend_from_slice(&buffer[..count]);
+                self.flush();
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             _ => {
                 client.stdin = None;
                 if self.record.config.stdin_once && self.master.is_none() {
                     self.stdin = None;
+                }
+            }
+        }
+    }
+
+    /// Gives the process as much of its input as it takes now.
+    fn flush(&mut self) {
+        let Some(stdin) = &self.stdin else { return self.pending.clear() };
+        while !self.pending.is_empty() {
+            match sys::write(stdin.as_fd(), &self.pending) {
+                Ok(count) => drop(self.pending.drain(..count)),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    self.pending.clear();
+                    self.stdin = None;
+                    return;
                 }
             }
         }

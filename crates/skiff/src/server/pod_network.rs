@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 
 /// How long a pod's start waits for the network.
 const SETUP_WAIT: Duration = Duration::from_secs(30);
+const NOT_READY: &str = "the pod network is not ready: the node has no pod addresses";
 /// How often leftovers are looked for, and how long a failed start of the network rests.
 const RECONCILE_PERIOD: Duration = Duration::from_secs(60);
 const RETRY_WAIT: Duration = Duration::from_secs(5);
@@ -50,7 +51,7 @@ impl Plug {
         let known = tokio::time::timeout(SETUP_WAIT, current.wait_for(Option::is_some)).await;
         match known {
             Ok(Ok(network)) => Ok(network.clone().expect("waited until it is there")),
-            _ => Err(failed("the pod network is not ready: the node has no pod addresses")),
+            _ => Err(failed(NOT_READY)),
         }
     }
 }
@@ -74,6 +75,13 @@ impl runtime::PodNetwork for Plug {
             let pod = PodAttachment { sandbox_id, namespace, name, netns, host_ports: &host_ports };
             network.setup(pod).await.map_err(failed)
         })
+    }
+
+    fn status(&self) -> Result<(), RuntimeError> {
+        match &*self.network.borrow() {
+            Some(_) => Ok(()),
+            None => Err(failed(NOT_READY)),
+        }
     }
 
     fn teardown<'a>(&'a self, sandbox_id: &'a str) -> BoxFuture<'a, Result<(), RuntimeError>> {

@@ -1,0 +1,176 @@
+//! The calls of [`Runtime`], each one short.
+
+use super::*;
+
+impl Runtime for BuiltinRuntime {
+    fn version(&self) -> String {
+        format!("skiff://{}", env!("CARGO_PKG_VERSION"))
+    }
+
+    fn status(&self) -> BoxFuture<'_, Result<()>> {
+        async {
+            let layers = self.0.images.layers_dir();
+            std::fs::metadata(&layers).map_err(failed(layers.display()))?;
+            self.0.options.network.status()
+        }
+        .boxed()
+    }
+
+    fn run_pod_sandbox(&self, config: SandboxConfig) -> BoxFuture<'_, Result<SandboxStatus>> {
+        self.make_sandbox(config).boxed()
+    }
+
+    fn stop_pod_sandbox<'a>(&'a self, sandbox_id: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.stop_sandbox(sandbox_id).boxed()
+    }
+
+    fn remove_pod_sandbox<'a>(&'a self, sandbox_id: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.remove_sandbox(sandbox_id).boxed()
+    }
+
+    fn list_pod_sandboxes(&self) -> BoxFuture<'_, Result<Vec<SandboxStatus>>> {
+        async { Ok(lock(&self.0.sandboxes).values().map(|sandbox| sandbox.status()).collect()) }.boxed()
+    }
+
+    fn create_container<'a>(&'a self, sandbox_id: &'a str, config: ContainerConfig) -> BoxFuture<'a, Result<String>> {
+        self.make_container(sandbox_id, config).boxed()
+    }
+
+    fn start_container<'a>(&'a self, container_id: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.start(container_id).boxed()
+    }
+
+    fn stop_container<'a>(&'a self, container_id: &'a str, grace: Duration) -> BoxFuture<'a, Result<()>> {
+        self.stop(container_id, grace).boxed()
+    }
+
+    fn remove_container<'a>(&'a self, container_id: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.remove(container_id).boxed()
+    }
+
+    fn list_containers(&self) -> BoxFuture<'_, Result<Vec<ContainerStatus>>> {
+        async { Ok(lock(&self.0.containers).values().map(|container| container.status()).collect()) }.boxed()
+    }
+
+    fn container_status<'a>(&'a self, container_id: &'a str) -> BoxFuture<'a, Result<ContainerStatus>> {
+        async move { self.container(container_id).map(|(container, _)| container.status()) }.boxed()
+    }
+
+    fn update_resources<'a>(&'a self, container_id: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let (container, _) = self.container(container_id)?;
+            self.0.cgroups.update(&container.record.cgroup, &resources).map_err(failed("update resources"))
+        }
+        .boxed()
+    }
+
+    fn reopen_log<'a>(&'a self, container_id: &'a str) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let (_, sandbox) = self.container(container_id)?;
+            let request = Request::ReopenLog { container: container_id.to_owned() };
+            shim_client::ask(&sandbox.directory, &request).await.map(drop)
+        }
+        .boxed()
+    }
+
+    fn exec_sync<'a>(
+        &'a self,
+        container_id: &'a str,
+        command: Vec<String>,
+        timeout: Option<Duration>,
+    ) -> BoxFuture<'a, Result<ExecOutput>> {
+        self.run_exec_sync(container_id, command, timeout).boxed()
+    }
+
+    fn exec<'a>(&'a self, container_id: &'a str, request: ExecRequest) -> BoxFuture<'a, Result<ProcessStreams>> {
+        async move {
+            let (_, sandbox) = self.container(container_id)?;
+            streams::exec(&sandbox.directory, container_id, request).await.map(|(streams, _)| streams)
+        }
+        .boxed()
+    }
+
+    fn attach<'a>(&'a self, container_id: &'a str, stdin: bool) -> BoxFuture<'a, Result<ProcessStreams>> {
+        async move {
+            let (container, sandbox) = self.container(container_id)?;
+            if container.status.borrow().state != ProcessState::Running {
+                return Err(RuntimeError::Invalid(format!("container {container_id} is not running")));
+            }
+            let tty = container.record.config.tty;
+            streams::attach(&sandbox.directory, container_id, stdin, tty).await
+        }
+        .boxed()
+    }
+
+    fn connect<'a>(&'a self, sandbox_id: &'a str, port: u16) -> BoxFuture<'a, Result<tokio::net::TcpStream>> {
+        async move {
+            let sandbox = self.sandbox(sandbox_id)?;
+            let pid = sandbox.shim.pid;
+            streams::connect(pid, port).await
+        }
+        .boxed()
+    }
+
+    fn container_usage<'a>(&'a self, container_id: &'a str) -> BoxFuture<'a, Result<Usage>> {
+        async move {
+            let (container, _) = self.container(container_id)?;
+            self.0.cgroups.usage(&container.record.cgroup).map_err(failed("read usage"))
+        }
+        .boxed()
+    }
+
+    fn sandbox_usage<'a>(&'a self, sandbox_id: &'a str) -> BoxFuture<'a, Result<Usage>> {
+        async move {
+            let group = lock(&self.sandbox(sandbox_id)?.record).cgroup.clone();
+            self.0.cgroups.usage(&group).map_err(failed("read usage"))
+        }
+        .boxed()
+    }
+
+    fn pull_image<'a>(
+        &'a self,
+        reference: &'a str,
+        credentials: Vec<Credentials>,
+    ) -> BoxFuture<'a, Result<ImageStatus>> {
+        self.fetch(reference, credentials).boxed()
+    }
+
+    fn image_status<'a>(&'a self, reference: &'a str) -> BoxFuture<'a, Result<Option<ImageStatus>>> {
+        async move {
+            let found = self.0.images.find(reference).map(|image| image.status());
+            let is_hello = match crate::image::normalize(reference) {
+                Ok(name) => name.starts_with(crate::HELLO_PREFIX),
+                Err(error) if found.is_none() => return Err(RuntimeError::Invalid(error.to_string())),
+                Err(_) => false,
+            };
+            // A name that is not provided is found out when it is pulled.
+            if is_hello { Ok(self.make_hello(reference).await.unwrap_or(None)) } else { Ok(found) }
+        }
+        .boxed()
+    }
+
+    fn list_images(&self) -> BoxFuture<'_, Result<Vec<ImageStatus>>> {
+        async { Ok(self.0.images.list().iter().map(crate::image::Image::status).collect()) }.boxed()
+    }
+
+    fn remove_image<'a>(&'a self, reference: &'a str) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let (runtime, reference) = (self.clone(), reference.to_owned());
+            blocking(move || runtime.0.images.remove(&reference, || runtime.layers_in_use())).await
+        }
+        .boxed()
+    }
+
+    fn events(&self) -> BoxStream<'static, RuntimeEvent> {
+        let receiver = self.0.events.subscribe();
+        Box::pin(futures_util::stream::unfold(receiver, |mut receiver| async move {
+            loop {
+                match receiver.recv().await {
+                    Ok(event) => return Some((event, receiver)),
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        }))
+    }
+}
