@@ -39,7 +39,7 @@ pub struct Options {
 
 /// Copies of everything that controllers read.
 pub struct Informers {
-    /// Pods, indexed by `owner` (UID of the controlling owner) and `node`.
+    /// Pods, indexed by `owner` (UID of the controlling owner, or [`orphans_of`]) and `node`.
     pub pods: Informer<Pod>,
     /// Replica sets, indexed by `owner`.
     pub replica_sets: Informer<ReplicaSet>,
@@ -90,9 +90,9 @@ impl Context {
             config_maps: start(&client),
         };
         informers.pods.index_by("owner", |pod| owner(&pod.metadata));
-        informers.pods.index_by("node", |pod| {
-            pod.spec.as_ref().and_then(|s| s.node_name.clone()).into_iter().collect()
-        });
+        informers
+            .pods
+            .index_by("node", |pod| pod.spec.as_ref().and_then(|s| s.node_name.clone()).into_iter().collect());
         informers.replica_sets.index_by("owner", |rs| owner(&rs.metadata));
         informers.endpoint_slices.index_by("service", |slice| {
             let labels = slice.metadata.labels.as_ref();
@@ -123,6 +123,13 @@ fn start<K: Resource>(client: &Client) -> Informer<K> {
     Informer::start(Api::all(client), client::Options::default())
 }
 
+/// The controlling owner's UID; objects that nobody controls are filed by namespace, for those that adopt.
 fn owner(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Vec<String> {
-    crate::owners::controller_of(meta).map(|o| o.uid.clone()).into_iter().collect()
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    vec![crate::owners::controller_of(meta).map_or_else(|| orphans_of(namespace), |o| o.uid.clone())]
+}
+
+/// Where the index `owner` files the objects of a namespace that nobody controls.
+pub fn orphans_of(namespace: &str) -> String {
+    format!("orphan/{namespace}")
 }

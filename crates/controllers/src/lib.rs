@@ -4,7 +4,10 @@
 //! idempotently. What was decided from stale copies is caught by resource versions and by [`expectations`].
 
 mod context;
+mod endpoint_slices;
+mod endpoints;
 mod expectations;
+mod node_ipam;
 mod owners;
 mod pods;
 mod replica_sets;
@@ -32,6 +35,9 @@ pub const CONTROLLERS: &[Controller] = &[
     Controller { name: "serviceaccount-controller", run: |c, s| Box::pin(service_accounts::run(c, s)) },
     Controller { name: "root-ca-certificate-publisher-controller", run: |c, s| Box::pin(root_ca::run(c, s)) },
     Controller { name: "replicaset-controller", run: |c, s| Box::pin(replica_sets::run(c, s)) },
+    Controller { name: "endpoints-controller", run: |c, s| Box::pin(endpoints::run(c, s)) },
+    Controller { name: "endpointslice-controller", run: |c, s| Box::pin(endpoint_slices::run(c, s)) },
+    Controller { name: "node-ipam-controller", run: |c, s| Box::pin(node_ipam::run(c, s)) },
 ];
 
 /// Runs all controllers until shutdown.

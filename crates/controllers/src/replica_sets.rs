@@ -10,10 +10,10 @@ use futures_util::future::join_all;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use machinery::json::Value;
 use machinery::ApiError;
+use machinery::json::Value;
 
-use crate::context::Context;
+use crate::context::{Context, orphans_of};
 use crate::expectations::Expectations;
 use crate::{owners, pods};
 
@@ -136,11 +136,12 @@ impl Replicas {
         if set.metadata.deletion_timestamp.is_some() {
             return Ok(claimed);
         }
-        for pod in self.context.informers.pods.list_in(namespace) {
-            let orphan = owners::controller_of(&pod.metadata).is_none();
-            if orphan && pods::is_active(&pod) && selects(set, &pod.metadata) {
+        for pod in self.context.informers.pods.by_index("owner", &orphans_of(namespace)) {
+            if pods::is_active(&pod) && selects(set, &pod.metadata) {
                 let name = pod.metadata.name.as_deref().unwrap_or_default();
-                if let Some(adopted) = ignore_not_found(api.patch(name, PatchKind::StrategicMerge, adopt_patch(&pod, set)?).await)? {
+                if let Some(adopted) =
+                    ignore_not_found(api.patch(name, PatchKind::StrategicMerge, adopt_patch(&pod, set)?).await)?
+                {
                     claimed.push(adopted);
                 }
             }
@@ -175,7 +176,12 @@ impl Replicas {
                     Ok(pod) => self.say_made(set, &pod),
                     Err(error) => {
                         self.expectations.creation_seen(key);
-                        self.recorder.event_on(set, EventType::Warning, "FailedCreate", format!("Error creating: {error}"));
+                        self.recorder.event_on(
+                            set,
+                            EventType::Warning,
+                            "FailedCreate",
+                            format!("Error creating: {error}"),
+                        );
                         failure = Some(error);
                     }
                 }
@@ -195,7 +201,13 @@ impl Replicas {
         self.recorder.event_on(set, EventType::Normal, "SuccessfulCreate", format!("Created pod: {name}"));
     }
 
-    async fn shrink(&self, key: &ObjectKey, set: &ReplicaSet, active: &[Arc<Pod>], count: usize) -> Result<(), ApiError> {
+    async fn shrink(
+        &self,
+        key: &ObjectKey,
+        set: &ReplicaSet,
+        active: &[Arc<Pod>],
+        count: usize,
+    ) -> Result<(), ApiError> {
         let mut order = active.to_vec();
         pods::sort_for_deletion(&mut order);
         order.truncate(count);
@@ -216,7 +228,12 @@ impl Replicas {
                 Err(error) => {
                     self.expectations.deletion_seen(key, pod.metadata.uid.as_deref().unwrap_or_default());
                     if !error.is_not_found() {
-                        self.recorder.event_on(set, EventType::Warning, "FailedDelete", format!("Error deleting: {error}"));
+                        self.recorder.event_on(
+                            set,
+                            EventType::Warning,
+                            "FailedDelete",
+                            format!("Error deleting: {error}"),
+                        );
                         failure = Some(error);
                     }
                 }
@@ -231,7 +248,9 @@ fn wanted_replicas(set: &ReplicaSet) -> usize {
 }
 
 fn selects(set: &ReplicaSet, meta: &ObjectMeta) -> bool {
-    set.spec.as_ref().is_some_and(|s| !labels::is_empty(&s.selector) && labels::matches(&s.selector, meta.labels.as_ref()))
+    set.spec
+        .as_ref()
+        .is_some_and(|s| !labels::is_empty(&s.selector) && labels::matches(&s.selector, meta.labels.as_ref()))
 }
 
 fn ignore_not_found<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
@@ -243,7 +262,8 @@ fn ignore_not_found<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiErro
 }
 
 fn adopt_patch(pod: &Pod, set: &ReplicaSet) -> Result<Value, ApiError> {
-    let reference = machinery::json::to_value(&owners::reference_to(set)).map_err(|e| ApiError::Internal(e.to_string()))?;
+    let reference =
+        machinery::json::to_value(&owners::reference_to(set)).map_err(|e| ApiError::Internal(e.to_string()))?;
     let mut patch = Value::object();
     patch.set_at(&["metadata", "ownerReferences"], vec![reference]);
     patch.set_at(&["metadata", "uid"], pod.metadata.uid.clone());
@@ -283,7 +303,8 @@ fn min_ready_seconds(set: &ReplicaSet) -> i32 {
 
 fn status_of(set: &ReplicaSet, active: &[Arc<Pod>], failure: Option<&ApiError>) -> ReplicaSetStatus {
     let now = seams::clock::now();
-    let count = |keep: &dyn Fn(&Pod) -> bool| i32::try_from(active.iter().filter(|p| keep(p)).count()).unwrap_or(i32::MAX);
+    let count =
+        |keep: &dyn Fn(&Pod) -> bool| i32::try_from(active.iter().filter(|p| keep(p)).count()).unwrap_or(i32::MAX);
     let template = set.spec.as_ref().and_then(|s| s.template.as_ref()).and_then(|t| t.metadata.as_ref());
     let template_labels = template.and_then(|m| m.labels.clone()).unwrap_or_default();
     let filled = |n: i32| (n != 0).then_some(n);
@@ -292,7 +313,9 @@ fn status_of(set: &ReplicaSet, active: &[Arc<Pod>], failure: Option<&ApiError>) 
         replicas: count(&|_| true),
         fully_labeled_replicas: filled(count(&|p| labels::contains_all(p.metadata.labels.as_ref(), &template_labels))),
         ready_replicas: filled(count(&pods::is_ready)),
-        available_replicas: filled(count(&|p| pods::available_at(p, min_ready_seconds(set)).is_some_and(|at| at <= now))),
+        available_replicas: filled(count(&|p| {
+            pods::available_at(p, min_ready_seconds(set)).is_some_and(|at| at <= now)
+        })),
         observed_generation: set.metadata.generation,
         conditions: conditions(old.conditions, set, active, failure),
         terminating_replicas: old.terminating_replicas,
@@ -329,7 +352,9 @@ fn next_availability(set: &ReplicaSet, active: &[Arc<Pod>]) -> Next {
     let now = seams::clock::now();
     let times = active.iter().filter_map(|p| pods::available_at(p, min_ready_seconds(set)));
     match times.filter(|at| *at > now).min() {
-        Some(at) => Next::After(Duration::try_from(at.duration_since(now)).unwrap_or_default() + Duration::from_millis(10)),
+        Some(at) => {
+            Next::After(Duration::try_from(at.duration_since(now)).unwrap_or_default() + Duration::from_millis(10))
+        }
         None => Next::Wait,
     }
 }

@@ -36,7 +36,8 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) {
 }
 
 async fn publish(context: &Context, client: &Client, namespace: &str) -> Result<Next, ApiError> {
-    let alive = context.informers.namespaces.get("", namespace).is_some_and(|n| n.metadata.deletion_timestamp.is_none());
+    let alive =
+        context.informers.namespaces.get("", namespace).is_some_and(|n| n.metadata.deletion_timestamp.is_none());
     if !alive {
         return Ok(Next::Wait);
     }

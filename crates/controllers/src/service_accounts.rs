@@ -31,11 +31,13 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) {
 }
 
 async fn reconcile_namespace(context: &Context, client: &client::Client, namespace: &str) -> Result<Next, ApiError> {
-    let alive = context.informers.namespaces.get("", namespace).is_some_and(|n| n.metadata.deletion_timestamp.is_none());
+    let alive =
+        context.informers.namespaces.get("", namespace).is_some_and(|n| n.metadata.deletion_timestamp.is_none());
     if !alive || context.informers.service_accounts.get(namespace, "default").is_some() {
         return Ok(Next::Wait);
     }
-    let metadata = ObjectMeta { name: Some("default".to_owned()), namespace: Some(namespace.to_owned()), ..Default::default() };
+    let metadata =
+        ObjectMeta { name: Some("default".to_owned()), namespace: Some(namespace.to_owned()), ..Default::default() };
     let account = ServiceAccount { metadata, ..ServiceAccount::default() };
     match Api::namespaced(client, namespace).create(&account).await {
         Err(e) if !e.is_already_exists() => Err(e),
