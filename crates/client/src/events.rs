@@ -49,6 +49,7 @@ struct Note {
     reason: String,
     message: String,
     at: Timestamp,
+    stamp: i64,
 }
 
 /// Records events of one component. Cheap to clone; never waits.
@@ -75,6 +76,7 @@ impl Recorder {
             reason: reason.to_owned(),
             message: message.into(),
             at: seams::clock::now_seconds(),
+            stamp: stamp(),
         };
         if self.notes.try_send(note).is_err() {
             tracing::debug!(reason, "event dropped: too many wait");
@@ -85,6 +87,15 @@ impl Recorder {
     pub fn event_on<K: Resource>(&self, object: &K, kind: EventType, reason: &str, message: impl Into<String>) {
         self.event(&reference(object), kind, reason, message);
     }
+}
+
+/// Nanoseconds since 1970, never the same twice: events of one second are sorted by their names, which end with it.
+fn stamp() -> i64 {
+    use std::sync::atomic::{AtomicI64, Ordering};
+    static LAST: AtomicI64 = AtomicI64::new(0);
+    let now = i64::try_from(seams::clock::now().as_nanosecond()).unwrap_or(i64::MAX - 1);
+    let last = LAST.fetch_max(now, Ordering::Relaxed);
+    if last < now { now } else { LAST.fetch_add(1, Ordering::Relaxed) + 1 }
 }
 
 /// A reference to an object, as events hold it.
@@ -230,7 +241,7 @@ fn event_of(source: &EventSource, note: &Note, message: String) -> Event {
     let namespace = note.object.namespace.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| "default".to_owned());
     Event {
         metadata: ObjectMeta {
-            name: Some(format!("{about}.{:016x}", seams::random::number())),
+            name: Some(format!("{about}.{:x}", note.stamp)),
             namespace: Some(namespace),
             ..ObjectMeta::default()
         },

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::worker::{Note, go_duration};
 use super::{Agent, container, hooks};
+use crate::admission::features;
 use crate::config::resources;
 use crate::volumes::{self, Mounted};
 use crate::wanted::{Member, Wanted};
@@ -63,9 +64,11 @@ pub async fn mount(up: Up) {
 /// Makes the sandbox.
 pub async fn sandbox(up: Up, attempt: u32) {
     let config = sandbox_config(&up.agent, &up.wanted, attempt);
-    let result = match std::fs::create_dir_all(&config.log_directory) {
-        Ok(()) => up.agent.options.runtime.run_pod_sandbox(config).await,
-        Err(e) => Err(RuntimeError::Failed(format!("the log directory was not made: {e}"))),
+    let made = std::fs::create_dir_all(&config.log_directory);
+    let result = match (features::unsupported_pod(&up.wanted), made) {
+        (Some(what), _) => Err(RuntimeError::Invalid(what)),
+        (None, Ok(())) => up.agent.options.runtime.run_pod_sandbox(config).await,
+        (None, Err(e)) => Err(RuntimeError::Failed(format!("the log directory was not made: {e}"))),
     };
     let _ = up.notes.send(Note::Sandbox(result)).await;
 }

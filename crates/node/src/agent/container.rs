@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use runtime::{ContainerConfig, ContainerStatus, ImageStatus, Mount, SandboxStatus};
 
 use super::Agent;
+use crate::admission::features;
 use crate::config::env::{self, References};
 use crate::config::fields::NodeFacts;
 use crate::config::{expand, files, resources, security};
@@ -97,6 +98,9 @@ pub async fn config(
     attempt: u32,
     volumes: &BTreeMap<String, Mounted>,
 ) -> Result<ContainerConfig, String> {
+    if let Some(what) = features::unsupported_container(member) {
+        return Err(what);
+    }
     security::check_non_root(wanted, member, image)?;
     let facts = agent.node_facts(&sandbox.ips);
     let references = references(agent, wanted, member).await?;

@@ -17,7 +17,7 @@ use std::time::Duration;
 use client::events::{EventType, Recorder};
 use client::{Api, Change, Informer, Options, Shutdown};
 use futures_util::{FutureExt, StreamExt};
-use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
 use runtime::RuntimeEvent;
 use tokio::sync::{mpsc, watch};
 
@@ -48,6 +48,7 @@ pub(crate) struct Agent {
     pub recorder: Recorder,
     pub machine: Machine,
     services: Informer<Service>,
+    nodes: Informer<Node>,
     workers: Mutex<HashMap<String, Handle>>,
     /// Every running task of a worker holds a clone; it closes when the agent stops.
     shutdown: Shutdown,
@@ -74,6 +75,11 @@ impl Agent {
             services.extend(own.into_iter().filter(|s| !master(s)));
         }
         crate::config::services::variables(services.iter().map(Arc::as_ref))
+    }
+
+    /// The Node of this machine, as last seen.
+    pub fn node(&self) -> Option<Arc<Node>> {
+        self.nodes.get("", &self.options.node_name)
     }
 
     /// The pods that have a worker, as last wanted.
@@ -133,11 +139,13 @@ pub async fn run(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()
     let events = options.runtime.events();
     let recorder = Recorder::new(&options.client, "kubelet", &options.node_name);
     let services = Informer::start(Api::all(&options.client), Options::default());
+    let own = Options { field_selector: format!("metadata.name={}", options.node_name), ..Options::default() };
+    let nodes = Informer::start(Api::all(&options.client), own);
     let mine = format!("spec.nodeName={}", options.node_name);
     let pods =
         Informer::<Pod>::start(Api::all(&options.client), Options { field_selector: mine, ..Options::default() });
     let workers = Mutex::default();
-    let agent = Arc::new(Agent { options, recorder, machine, services, workers, shutdown: shutdown.clone() });
+    let agent = Arc::new(Agent { options, recorder, machine, services, nodes, workers, shutdown: shutdown.clone() });
     let listener = tokio::net::TcpListener::bind(agent.options.listen).await?;
     let tasks = [
         tokio::spawn(crate::register::keep(agent.clone())),

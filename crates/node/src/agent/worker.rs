@@ -14,7 +14,7 @@ use super::bring_up::{Fault, StartError};
 use super::probing::Probing;
 use super::writer::{Writer, merged};
 use super::{Agent, Desired, bring_up, container, hooks};
-use crate::config::security;
+use crate::admission::Question;
 use crate::plan::{self, Action, Ending, Facts, Health, Hook, Plan, Stopping, Volumes};
 use crate::probes::Kind;
 use crate::status::{Failure, Seen, Waiting};
@@ -243,12 +243,14 @@ impl Worker {
         if ran || self.wanted.is_terminal() || self.removed {
             return;
         }
-        let lacking = || crate::admission::lacking(&self.wanted, &self.agent.pods(), &self.agent.machine);
-        if let Some((reason, message)) = security::refusal(&self.wanted).or_else(lacking) {
+        let (pods, node) = (self.agent.pods(), self.agent.node());
+        let question =
+            Question { wanted: &self.wanted, pods: &pods, machine: &self.agent.machine, node: node.as_deref() };
+        if let Some((reason, message)) = crate::admission::refusal(&question) {
             let reference = self.wanted.reference();
-            self.agent.event(&reference, EventType::Warning, reason, message.clone());
+            self.agent.event(&reference, EventType::Warning, &reason, message.clone());
             let message = format!("Pod was rejected: {message}");
-            self.fail(reason, message);
+            self.fail(&reason, message);
         }
     }
 

@@ -80,5 +80,5 @@ pub fn resource(
         _ => quantity::of_value(0),
     };
     let value = map.and_then(|m| m.get(resource)).cloned().unwrap_or_else(default);
-    Ok(quantity::divided(&value, selector.divisor.as_ref()).to_string())
+    Ok(quantity::divided(&value, selector.divisor.as_ref(), resource == "cpu").to_string())
 }

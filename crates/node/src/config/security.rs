@@ -1,4 +1,4 @@
-//! Security contexts of pod and container, merged; and what this node cannot honour.
+//! Security contexts of pod and container, merged.
 
 use std::path::Path;
 
@@ -64,72 +64,4 @@ pub fn check_non_root(wanted: &Wanted, member: &Member, image: &ImageStatus) -> 
             image.username
         )),
     }
-}
-
-/// Kernel parameters that belong to the pod's own namespaces and can hurt nobody else (upstream's safe set).
-const SAFE_SYSCTLS: [&str; 12] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_wmem",
-];
-
-/// Why this node refuses the pod: `(reason, message)`. Nothing that it cannot honour is ignored silently.
-pub fn refusal(wanted: &Wanted) -> Option<(&'static str, String)> {
-    let spec = wanted.spec();
-    let context = spec.security_context.clone().unwrap_or_default();
-    if let Some(bad) = context.sysctls.iter().flatten().find(|s| !SAFE_SYSCTLS.contains(&s.name.as_str())) {
-        return Some(("SysctlForbidden", format!("forbidden sysctl: {:?} not allowlisted", bad.name)));
-    }
-    let windows = spec.os.as_ref().is_some_and(|os| os.name != "linux") || context.windows_options.is_some();
-    if windows {
-        return Some(("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS".to_owned()));
-    }
-    let unsupported = |what: &str| Some(("UnsupportedPodFeature", format!("this node does not support {what}")));
-    if spec.host_users == Some(false) {
-        return unsupported("user namespaces (spec.hostUsers: false)");
-    }
-    if spec.resource_claims.as_ref().is_some_and(|c| !c.is_empty()) {
-        return unsupported("dynamic resource allocation (spec.resourceClaims)");
-    }
-    if spec.runtime_class_name.as_deref().is_some_and(|r| !r.is_empty()) {
-        return unsupported("runtime classes (spec.runtimeClassName)");
-    }
-    let app_armor =
-        |p: &Option<k8s_openapi::api::core::v1::AppArmorProfile>| p.as_ref().is_some_and(|p| p.type_ == "Localhost");
-    if app_armor(&context.app_armor_profile) {
-        return unsupported("AppArmor profiles (spec.securityContext.appArmorProfile)");
-    }
-    wanted.members.iter().find_map(|m| refused_member(m, &app_armor))
-}
-
-fn refused_member(
-    member: &Member,
-    app_armor: &dyn Fn(&Option<k8s_openapi::api::core::v1::AppArmorProfile>) -> bool,
-) -> Option<(&'static str, String)> {
-    let own = member.spec.security_context.clone().unwrap_or_default();
-    let restart_all = member.spec.restart_policy_rules.iter().flatten().any(|r| r.action != "Restart");
-    let file_keys = member.spec.env.iter().flatten().filter_map(|e| e.value_from.as_ref());
-    let what = if app_armor(&own.app_armor_profile) {
-        "AppArmor profiles (securityContext.appArmorProfile)"
-    } else if own.windows_options.is_some() {
-        "Windows options (securityContext.windowsOptions)"
-    } else if member.spec.volume_devices.as_ref().is_some_and(|d| !d.is_empty()) {
-        "block devices (volumeDevices)"
-    } else if restart_all {
-        "restarting all containers (restartPolicyRules)"
-    } else if file_keys.into_iter().any(|s| s.file_key_ref.is_some()) {
-        "environment from files (env.valueFrom.fileKeyRef)"
-    } else {
-        return None;
-    };
-    Some(("UnsupportedPodFeature", format!("container {}: this node does not support {what}", member.name())))
 }

@@ -102,6 +102,7 @@ fn kind(volume: &Volume) -> Result<Box<dyn Kind>, String> {
     Err(format!("volumes of the kind {} are not supported by this node", kind_name(volume)))
 }
 
+/// The field that says what a volume is.
 fn kind_name(volume: &Volume) -> String {
     let tree = machinery::json::to_value(volume).unwrap_or_default();
     let keys = tree.as_object().map(|o| o.keys().filter(|k| *k != "name").map(str::to_owned).collect::<Vec<_>>());

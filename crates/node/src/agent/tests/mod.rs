@@ -191,8 +191,17 @@ async fn jobs_succeed_and_refused_pods_fail() {
     world.until("job", |s| phase(s) == "Succeeded").await;
     assert_eq!(container(&world.status("job")).str_at(&["state", "terminated", "reason"]), Some("Completed"));
     world.pod("odd", &ONE.replace(r#""containers""#, r#""hostUsers":false,"containers""#));
-    world.until("odd", |s| phase(s) == "Failed").await;
-    assert_eq!(world.status("odd").str_at(&["reason"]), Some("UnsupportedPodFeature"));
+    let told = async {
+        let text = "FailedCreatePodSandBox: Failed to create pod sandbox: this node does not support user namespaces";
+        while !world.api.events().iter().any(|e| e.starts_with(text)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), told).await.unwrap();
+    assert_eq!(phase(&world.status("odd")), "Pending");
+    world.pod("late", &ONE.replace(r#""containers""#, r#""os":{"name":"windows"},"containers""#));
+    world.until("late", |s| phase(s) == "Failed").await;
+    assert_eq!(world.status("late").str_at(&["reason"]), Some("PodOSNotSupported"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,15 +215,15 @@ async fn an_image_that_is_missing_shows_in_the_status() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_volume_of_an_unknown_kind_is_named() {
+async fn a_volume_that_cannot_be_mounted_is_named() {
     let world = World::new();
     world.pod(
         "p",
-        r#"{"nodeName":"node1","volumes":[{"name":"v","nfs":{"server":"s","path":"/"}}],
+        r#"{"nodeName":"node1","volumes":[{"name":"v","configMap":{"name":"missing"}}],
             "containers":[{"name":"a","image":"app"}]}"#,
     );
     let told = async {
-        while !world.api.events().iter().any(|e| e.starts_with("FailedMount") && e.contains("nfs")) {
+        while !world.api.events().iter().any(|e| e.starts_with("FailedMount") && e.contains("missing")) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

@@ -1,0 +1,210 @@
+//! What this node cannot honour: refused with a clear reason, never ignored. docs/node-fields.md lists all of it.
+
+use std::path::Path;
+
+use k8s_openapi::api::core::v1::{AppArmorProfile, PodSecurityContext, SecurityContext};
+
+use super::Refusal;
+use crate::wanted::{Member, Wanted};
+
+/// Kernel parameters that belong to the pod's own namespaces and can hurt nobody else (upstream's safe set).
+const SAFE_SYSCTLS: [&str; 12] = [
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_wmem",
+];
+/// How AppArmor profiles were named before they had fields.
+const APP_ARMOR_ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
+
+/// Why this node rejects the pod for good: where upstream does so too.
+pub fn rejected(wanted: &Wanted) -> Option<Refusal> {
+    let spec = wanted.spec();
+    let context = spec.security_context.clone().unwrap_or_default();
+    let windows = spec.os.as_ref().is_some_and(|os| os.name != "linux") || context.windows_options.is_some();
+    if windows {
+        let message = "Failed to admit pod as the OS field doesn't match node OS";
+        return Some(("PodOSNotSupported".to_owned(), message.to_owned()));
+    }
+    sysctls(wanted, &context).or_else(|| app_armor(wanted, &context))
+}
+
+fn unsupported(what: &str) -> Option<String> {
+    Some(format!("this node does not support {what}"))
+}
+
+/// Why the pod gets no sandbox here. It waits, as with other runtimes that lack a feature: a pod that failed would be
+/// replaced by its controller again and again.
+pub fn unsupported_pod(wanted: &Wanted) -> Option<String> {
+    let spec = wanted.spec();
+    let filled = |length: Option<usize>| length.is_some_and(|length| length > 0);
+    if spec.host_users == Some(false) {
+        return unsupported("user namespaces (spec.hostUsers: false)");
+    }
+    if filled(spec.resource_claims.as_ref().map(Vec::len)) {
+        return unsupported("dynamic resource allocation (spec.resourceClaims)");
+    }
+    if filled(spec.runtime_class_name.as_ref().map(String::len)) {
+        return unsupported("runtime classes (spec.runtimeClassName)");
+    }
+    let context = spec.security_context.clone().unwrap_or_default();
+    se_linux(wanted, &context)
+}
+
+/// `net/ipv4/x` and `net.ipv4.x` name the same: the first separator tells which spelling it is.
+fn sysctl_name(name: &str) -> String {
+    match name.find(['.', '/']) {
+        Some(at) if name.as_bytes()[at] == b'/' => name
+            .chars()
+            .map(|c| {
+                if c == '/' {
+                    '.'
+                } else if c == '.' {
+                    '/'
+                } else {
+                    c
+                }
+            })
+            .collect(),
+        _ => name.to_owned(),
+    }
+}
+
+fn sysctls(wanted: &Wanted, context: &PodSecurityContext) -> Option<Refusal> {
+    let spec = wanted.spec();
+    let forbidden =
+        |name: &str, why: &str| Some(("SysctlForbidden".to_owned(), format!("forbidden sysctl: {name:?} {why}")));
+    for sysctl in context.sysctls.iter().flatten() {
+        let name = sysctl_name(&sysctl.name);
+        if !SAFE_SYSCTLS.contains(&name.as_str()) {
+            return forbidden(&sysctl.name, "not allowlisted");
+        }
+        if name.starts_with("net.") && spec.host_network == Some(true) {
+            return forbidden(&sysctl.name, "not allowed with host net enabled");
+        }
+        if name.starts_with("kernel.") && spec.host_ipc == Some(true) {
+            return forbidden(&sysctl.name, "not allowed with host ipc enabled");
+        }
+    }
+    None
+}
+
+/// The security contexts of all containers.
+fn contexts(wanted: &Wanted) -> impl Iterator<Item = &SecurityContext> {
+    wanted.members.iter().filter_map(|m| m.spec.security_context.as_ref())
+}
+
+/// Any profile but `Unconfined`: nothing here applies profiles. The texts are upstream's validator's.
+fn app_armor(wanted: &Wanted, context: &PodSecurityContext) -> Option<Refusal> {
+    let asked = |p: Option<&AppArmorProfile>| p.is_some_and(|p| p.type_ != "Unconfined");
+    let annotations = wanted.pod.metadata.annotations.iter().flatten();
+    let old = annotations.filter(|(key, _)| key.starts_with(APP_ARMOR_ANNOTATION)).any(|(_, v)| v != "unconfined");
+    let any = asked(context.app_armor_profile.as_ref())
+        || contexts(wanted).any(|own| asked(own.app_armor_profile.as_ref()))
+        || old;
+    let why = match Path::new("/sys/kernel/security/apparmor").exists() {
+        true => "the container runtime of this node applies no profiles",
+        false => "AppArmor is not enabled on the host",
+    };
+    any.then(|| ("AppArmor".to_owned(), format!("Cannot enforce AppArmor: {why}")))
+}
+
+/// Labels mean nothing on a machine without SELinux, as upstream has it; on one with it they are not applied here.
+fn se_linux(wanted: &Wanted, context: &PodSecurityContext) -> Option<String> {
+    let asked = context.se_linux_options.is_some() || contexts(wanted).any(|own| own.se_linux_options.is_some());
+    if asked && Path::new("/sys/fs/selinux/enforce").exists() {
+        return unsupported("SELinux labels (securityContext.seLinuxOptions) on a machine that enforces them");
+    }
+    None
+}
+
+/// Why a container is not made here.
+pub fn unsupported_container(member: &Member) -> Option<String> {
+    let own = member.spec.security_context.clone().unwrap_or_default();
+    let restart_all = member.spec.restart_policy_rules.iter().flatten().any(|r| r.action != "Restart");
+    let mut sources = member.spec.env.iter().flatten().filter_map(|e| e.value_from.as_ref());
+    let hooks = member.spec.lifecycle.iter().flat_map(|l| [&l.post_start, &l.pre_stop]).flatten();
+    let what = if own.windows_options.is_some() {
+        "Windows options (securityContext.windowsOptions)"
+    } else if member.spec.volume_devices.as_ref().is_some_and(|d| !d.is_empty()) {
+        "block devices (volumeDevices)"
+    } else if restart_all {
+        "restarting all containers (restartPolicyRules)"
+    } else if sources.any(|s| s.file_key_ref.is_some()) {
+        "environment from files (env.valueFrom.fileKeyRef)"
+    } else if hooks.into_iter().any(|hook| hook.tcp_socket.is_some()) {
+        "TCP sockets as lifecycle hooks (lifecycle.*.tcpSocket)"
+    } else {
+        return None;
+    };
+    unsupported(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::pod;
+    use super::*;
+
+    #[test]
+    fn what_upstream_rejects_is_rejected() {
+        let container = |fields: &str| format!(r#""containers":[{{"name":"a",{fields}}}]"#);
+        let context = |fields: &str| format!(r#""containers":[],"securityContext":{{{fields}}}"#);
+        let cases = [
+            (container(r#""image":"x""#), ""),
+            (context(r#""sysctls":[{"name":"net.ipv4.tcp_syncookies","value":"1"}]"#), ""),
+            (context(r#""sysctls":[{"name":"net/ipv4/tcp_syncookies","value":"1"}]"#), ""),
+            (
+                context(r#""sysctls":[{"name":"kernel.msgmax","value":"1"}]"#),
+                r#"SysctlForbidden: forbidden sysctl: "kernel.msgmax" not allowlisted"#,
+            ),
+            (
+                context(r#""sysctls":[{"name":"net.ipv4.tcp_rmem","value":"1"}]},"hostNetwork":true,"x":{"#),
+                r#"SysctlForbidden: forbidden sysctl: "net.ipv4.tcp_rmem" not allowed with host net enabled"#,
+            ),
+            (context(r#""appArmorProfile":{"type":"Unconfined"}"#), ""),
+            (context(r#""appArmorProfile":{"type":"RuntimeDefault"}"#), "AppArmor: Cannot enforce AppArmor: "),
+            (container(r#""securityContext":{"appArmorProfile":{"type":"Localhost"}}"#), "AppArmor: "),
+            (r#""containers":[],"os":{"name":"windows"}"#.to_owned(), "PodOSNotSupported: "),
+        ];
+        for (spec, wanted) in cases {
+            let found = rejected(&pod("p", &format!("{{{spec}}}")));
+            let text = found.map(|(reason, message)| format!("{reason}: {message}")).unwrap_or_default();
+            assert!(text.starts_with(wanted) && text.is_empty() == wanted.is_empty(), "{spec}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_supported_is_named() {
+        for (spec, text) in [
+            (r#""hostUsers":false"#, "user namespaces (spec.hostUsers: false)"),
+            (r#""runtimeClassName":"gvisor""#, "runtime classes (spec.runtimeClassName)"),
+            (r#""resourceClaims":[{"name":"c"}]"#, "dynamic resource allocation (spec.resourceClaims)"),
+        ] {
+            let wanted = pod("p", &format!(r#"{{"containers":[],{spec}}}"#));
+            assert_eq!(unsupported_pod(&wanted), Some(format!("this node does not support {text}")));
+        }
+        assert_eq!(unsupported_pod(&pod("p", r#"{"containers":[]}"#)), None);
+        for (fields, text) in [
+            (r#""volumeDevices":[{"name":"d","devicePath":"/d"}]"#, "block devices (volumeDevices)"),
+            (
+                r#""lifecycle":{"preStop":{"tcpSocket":{"port":1}}}"#,
+                "TCP sockets as lifecycle hooks (lifecycle.*.tcpSocket)",
+            ),
+            (
+                r#""env":[{"name":"E","valueFrom":{"fileKeyRef":{"key":"k","path":"p","volumeName":"v"}}}]"#,
+                "environment from files (env.valueFrom.fileKeyRef)",
+            ),
+        ] {
+            let wanted = pod("p", &format!(r#"{{"containers":[{{"name":"a",{fields}}}]}}"#));
+            assert_eq!(unsupported_container(&wanted.members[0]), Some(format!("this node does not support {text}")));
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Whether a pod that was bound to this node may run here. A second opinion: the scheduler asks first, but pods can be
+//! bound past it.
+
+pub mod features;
+mod labels;
+mod ports;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::config::resources::pod_request;
+use crate::quantity;
+use crate::register::{Machine, PODS_MAX};
+use crate::wanted::Wanted;
+
+/// What is asked about a pod, and beside whom.
+pub struct Question<'a> {
+    /// The pod.
+    pub wanted: &'a Wanted,
+    /// All pods here, the pod itself among them perhaps.
+    pub pods: &'a [Arc<Wanted>],
+    /// The machine.
+    pub machine: &'a Machine,
+    /// The Node, when it is known.
+    pub node: Option<&'a Node>,
+}
+
+/// Why a pod is refused: the reason in its status and event, and the message, as upstream words them.
+pub type Refusal = (String, String);
+
+/// Why the pod may not run here.
+pub fn refusal(question: &Question<'_>) -> Option<Refusal> {
+    features::rejected(question.wanted)
+        .or_else(|| lacking(question))
+        .or_else(|| labels::unfit(question))
+        .or_else(|| ports::taken(question))
+}
+
+/// A failed predicate of the scheduler.
+fn predicate(name: &str, why: &str) -> Refusal {
+    (name.to_owned(), format!("Predicate {name} failed: {why}"))
+}
+
+impl Question<'_> {
+    /// The pods beside this one that are not over.
+    fn others(&self) -> impl Iterator<Item = &Arc<Wanted>> {
+        self.pods.iter().filter(|p| p.uid() != self.wanted.uid() && !p.is_terminal())
+    }
+}
+
+/// A resource: its name, how to read it, how much there is.
+type Kind = (String, fn(&Quantity) -> i64, i64);
+
+fn lacking(question: &Question<'_>) -> Option<Refusal> {
+    let count = i64::try_from(question.others().count()).unwrap_or(i64::MAX);
+    if count >= PODS_MAX {
+        return Some(out_of("pods", 1, count, PODS_MAX));
+    }
+    let machine = question.machine;
+    let mut kinds: Vec<Kind> = vec![
+        ("cpu".to_owned(), quantity::milli, machine.cpus * 1000),
+        ("memory".to_owned(), quantity::value, machine.memory_bytes),
+        ("ephemeral-storage".to_owned(), quantity::value, machine.storage_bytes),
+    ];
+    kinds.extend(machine.hugepages.iter().map(|(size, all)| {
+        let read: fn(&Quantity) -> i64 = quantity::value;
+        (format!("hugepages-{size}"), read, *all)
+    }));
+    kinds.into_iter().find_map(|(name, read, capacity)| {
+        let requested = pod_request(question.wanted, &name, read);
+        if requested == 0 {
+            return None;
+        }
+        let used = question.others().map(|p| pod_request(p, &name, read)).fold(0i64, i64::saturating_add);
+        (used.saturating_add(requested) > capacity).then(|| out_of(&name, requested, used, capacity))
+    })
+}
+
+fn out_of(name: &str, requested: i64, used: i64, capacity: i64) -> Refusal {
+    let message =
+        format!("Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}");
+    (format!("OutOf{name}"), message)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::Pod;
+
+    /// A pod with this spec.
+    pub fn pod(uid: &str, spec: &str) -> Arc<Wanted> {
+        let text = format!(r#"{{"metadata":{{"name":"{uid}","namespace":"n","uid":"{uid}"}},"spec":{spec}}}"#);
+        let pod: Pod = serde_json::from_str(&text).unwrap();
+        Arc::new(Wanted::new(Arc::new(pod)))
+    }
+
+    fn asking(uid: &str, cpu: &str) -> Arc<Wanted> {
+        pod(uid, &format!(r#"{{"containers":[{{"name":"a","resources":{{"requests":{{"cpu":"{cpu}"}}}}}}]}}"#))
+    }
+
+    #[test]
+    fn a_pod_must_fit_beside_the_others() {
+        let machine = Machine { cpus: 2, memory_bytes: 1 << 30, ..Machine::default() };
+        let others = [asking("a", "1500m")];
+        let asked = |wanted: &Wanted| refusal(&Question { wanted, pods: &others, machine: &machine, node: None });
+        assert_eq!(asked(&asking("b", "500m")), None);
+        let (reason, message) = asked(&asking("b", "501m")).unwrap();
+        assert_eq!(reason, "OutOfcpu");
+        let wanted = "Node didn't have enough resource: cpu, requested: 501, used: 1500, capacity: 2000";
+        assert_eq!(message, wanted);
+        assert_eq!(asked(&others[0]), None);
+    }
+}
