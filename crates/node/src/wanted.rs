@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, EphemeralContainer, ObjectReference, Pod, PodSpec, Probe};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 /// What a container is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub struct Member {
     pub restart_policy: RestartPolicy,
     /// Changes when a running container must be replaced: name and image.
     pub hash: String,
+    /// Changes when a resource changes whose resize policy asks for a restart.
+    pub resize_hash: String,
 }
 
 impl Member {
@@ -229,14 +232,31 @@ fn members(spec: &PodSpec) -> Vec<Member> {
 }
 
 fn member(role: Role, spec: Container, restart_policy: RestartPolicy) -> Member {
-    let hash = hash(&spec.name, spec.image.as_deref().unwrap_or_default());
-    Member { role, spec, target: None, restart_policy, hash }
+    let hash = hash([spec.name.as_str(), spec.image.as_deref().unwrap_or_default()]);
+    let resize_hash = resize_hash(&spec);
+    Member { role, spec, target: None, restart_policy, hash, resize_hash }
 }
 
-/// FNV-1a over name and image: the fields whose change replaces a running container.
-fn hash(name: &str, image: &str) -> String {
+/// Over the requests and limits of the resources with the resize policy `RestartContainer`; empty without any.
+fn resize_hash(spec: &Container) -> String {
+    let policies = spec.resize_policy.iter().flatten().filter(|p| p.restart_policy == "RestartContainer");
+    let mut words = Vec::new();
+    for policy in policies {
+        let of = |map: Option<&std::collections::BTreeMap<String, Quantity>>| {
+            map.and_then(|m| m.get(&policy.resource_name)).map_or(0, crate::quantity::milli).to_string()
+        };
+        let resources = spec.resources.as_ref();
+        words.push(policy.resource_name.clone());
+        words.push(of(resources.and_then(|r| r.requests.as_ref())));
+        words.push(of(resources.and_then(|r| r.limits.as_ref())));
+    }
+    if words.is_empty() { String::new() } else { hash(words.iter().map(String::as_str)) }
+}
+
+/// FNV-1a over words.
+fn hash<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let mut state: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in name.bytes().chain([0]).chain(image.bytes()) {
+    for byte in words.into_iter().flat_map(|word| word.bytes().chain([0])) {
         state = (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
     format!("{state:x}")

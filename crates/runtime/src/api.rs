@@ -161,6 +161,8 @@ pub struct ContainerConfig {
     pub tty: bool,
     /// Limits.
     pub resources: Resources,
+    /// The running container of the same sandbox whose processes it shares, instead of the sandbox's PID mode.
+    pub pid_target: Option<String>,
     /// Security.
     pub security: Security,
     /// The signal that asks it to stop, when it is not the image's (else SIGTERM).
@@ -493,6 +495,8 @@ pub trait Runtime: Send + Sync + 'static {
     fn container_status<'a>(&'a self, container_id: &'a str) -> BoxFuture<'a, Result<ContainerStatus>>;
     /// Changes the limits of a running container.
     fn update_resources<'a>(&'a self, container_id: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>>;
+    /// Changes the limits of a sandbox's cgroup.
+    fn update_pod_sandbox<'a>(&'a self, sandbox_id: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>>;
     /// Closes and opens the container's log file again, after a rotation.
     fn reopen_log<'a>(&'a self, container_id: &'a str) -> BoxFuture<'a, Result<()>>;
 
@@ -512,6 +516,8 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Use of a container.
     fn container_usage<'a>(&'a self, container_id: &'a str) -> BoxFuture<'a, Result<Usage>>;
+    /// Bytes that a container's writable layer takes on disk. Walks over all its files.
+    fn container_disk_usage<'a>(&'a self, container_id: &'a str) -> BoxFuture<'a, Result<u64>>;
     /// Use of a whole pod.
     fn sandbox_usage<'a>(&'a self, sandbox_id: &'a str) -> BoxFuture<'a, Result<Usage>>;
 

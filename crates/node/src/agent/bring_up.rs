@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::worker::{Note, go_duration};
 use super::{Agent, container, hooks};
 use crate::admission::features;
-use crate::config::resources;
+use crate::config::{files, resources};
 use crate::volumes::{self, Mounted};
 use crate::wanted::{Member, Wanted};
 
@@ -64,6 +64,11 @@ pub async fn mount(up: Up) {
 /// Makes the sandbox.
 pub async fn sandbox(up: Up, attempt: u32) {
     let config = sandbox_config(&up.agent, &up.wanted, attempt);
+    let (options, host) = (&up.agent.options, std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
+    let (_, warnings) = files::resolv_conf(&up.wanted, &options.cluster_dns, &options.cluster_domain, &host);
+    for warning in warnings {
+        up.agent.event(&up.wanted.reference(), EventType::Warning, "DNSConfigForming", warning);
+    }
     let made = std::fs::create_dir_all(&config.log_directory);
     let result = match (features::unsupported_pod(&up.wanted), made) {
         (Some(what), _) => Err(RuntimeError::Invalid(what)),

@@ -14,7 +14,7 @@ use crate::admission::features;
 use crate::config::env::{self, References};
 use crate::config::fields::NodeFacts;
 use crate::config::{expand, files, resources, security};
-use crate::plan::HASH_ANNOTATION;
+use crate::plan::{HASH_ANNOTATION, RESIZE_ANNOTATION};
 use crate::volumes::{self, Mounted};
 use crate::wanted::{Member, Wanted};
 
@@ -116,6 +116,7 @@ pub async fn config(
     labels.insert("io.kubernetes.container.name".to_owned(), spec.name.clone());
     let annotations = BTreeMap::from([
         (HASH_ANNOTATION.to_owned(), member.hash.clone()),
+        (RESIZE_ANNOTATION.to_owned(), member.resize_hash.clone()),
         (GRACE_ANNOTATION.to_owned(), wanted.grace().as_secs().to_string()),
         (MESSAGE_PATH_ANNOTATION.to_owned(), message_file.display().to_string()),
         (MESSAGE_POLICY_ANNOTATION.to_owned(), spec.termination_message_policy.clone().unwrap_or_default()),
@@ -138,11 +139,23 @@ pub async fn config(
         stdin: spec.stdin == Some(true),
         stdin_once: spec.stdin_once == Some(true),
         tty: spec.tty == Some(true),
+        pid_target: target(agent, member, sandbox).await?,
         resources: resources::of_container(wanted, member, agent.machine.memory_bytes),
         security: security::security(wanted, member, &agent.options.data_dir.join("seccomp")),
         stop_signal: spec.lifecycle.as_ref().and_then(|l| l.stop_signal.clone()),
         env,
     })
+}
+
+/// The running container whose processes an ephemeral container sees.
+async fn target(agent: &Agent, member: &Member, sandbox: &SandboxStatus) -> Result<Option<String>, String> {
+    let Some(name) = &member.target else { return Ok(None) };
+    let all = agent.options.runtime.list_containers().await.map_err(|e| e.to_string())?;
+    let running = |c: &&ContainerStatus| {
+        c.sandbox_id == sandbox.id && c.name == *name && c.state == runtime::ContainerState::Running
+    };
+    let found = all.iter().find(running).map(|c| c.id.clone());
+    found.map(Some).ok_or_else(|| format!("unable to find target container {name:?}"))
 }
 
 /// /etc/hosts, /etc/resolv.conf, /etc/hostname and the file for last words.
@@ -164,7 +177,7 @@ fn own_files(
         (
             "/etc/resolv.conf",
             "etc-resolv.conf",
-            files::resolv_conf(wanted, &agent.options.cluster_dns, domain, &host("/etc/resolv.conf")),
+            files::resolv_conf(wanted, &agent.options.cluster_dns, domain, &host("/etc/resolv.conf")).0,
         ),
         ("/etc/hostname", "etc-hostname", format!("{}\n", agent.hostname(wanted))),
     ];

@@ -15,11 +15,12 @@ use super::probing::Probing;
 use super::writer::{Writer, merged};
 use super::{Agent, Desired, bring_up, container, hooks};
 use crate::admission::Question;
+use crate::config::resources;
 use crate::plan::{self, Action, Ending, Facts, Health, Hook, Plan, Stopping, Volumes};
 use crate::probes::Kind;
 use crate::status::{Failure, Seen, Waiting};
 use crate::volumes::Mounted;
-use crate::wanted::{Wanted, seconds};
+use crate::wanted::{Member, Wanted, seconds};
 
 /// Notes that wait for one worker.
 pub const NOTES_MAX: usize = 64;
@@ -447,25 +448,38 @@ impl Worker {
         self.removed |= removed;
     }
 
-    /// Gives running containers the resources that they have now, in place (KEP-1287). Those that ask for a restart
-    /// keep theirs until they start again.
+    /// Gives the pod and its running containers the resources that they have now, in place (KEP-1287). The plan starts
+    /// those anew that ask for it.
     fn resize(&self, wanted: &Wanted) {
-        for member in &wanted.members {
-            let before = self.wanted.member(member.name()).map(|m| &m.spec.resources);
-            let restarts = member.spec.resize_policy.iter().flatten().any(|p| p.restart_policy == "RestartContainer");
-            let running = |c: &&ContainerStatus| c.name == member.name() && c.state == ContainerState::Running;
-            let Some(container) = self.containers.iter().find(running) else { continue };
-            if restarts || before.is_none_or(|b| *b == member.spec.resources) {
-                continue;
-            }
-            let resources = crate::config::resources::of_container(wanted, member, self.agent.machine.memory_bytes);
-            let (runtime, id) = (self.agent.options.runtime.clone(), container.id.clone());
-            tokio::spawn(async move {
-                if let Err(error) = runtime.update_resources(&id, resources).await {
-                    tracing::warn!(container = id, %error, "resources not changed in place");
-                }
-            });
+        let changed = |name: &str, now: &Member| {
+            let before = self.wanted.member(name).map(|m| &m.spec.resources);
+            before.is_some_and(|b| *b != now.spec.resources)
+        };
+        if wanted.members.iter().all(|m| !changed(m.name(), m)) {
+            return;
         }
+        let (runtime, machine) = (self.agent.options.runtime.clone(), &self.agent.machine);
+        let pod = self.sandboxes.first().map(|s| (s.id.clone(), resources::of_pod(wanted)));
+        let running = self.containers.iter().filter(|c| c.state == ContainerState::Running);
+        let members = running.filter_map(|c| Some((c.id.clone(), wanted.member(&c.name)?)));
+        let members = members.filter(|(_, m)| changed(m.name(), m));
+        let each = |(id, m): (String, &Member)| (id, resources::of_container(wanted, m, machine.memory_bytes));
+        let containers: Vec<_> = members.map(each).collect();
+        tokio::spawn(async move {
+            // A limit can only be as large as that of the pod: the pod is asked before and after its containers.
+            for _ in 0..2 {
+                if let Some((id, resources)) = &pod
+                    && let Err(error) = runtime.update_pod_sandbox(id, resources.clone()).await
+                {
+                    tracing::debug!(sandbox = id, %error, "the pod's resources are not changed yet");
+                }
+                for (id, resources) in &containers {
+                    if let Err(error) = runtime.update_resources(id, resources.clone()).await {
+                        tracing::warn!(container = id, %error, "resources not changed in place");
+                    }
+                }
+            }
+        });
     }
 
     async fn take(&mut self, note: Note) {

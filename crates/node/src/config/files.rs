@@ -60,8 +60,19 @@ struct Resolver {
     options: Vec<String>,
 }
 
-/// The pod's /etc/resolv.conf by its dnsPolicy and dnsConfig. `host_file` is the node's own.
-pub fn resolv_conf(wanted: &Wanted, cluster_dns: &[IpAddr], cluster_domain: &str, host_file: &str) -> String {
+/// What resolvers of the C library take (upstream's limits).
+const SERVERS_MAX: usize = 3;
+const SEARCHES_MAX: usize = 32;
+const SEARCH_BYTES_MAX: usize = 2048;
+
+/// The pod's /etc/resolv.conf by its dnsPolicy and dnsConfig, and what had to be left out, as events word it. `host_file`
+/// is the node's own.
+pub fn resolv_conf(
+    wanted: &Wanted,
+    cluster_dns: &[IpAddr],
+    cluster_domain: &str,
+    host_file: &str,
+) -> (String, Vec<String>) {
     let spec = wanted.spec();
     let policy = spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
     let cluster = match policy {
@@ -91,7 +102,28 @@ pub fn resolv_conf(wanted: &Wanted, cluster_dns: &[IpAddr], cluster_domain: &str
     }
     dedup(&mut resolver.servers);
     dedup(&mut resolver.searches);
-    print(&resolver)
+    let warnings = limit(&mut resolver);
+    (print(&resolver), warnings)
+}
+
+/// Cuts what resolvers would not read.
+fn limit(resolver: &mut Resolver) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let omitted = "some nameservers have been omitted, the applied nameserver line is:";
+    if resolver.servers.len() > SERVERS_MAX {
+        resolver.servers.truncate(SERVERS_MAX);
+        warnings.push(format!("Nameserver limits were exceeded, {omitted} {}", resolver.servers.join(" ")));
+    }
+    let before = resolver.searches.len();
+    resolver.searches.truncate(SEARCHES_MAX);
+    while resolver.searches.join(" ").len() > SEARCH_BYTES_MAX {
+        resolver.searches.pop();
+    }
+    let omitted = "some search paths have been omitted, the applied search line is:";
+    if resolver.searches.len() < before {
+        warnings.push(format!("Search Line limits were exceeded, {omitted} {}", resolver.searches.join(" ")));
+    }
+    warnings
 }
 
 fn dedup(list: &mut Vec<String>) {
@@ -167,7 +199,22 @@ mod tests {
                 "nameserver 1.1.1.1\noptions ndots:2\n",
             ),
         ] {
-            assert_eq!(resolv_conf(&pod(spec), servers, "cluster.local", host), wanted, "{spec}");
+            assert_eq!(resolv_conf(&pod(spec), servers, "cluster.local", host).0, wanted, "{spec}");
         }
+    }
+
+    #[test]
+    fn what_resolvers_do_not_read_is_left_out_and_told() {
+        let long = "x".repeat(1500);
+        let spec = format!(
+            r#"{{"containers":[],"dnsPolicy":"None","dnsConfig":{{
+                "nameservers":["1.0.0.1","1.0.0.2","1.0.0.3","1.0.0.4"],"searches":["a","{long}","{long}y"]}}}}"#
+        );
+        let (text, warnings) = resolv_conf(&pod(&spec), &[], "cluster.local", "");
+        assert!(!text.contains("1.0.0.4") && text.contains("1.0.0.3") && !text.contains('y'), "{text}");
+        let first = "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: \
+            1.0.0.1 1.0.0.2 1.0.0.3";
+        assert_eq!(warnings[0], first);
+        assert!(warnings[1].starts_with("Search Line limits were exceeded, some search paths have been omitted"));
     }
 }

@@ -142,6 +142,9 @@ fn ended(member: &Member, container: &ContainerStatus) -> Verdict {
 /// The label under which a container keeps its spec's hash.
 pub const HASH_ANNOTATION: &str = "io.kubernetes.container.hash";
 
+/// The label under which a container keeps the hash of those resources whose change asks for a restart (KEP-1287).
+pub const RESIZE_ANNOTATION: &str = "io.kubernetes.container.resizeHash";
+
 fn is_changed(member: &Member, container: &ContainerStatus) -> bool {
     member.role != Role::Ephemeral && container.annotations.get(HASH_ANNOTATION).is_some_and(|h| *h != member.hash)
 }
@@ -151,6 +154,8 @@ fn unhealthy(facts: &Facts<'_>, member: &Member, container: &ContainerStatus) ->
     let health = facts.health(&container.id);
     if is_changed(member, container) {
         Some("definition changed")
+    } else if container.annotations.get(RESIZE_ANNOTATION).is_some_and(|hash| *hash != member.resize_hash) {
+        Some("resize requires restart")
     } else if health.liveness == Some(false) {
         Some("failed liveness probe")
     } else if health.startup == Some(false) {
@@ -171,7 +176,7 @@ fn begin_restart(
     if facts.stopping.contains_key(&container.id) {
         return;
     }
-    let again = why == "definition changed" || member.restarts_after(137);
+    let again = matches!(why, "definition changed" | "resize requires restart") || member.restarts_after(137);
     let suffix = if again { ", will be restarted" } else { "" };
     plan.actions.push(Action::BeginStop {
         id: container.id.clone(),

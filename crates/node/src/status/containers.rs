@@ -120,7 +120,27 @@ fn from_runtime(seen: &Seen<'_>, member: &Member, container: &ContainerStatus, o
             }
         }
     }
-    out.resources = member.spec.resources.clone().filter(|r| r.limits.is_some() || r.requests.is_some());
+    let resources = member.spec.resources.clone().unwrap_or_default();
+    out.allocated_resources = resources.requests.clone();
+    out.resources = Some(resources);
+    out.stop_signal = member.spec.lifecycle.as_ref().and_then(|l| l.stop_signal.clone());
+    out.volume_mounts = member.spec.volume_mounts.as_ref().map(|list| list.iter().map(mount_status).collect());
+}
+
+/// How a volume is mounted. Whether read-only holds below it too is said only of what is read-only (KEP-3857).
+fn mount_status(mount: &api::VolumeMount) -> api::VolumeMountStatus {
+    let read_only = mount.read_only == Some(true);
+    let recursive = match mount.recursive_read_only.as_deref() {
+        Some("Enabled" | "IfPossible") => "Enabled",
+        _ => "Disabled",
+    };
+    api::VolumeMountStatus {
+        name: mount.name.clone(),
+        mount_path: mount.mount_path.clone(),
+        read_only: read_only.then_some(true),
+        recursive_read_only: read_only.then(|| recursive.to_owned()),
+        ..api::VolumeMountStatus::default()
+    }
 }
 
 fn terminated(seen: &Seen<'_>, container: &ContainerStatus) -> api::ContainerState {

@@ -64,6 +64,14 @@ impl Runtime for BuiltinRuntime {
         .boxed()
     }
 
+    fn update_pod_sandbox<'a>(&'a self, sandbox_id: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let group = lock(&self.sandbox(sandbox_id)?.record).cgroup.clone();
+            self.0.cgroups.update(&group, &resources).map_err(failed("update resources"))
+        }
+        .boxed()
+    }
+
     fn reopen_log<'a>(&'a self, container_id: &'a str) -> BoxFuture<'a, Result<()>> {
         async move {
             let (_, sandbox) = self.container(container_id)?;
@@ -115,6 +123,14 @@ impl Runtime for BuiltinRuntime {
         async move {
             let (container, _) = self.container(container_id)?;
             self.0.cgroups.usage(&container.record.cgroup).map_err(failed("read usage"))
+        }
+        .boxed()
+    }
+
+    fn container_disk_usage<'a>(&'a self, container_id: &'a str) -> BoxFuture<'a, Result<u64>> {
+        async move {
+            let upper = self.container(container_id)?.0.record.root_dir.join("upper");
+            blocking(move || Ok(crate::image::disk_use(&upper))).await
         }
         .boxed()
     }

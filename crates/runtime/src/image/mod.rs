@@ -263,10 +263,13 @@ impl Index {
     }
 }
 
-fn disk_use(path: &Path) -> u64 {
+/// Bytes that a tree takes on disk.
+pub fn disk_use(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
     let Ok(data) = std::fs::symlink_metadata(path) else { return 0 };
+    let own = data.blocks() * 512;
     if !data.is_dir() {
-        return data.len();
+        return own;
     }
-    std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| disk_use(&entry.path())).sum()
+    own + std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| disk_use(&entry.path())).sum::<u64>()
 }

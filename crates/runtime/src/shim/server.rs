@@ -347,13 +347,14 @@ impl Server {
         if self.cgroups.is_v2() {
             flags |= libc::CLONE_NEWCGROUP;
         }
-        let shared = match self.sandbox.config.pid {
-            NamespaceMode::Container => {
+        let shared = match (&config.pid_target, self.sandbox.config.pid) {
+            (Some(target), _) => Some(self.running(target)?),
+            (None, NamespaceMode::Container) => {
                 flags |= libc::CLONE_NEWPID;
                 None
             }
-            NamespaceMode::Pod => self.pause,
-            NamespaceMode::Node => None,
+            (None, NamespaceMode::Pod) => self.pause,
+            (None, NamespaceMode::Node) => None,
         };
         let pid = match self.fork(flags, &record.cgroup, shared)? {
             sys::Fork::Child => {
@@ -386,6 +387,12 @@ impl Server {
         let container = Container { status, pid, outputs, stdin, pending, master, log, clients, record };
         self.containers.insert(container.record.id.clone(), container);
         Ok(pid)
+    }
+
+    /// The first process of a running container.
+    fn running(&self, name: &str) -> Result<i32, String> {
+        let container = self.containers.get(name).filter(|container| container.status.state == ProcessState::Running);
+        container.map(|container| container.pid).ok_or_else(|| format!("target container {name} is not running"))
     }
 
     /// Puts a new process where it belongs and lets it go on.

@@ -25,6 +25,8 @@ pub struct State {
     pub stops: Vec<(String, Duration)>,
     /// What `exec_sync` answers.
     pub exec_code: i32,
+    /// Bytes of containers' writable layers, by id.
+    pub disk_use: std::collections::BTreeMap<String, u64>,
     next: u32,
 }
 
@@ -177,6 +179,12 @@ impl Runtime for FakeRuntime {
     }
     fn update_resources<'a>(&'a self, _: &'a str, _: Resources) -> BoxFuture<'a, Result<()>> {
         now(Ok(()))
+    }
+    fn update_pod_sandbox<'a>(&'a self, _: &'a str, _: Resources) -> BoxFuture<'a, Result<()>> {
+        now(Ok(()))
+    }
+    fn container_disk_usage<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<u64>> {
+        now(Ok(self.state.lock().unwrap().disk_use.get(id).copied().unwrap_or(0)))
     }
     fn reopen_log<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
         now(Ok(()))
