@@ -28,6 +28,7 @@ pub struct Component {
 /// All of them.
 pub const COMPONENTS: &[Component] = &[
     Component { name: "controllers", needs_node: false, run: |s, stop| Box::pin(controllers(s, stop)) },
+    Component { name: "scheduler", needs_node: false, run: |s, stop| Box::pin(scheduler(s, stop)) },
     Component { name: "node", needs_node: true, run: |s, stop| Box::pin(node(s, stop)) },
     Component { name: "proxy", needs_node: true, run: |s, stop| Box::pin(proxy(s, stop)) },
 ];
@@ -59,6 +60,11 @@ fn controlled_resources() -> Vec<controllers::ApiResource> {
         delete_collection: row.verbs.contains(&resources::Verb::DeleteCollection),
     })
     .collect()
+}
+
+async fn scheduler(server: Arc<Server>, stop: Shutdown) -> Result<()> {
+    scheduler::run(server.client(users::scheduler()), scheduler::Options::default(), stop).await;
+    Ok(())
 }
 
 async fn node(server: Arc<Server>, stop: Shutdown) -> Result<()> {

@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(options.https_listen_port, 8443);
         assert_eq!(options.disable, ["node", "proxy"]);
         assert_eq!(options.kubeconfig(), Path::new("/x/kubeconfig"));
-        assert!(!options.runs("node") && options.runs("controllers"));
+        assert!(!options.runs("node") && options.runs("scheduler"));
     }
 
     #[test]
