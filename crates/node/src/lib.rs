@@ -6,6 +6,9 @@
 mod admission;
 mod agent;
 pub mod config;
+mod disk;
+mod eviction;
+mod images;
 mod logs;
 mod options;
 pub mod plan;
@@ -14,6 +17,7 @@ mod pull_secrets;
 mod quantity;
 mod register;
 mod server;
+mod sources;
 pub mod status;
 mod streams;
 mod volumes;

@@ -10,14 +10,15 @@ use client::events::EventType;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{
-    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus, NodeSystemInfo,
-    ObjectReference,
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures, NodeStatus,
+    NodeSystemInfo, ObjectReference,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference, Time};
 use machinery::ApiError;
 
 use crate::agent::Agent;
+use crate::eviction::{MEMORY_AVAILABLE_MIN, NODE_DISK_FREE_PERCENT_MIN};
 use crate::quantity;
 
 /// What the API shows as the agent's version: the API level and our name.
@@ -34,10 +35,6 @@ const STATUS_PERIOD: Duration = Duration::from_secs(300);
 pub const PODS_MAX: i64 = 110;
 /// Most images listed in the status.
 const IMAGES_MAX: usize = 50;
-/// Below these shares of free memory and disk the node is under pressure.
-const MEMORY_AVAILABLE_MIN: u64 = 100 << 20;
-const DISK_FREE_PERCENT_MIN: u64 = 10;
-
 /// The machine, read once.
 #[derive(Debug, Clone, Default)]
 pub struct Machine {
@@ -57,25 +54,18 @@ fn text(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }
 
-fn meminfo(name: &str) -> u64 {
+/// A line of /proc/meminfo, in bytes.
+pub fn meminfo(name: &str) -> u64 {
     let table = text("/proc/meminfo");
     let line = table.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
     line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
-}
-
-/// Bytes of a path's file system: all, and free.
-fn disk(path: &Path) -> (u64, u64) {
-    nix::sys::statvfs::statvfs(path).map_or((0, 0), |s| {
-        let unit = s.fragment_size();
-        (s.blocks() * unit, s.blocks_available() * unit)
-    })
 }
 
 impl Machine {
     /// Reads the machine; `data_dir` stands for its disk.
     pub fn read(data_dir: &Path) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1));
-        let (storage, _) = disk(data_dir);
+        let storage = crate::disk::Space::of(data_dir).bytes;
         let os = text("/etc/os-release");
         let pretty = os.lines().find_map(|l| l.strip_prefix("PRETTY_NAME=")).unwrap_or("Linux").trim_matches('"');
         let architecture = match std::env::consts::ARCH {
@@ -117,6 +107,19 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// What pods may ask for: all but what the thresholds of eviction keep free, as upstream computes it.
+    pub fn allocatable(&self) -> Self {
+        let kept_free = i64::try_from(MEMORY_AVAILABLE_MIN).unwrap_or(0);
+        let huge: i64 = self.hugepages.values().sum();
+        Self {
+            memory_bytes: self.memory_bytes.saturating_sub(kept_free).saturating_sub(huge).max(0),
+            storage_bytes: self.storage_bytes / 100 * (100 - NODE_DISK_FREE_PERCENT_MIN as i64),
+            ..self.clone()
+        }
+    }
+}
+
 fn hugepages() -> BTreeMap<String, i64> {
     let Ok(entries) = std::fs::read_dir("/sys/kernel/mm/hugepages") else { return BTreeMap::new() };
     let one = |entry: std::fs::DirEntry| {
@@ -139,22 +142,20 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
     }
     tokio::spawn(renew(agent.clone()));
     let name = &agent.options.node_name;
-    // Events about nodes carry the name as UID: upstream's kubelet does not know the object's own.
-    let about = ObjectReference {
-        kind: Some("Node".to_owned()),
-        name: Some(name.clone()),
-        uid: Some(name.clone()),
-        ..ObjectReference::default()
-    };
+    let about = reference(&agent);
     agent.event(&about, EventType::Normal, "Starting", "Starting kubelet.");
     let (mut told, mut ready) = (seams::clock::now(), false);
     let mut wait = READY_WAIT_MIN;
+    let mut pressure = agent.pressure.subscribe();
     loop {
         if !ready && agent.options.runtime.status().await.is_ok() {
             ready = true;
             agent.event(&about, EventType::Normal, "NodeReady", format!("Node {name} status is now: NodeReady"));
         } else {
-            tokio::time::sleep(if ready { LEASE_RENEW } else { wait }).await;
+            tokio::select! {
+                () = tokio::time::sleep(if ready { LEASE_RENEW } else { wait }) => {}
+                _ = pressure.changed() => {}
+            }
             wait = (wait * 2).min(READY_WAIT_MAX);
         }
         let due = seams::clock::since(told) >= STATUS_PERIOD;
@@ -167,6 +168,12 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
             Err(error) => tracing::debug!(%error, "node status not written"),
         }
     }
+}
+
+/// The node in events. It carries the name as UID: upstream's kubelet does not know the object's own.
+pub(crate) fn reference(agent: &Agent) -> ObjectReference {
+    let name = Some(agent.options.node_name.clone());
+    ObjectReference { kind: Some("Node".to_owned()), name: name.clone(), uid: name, ..ObjectReference::default() }
 }
 
 fn labels(agent: &Agent) -> BTreeMap<String, String> {
@@ -225,8 +232,8 @@ async fn status(agent: &Agent, before: &NodeStatus) -> NodeStatus {
     info.container_runtime_version = agent.options.runtime.version();
     info.kube_proxy_version = String::new();
     NodeStatus {
-        capacity: Some(capacity.clone()),
-        allocatable: Some(capacity),
+        capacity: Some(capacity),
+        allocatable: Some(agent.machine.allocatable().capacity()),
         addresses: Some(vec![
             address("InternalIP", agent.options.node_ip.to_string()),
             address("Hostname", agent.options.node_name.clone()),
@@ -237,6 +244,7 @@ async fn status(agent: &Agent, before: &NodeStatus) -> NodeStatus {
         node_info: Some(info),
         images: images(agent).await,
         conditions: Some(conditions(agent, before).await),
+        features: Some(NodeFeatures { supplemental_groups_policy: Some(true) }),
         ..before.clone()
     }
 }
@@ -257,9 +265,7 @@ async fn images(agent: &Agent) -> Option<Vec<ContainerImage>> {
 
 async fn conditions(agent: &Agent, before: &NodeStatus) -> Vec<NodeCondition> {
     let mut list = before.conditions.clone().unwrap_or_default();
-    let (all, free) = disk(&agent.options.data_dir);
-    let memory = meminfo("MemAvailable") < MEMORY_AVAILABLE_MIN;
-    let full = all > 0 && free < all / 100 * DISK_FREE_PERCENT_MIN;
+    let under = *agent.pressure.borrow();
     let pressure = |kind, under: bool, yes: (&'static str, &str), no: (&'static str, &str)| {
         let (reason, message) = if under { yes } else { no };
         (kind, if under { "True" } else { "False" }, reason, message.to_owned())
@@ -271,13 +277,13 @@ async fn conditions(agent: &Agent, before: &NodeStatus) -> Vec<NodeCondition> {
     let all = [
         pressure(
             "MemoryPressure",
-            memory,
+            under.memory,
             ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
             ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         ),
         pressure(
             "DiskPressure",
-            full,
+            under.disk,
             ("KubeletHasDiskPressure", "kubelet has disk pressure"),
             ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
         ),

@@ -65,10 +65,17 @@ fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     }
 }
 
+/// Whether a pod tolerates the taint of nodes that are short of memory.
+pub fn tolerates_memory_pressure(toleration: &Toleration) -> bool {
+    let (key, effect) = ("node.kubernetes.io/memory-pressure".to_owned(), "NoSchedule".to_owned());
+    tolerates(toleration, &Taint { key, effect, ..Taint::default() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::pod;
     use super::*;
+    use crate::eviction::Pressure;
     use crate::register::Machine;
 
     #[test]
@@ -100,7 +107,13 @@ mod tests {
             (affinity("matchFields", ""), Some("NodeAffinity")),
         ] {
             let wanted = pod("a", &format!(r#"{{"containers":[],{spec}}}"#));
-            let found = unfit(&Question { wanted: &wanted, pods: &[], machine: &machine, node: Some(&node) });
+            let found = unfit(&Question {
+                wanted: &wanted,
+                pods: &[],
+                machine: &machine,
+                node: Some(&node),
+                pressure: Pressure::default(),
+            });
             assert_eq!(found.as_ref().map(|(reason, _)| reason.as_str()), reason, "{spec}");
         }
     }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::config::resources::pod_request;
+use crate::config::resources::{Qos, is_critical, pod_request, qos};
+use crate::eviction::Pressure;
 use crate::quantity;
 use crate::register::{Machine, PODS_MAX};
 use crate::wanted::Wanted;
@@ -25,6 +26,8 @@ pub struct Question<'a> {
     pub machine: &'a Machine,
     /// The Node, when it is known.
     pub node: Option<&'a Node>,
+    /// What the node is short of.
+    pub pressure: Pressure,
 }
 
 /// Why a pod is refused: the reason in its status and event, and the message, as upstream words them.
@@ -32,10 +35,27 @@ pub type Refusal = (String, String);
 
 /// Why the pod may not run here.
 pub fn refusal(question: &Question<'_>) -> Option<Refusal> {
-    features::rejected(question.wanted)
+    short(question)
+        .or_else(|| features::rejected(question.wanted))
         .or_else(|| lacking(question))
         .or_else(|| labels::unfit(question))
         .or_else(|| ports::taken(question))
+}
+
+/// A node that is short of memory takes no pods that ask for none; one short of disk or processes takes none but critical
+/// ones.
+fn short(question: &Question<'_>) -> Option<Refusal> {
+    let (wanted, pressure) = (question.wanted, question.pressure);
+    let names = pressure.names();
+    if names.is_empty() || is_critical(wanted) {
+        return None;
+    }
+    let only_memory = names == ["MemoryPressure"];
+    let tolerates = wanted.spec().tolerations.iter().flatten().any(labels::tolerates_memory_pressure);
+    if only_memory && (qos(wanted) != Qos::BestEffort || tolerates) {
+        return None;
+    }
+    Some(("Evicted".to_owned(), format!("The node had condition: [{}]. ", names.join(" "))))
 }
 
 /// A failed predicate of the scheduler.
@@ -58,7 +78,7 @@ fn lacking(question: &Question<'_>) -> Option<Refusal> {
     if count >= PODS_MAX {
         return Some(out_of("pods", 1, count, PODS_MAX));
     }
-    let machine = question.machine;
+    let machine = question.machine.allocatable();
     let mut kinds: Vec<Kind> = vec![
         ("cpu".to_owned(), quantity::milli, machine.cpus * 1000),
         ("memory".to_owned(), quantity::value, machine.memory_bytes),
@@ -104,12 +124,36 @@ pub mod tests {
     fn a_pod_must_fit_beside_the_others() {
         let machine = Machine { cpus: 2, memory_bytes: 1 << 30, ..Machine::default() };
         let others = [asking("a", "1500m")];
-        let asked = |wanted: &Wanted| refusal(&Question { wanted, pods: &others, machine: &machine, node: None });
+        let asked = |wanted: &Wanted| {
+            refusal(&Question { wanted, pods: &others, machine: &machine, node: None, pressure: Pressure::default() })
+        };
         assert_eq!(asked(&asking("b", "500m")), None);
         let (reason, message) = asked(&asking("b", "501m")).unwrap();
         assert_eq!(reason, "OutOfcpu");
         let wanted = "Node didn't have enough resource: cpu, requested: 501, used: 1500, capacity: 2000";
         assert_eq!(message, wanted);
         assert_eq!(asked(&others[0]), None);
+    }
+
+    #[test]
+    fn a_node_under_pressure_takes_only_some() {
+        let machine = Machine { cpus: 2, memory_bytes: 1 << 30, ..Machine::default() };
+        let (modest, none) = (asking("a", "100m"), pod("b", r#"{"containers":[{"name":"a"}]}"#));
+        let critical = pod("c", r#"{"priority":2000001000,"containers":[{"name":"a"}]}"#);
+        let (memory, disk) = (Pressure { memory: true, disk: false }, Pressure { memory: false, disk: true });
+        for (wanted, pressure, refused) in [
+            (&modest, Pressure::default(), false),
+            (&modest, memory, false),
+            (&none, memory, true),
+            (&modest, disk, true),
+            (&critical, disk, false),
+        ] {
+            let found = refusal(&Question { wanted, pods: &[], machine: &machine, node: None, pressure });
+            assert_eq!(found.is_some(), refused);
+            if let Some((reason, message)) = found {
+                let condition = if pressure.disk { "DiskPressure" } else { "MemoryPressure" };
+                assert_eq!((reason.as_str(), message), ("Evicted", format!("The node had condition: [{condition}]. ")));
+            }
+        }
     }
 }

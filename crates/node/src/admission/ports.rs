@@ -33,6 +33,7 @@ pub fn taken(question: &Question<'_>) -> Option<Refusal> {
 mod tests {
     use super::super::tests::pod;
     use super::*;
+    use crate::eviction::Pressure;
     use crate::register::Machine;
 
     #[test]
@@ -52,7 +53,13 @@ mod tests {
             (r#"{"containerPort":1,"hostPort":53,"protocol":"UDP","hostIP":"0.0.0.0"}"#, true),
         ] {
             let wanted = with("c", port);
-            let found = taken(&Question { wanted: &wanted, pods: &others, machine: &machine, node: None });
+            let found = taken(&Question {
+                wanted: &wanted,
+                pods: &others,
+                machine: &machine,
+                node: None,
+                pressure: Pressure::default(),
+            });
             assert_eq!(found.is_some(), clashes, "{port}");
             if let Some((reason, message)) = found {
                 let text = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";

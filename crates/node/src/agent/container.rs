@@ -53,8 +53,8 @@ impl Agent {
             host_ip: Some(self.options.node_ip),
             pod_ips: pod_ips.to_vec(),
             allocatable_milli_cpu: self.machine.cpus * 1000,
-            allocatable_memory: self.machine.memory_bytes,
-            allocatable_storage: self.machine.storage_bytes,
+            allocatable_memory: self.machine.allocatable().memory_bytes,
+            allocatable_storage: self.machine.allocatable().storage_bytes,
         }
     }
 }

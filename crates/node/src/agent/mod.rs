@@ -11,7 +11,7 @@ mod worker;
 mod writer;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use client::events::{EventType, Recorder};
@@ -21,8 +21,10 @@ use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
 use runtime::RuntimeEvent;
 use tokio::sync::{mpsc, watch};
 
+use crate::eviction::Pressure;
 pub use crate::options::NodeOptions;
 use crate::register::Machine;
+use crate::sources::Sources;
 use crate::wanted::Wanted;
 
 /// How long a pod rests whose worker panicked.
@@ -49,6 +51,10 @@ pub(crate) struct Agent {
     pub machine: Machine,
     services: Informer<Service>,
     nodes: Informer<Node>,
+    /// What volumes are made of.
+    pub sources: Sources,
+    /// What the node is short of.
+    pub pressure: watch::Sender<Pressure>,
     workers: Mutex<HashMap<String, Handle>>,
     /// Every running task of a worker holds a clone; it closes when the agent stops.
     shutdown: Shutdown,
@@ -108,6 +114,7 @@ impl Agent {
             let work = worker::Worker::new(agent.clone(), wants, notes, inbox).run();
             let ended = std::panic::AssertUnwindSafe(work).catch_unwind().await;
             lock(&agent.workers).remove(&uid);
+            agent.sources.release(&uid);
             if ended.is_err() {
                 // A bug in one pod's work must not end the others': a new worker starts from what the runtime has.
                 tracing::error!(pod = uid, "a pod's worker panicked; it starts anew");
@@ -116,6 +123,24 @@ impl Agent {
                 agent.desire(&wanted.pod, removed);
             }
         });
+    }
+
+    /// Tells pods' workers that what their volumes are made of changed.
+    fn contents_changed(&self, uids: &BTreeSet<String>) {
+        let workers = lock(&self.workers);
+        for handle in uids.iter().filter_map(|uid| workers.get(uid)) {
+            // A full inbox is asked again: what is not refreshed now would stay old.
+            if let Err(mpsc::error::TrySendError::Full(note)) = handle.notes.try_send(worker::Note::Contents) {
+                let notes = handle.notes.clone();
+                tokio::spawn(async move { notes.send(note).await });
+            }
+        }
+    }
+
+    /// Has a pod evicted. Whether its worker was told.
+    pub fn evict(&self, uid: &str, message: String) -> bool {
+        let workers = lock(&self.workers);
+        workers.get(uid).is_some_and(|handle| handle.notes.try_send(worker::Note::Evict(message)).is_ok())
     }
 
     /// Passes a runtime's event on to the pod's worker.
@@ -145,12 +170,24 @@ pub async fn run(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()
     let pods =
         Informer::<Pod>::start(Api::all(&options.client), Options { field_selector: mine, ..Options::default() });
     let workers = Mutex::default();
-    let agent = Arc::new(Agent { options, recorder, machine, services, nodes, workers, shutdown: shutdown.clone() });
+    let agent = Arc::new_cyclic(|own: &Weak<Agent>| {
+        let own = own.clone();
+        let told = move |uids: &BTreeSet<String>| {
+            if let Some(agent) = own.upgrade() {
+                agent.contents_changed(uids);
+            }
+        };
+        let sources = Sources::new(&options.client, told);
+        let (pressure, shutdown) = (watch::Sender::default(), shutdown.clone());
+        Agent { options, recorder, machine, services, nodes, sources, pressure, workers, shutdown }
+    });
     let listener = tokio::net::TcpListener::bind(agent.options.listen).await?;
     let tasks = [
         tokio::spawn(crate::register::keep(agent.clone())),
         tokio::spawn(crate::server::serve(agent.clone(), listener)),
         tokio::spawn(crate::logs::rotate::keep(agent.options.runtime.clone())),
+        tokio::spawn(crate::eviction::keep(agent.clone())),
+        tokio::spawn(crate::images::keep(agent.clone())),
         tokio::spawn(follow(agent.clone(), pods, events)),
     ];
     client::stopped(shutdown).await;

@@ -32,6 +32,8 @@ const CRASH_WAIT_MAX: Duration = Duration::from_secs(300);
 const CRASH_FORGOTTEN: Duration = Duration::from_secs(600);
 /// How long a failed pull shows as such before it shows as a back-off.
 const PULL_FAILURE_SHOWN: Duration = Duration::from_secs(2);
+/// How long containers of an evicted pod get, as upstream's hard thresholds have it.
+const EVICTION_GRACE: Duration = Duration::from_secs(1);
 /// How long a container that cannot be configured waits.
 const CONFIG_WAIT: Duration = Duration::from_secs(5);
 
@@ -57,6 +59,10 @@ pub enum Note {
     SandboxStopped(Result<(), RuntimeError>),
     /// A probe changed its mind about a container.
     Probe(String, Kind, bool),
+    /// A ConfigMap or Secret of the pod's volumes changed.
+    Contents,
+    /// The node is short of something, or the pod uses too much: it must go, for this reason.
+    Evict(String),
 }
 
 #[derive(Clone, Copy)]
@@ -245,8 +251,8 @@ impl Worker {
             return;
         }
         let (pods, node) = (self.agent.pods(), self.agent.node());
-        let question =
-            Question { wanted: &self.wanted, pods: &pods, machine: &self.agent.machine, node: node.as_deref() };
+        let (machine, pressure) = (&self.agent.machine, *self.agent.pressure.borrow());
+        let question = Question { wanted: &self.wanted, pods: &pods, machine, node: node.as_deref(), pressure };
         if let Some((reason, message)) = crate::admission::refusal(&question) {
             let reference = self.wanted.reference();
             self.agent.event(&reference, EventType::Warning, &reason, message.clone());
@@ -256,7 +262,7 @@ impl Worker {
     }
 
     fn fail(&mut self, reason: &str, message: String) {
-        self.failure = Some(Failure { reason: reason.to_owned(), message });
+        self.failure = Some(Failure { reason: reason.to_owned(), message, disrupted: false });
         self.ending = Some(Ending { since: seams::clock::now(), grace: self.wanted.grace() });
     }
 
@@ -401,7 +407,8 @@ impl Worker {
     async fn wait(&mut self, plan: &Plan, stop: &mut client::Shutdown) -> bool {
         let now = seams::clock::now();
         let mut until = RESYNC;
-        for at in plan.wake_at.iter().chain(self.refresh_at.iter()) {
+        let refresh_at = self.refresh_at.filter(|_| self.may_refresh());
+        for at in plan.wake_at.iter().chain(refresh_at.iter()) {
             until = until.min(Duration::try_from(at.duration_since(now)).unwrap_or_default());
         }
         let shown = self.pulls.values().map(|(_, at)| *at).filter(|at| *at > now).min();
@@ -434,14 +441,26 @@ impl Worker {
         if resync && !self.settled {
             self.relist().await;
         }
-        if self.refresh_at.is_some_and(|at| at <= now) && self.ending.is_none() && !self.bringing_up {
+        if self.refresh_at.is_some_and(|at| at <= now) && self.may_refresh() {
             self.refresh_at = None;
             self.spawn_up(bring_up::mount(self.up()));
         }
     }
 
+    /// Volumes are refreshed once they are mounted, and while nothing else brings the pod up.
+    fn may_refresh(&self) -> bool {
+        self.ending.is_none() && !self.bringing_up && (self.volumes == Volumes::Mounted || !self.sandboxes.is_empty())
+    }
+
     fn take_desired(&mut self) {
         let Desired { wanted, removed } = self.desired.borrow_and_update().clone();
+        let (old, new) = (&self.wanted.pod.metadata, &wanted.pod.metadata);
+        let facts_changed = old.labels != new.labels
+            || old.annotations != new.annotations
+            || self.wanted.members.iter().zip(&wanted.members).any(|(a, b)| a.spec.resources != b.spec.resources);
+        if facts_changed && crate::volumes::shows_the_pod(&wanted) {
+            self.refresh();
+        }
         self.reported = merged(std::mem::take(&mut self.reported), wanted.pod.status.as_ref());
         self.resize(&wanted);
         self.wanted = wanted;
@@ -491,6 +510,8 @@ impl Worker {
             Note::Started(name, result) => self.started(name, *result).await,
             Note::PostStart(id, running) => self.health.entry(id).or_default().post_start_running = running,
             Note::BroughtUp => self.bringing_up = false,
+            Note::Contents => self.refresh(),
+            Note::Evict(message) => self.evict(message),
             Note::HookDone(id) => {
                 if let Some(stopping) = self.stopping.get_mut(&id) {
                     stopping.hook = Hook::Done;
@@ -516,13 +537,37 @@ impl Worker {
         }
     }
 
+    /// Has the volumes brought up to date.
+    fn refresh(&mut self) {
+        let now = seams::clock::now();
+        self.refresh_at = Some(now);
+        if matches!(self.volumes, Volumes::Failed(_)) {
+            self.volumes = Volumes::Failed(now);
+        }
+    }
+
+    fn evict(&mut self, message: String) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.agent.event(&self.wanted.reference(), EventType::Warning, "Evicted", message.clone());
+        self.fail("Evicted", message);
+        if let Some(failure) = &mut self.failure {
+            failure.disrupted = true;
+        }
+        if let Some(ending) = &mut self.ending {
+            ending.grace = EVICTION_GRACE;
+        }
+    }
+
     fn mounted(&mut self, result: Result<BTreeMap<String, Mounted>, String>) {
         self.bringing_up = false;
         let now = seams::clock::now();
         match result {
             Ok(mounts) => {
                 self.volume_failures = 0;
-                self.refresh_at = mounts.values().filter_map(|m| m.refresh_at).min();
+                // What changed while they were mounted is asked for anew.
+                self.refresh_at = mounts.values().filter_map(|m| m.refresh_at).chain(self.refresh_at).min();
                 self.mounts = Arc::new(mounts);
                 self.volumes = Volumes::Mounted;
             }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Api, Client, DeleteOptions};
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use machinery::ApiError;
 use tokio::sync::watch;
+
+use crate::status::conditions::DISRUPTED_BY_NODE;
 
 /// Condition types that the agent owns; all others are left as others wrote them.
 const OWN_CONDITIONS: [&str; 5] =
@@ -118,12 +120,18 @@ async fn write(api: &Api<Pod>, name: &str, pod: &mut Arc<Pod>, status: &PodStatu
     Ok(())
 }
 
+/// Whether a condition is the agent's own. Others write DisruptionTarget too.
+fn is_own(condition: &PodCondition) -> bool {
+    let disrupted = condition.type_ == "DisruptionTarget" && condition.reason.as_deref() == Some(DISRUPTED_BY_NODE);
+    disrupted || OWN_CONDITIONS.contains(&condition.type_.as_str())
+}
+
 /// Our status with the conditions that others wrote.
 pub fn merged(mut ours: PodStatus, theirs: Option<&PodStatus>) -> PodStatus {
-    let foreign = theirs.and_then(|s| s.conditions.as_ref()).into_iter().flatten();
-    let foreign = foreign.filter(|c| !OWN_CONDITIONS.contains(&c.type_.as_str())).cloned();
     let mut conditions: Vec<_> = ours.conditions.take().unwrap_or_default();
-    conditions.retain(|c| OWN_CONDITIONS.contains(&c.type_.as_str()));
+    conditions.retain(is_own);
+    let foreign = theirs.and_then(|s| s.conditions.as_ref()).into_iter().flatten().filter(|c| !is_own(c));
+    let foreign: Vec<_> = foreign.filter(|c| conditions.iter().all(|own| own.type_ != c.type_)).cloned().collect();
     conditions.extend(foreign);
     ours.conditions = Some(conditions);
     ours

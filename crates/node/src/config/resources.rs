@@ -178,9 +178,14 @@ fn over_time(wanted: &Wanted, of: &dyn Fn(&Member) -> i64) -> i64 {
     main.max(most)
 }
 
+/// Whether the pod's priority makes it one that the cluster cannot do without.
+pub fn is_critical(wanted: &Wanted) -> bool {
+    wanted.spec().priority.unwrap_or(0) >= CRITICAL_PRIORITY
+}
+
 /// Upstream's formula: who asked for more memory is killed later.
 pub fn oom_score_adj(wanted: &Wanted, member: &Member, memory_capacity: i64) -> i32 {
-    if wanted.spec().priority.unwrap_or(0) >= CRITICAL_PRIORITY {
+    if is_critical(wanted) {
         return -997;
     }
     match qos(wanted) {

@@ -7,6 +7,9 @@ use runtime::SandboxState;
 use super::Seen;
 use crate::wanted::Role;
 
+/// The reason of DisruptionTarget when the node agent wrote it.
+pub const DISRUPTED_BY_NODE: &str = "TerminationByKubelet";
+
 struct Verdict {
     kind: &'static str,
     holds: bool,
@@ -34,6 +37,10 @@ pub fn conditions(seen: &Seen<'_>, status: &PodStatus) -> Vec<PodCondition> {
         true => Verdict::yes("PodReadyToStartContainers"),
         false => Verdict::no("PodReadyToStartContainers", "", String::new()),
     };
+    if let Some(failure) = seen.failure.filter(|failure| failure.disrupted) {
+        let disrupted = Verdict::yes("DisruptionTarget");
+        set(&mut list, Verdict { reason: DISRUPTED_BY_NODE, message: failure.message.clone(), ..disrupted }, seen);
+    }
     for verdict in [network, initialized(seen, status), ready, containers, Verdict::yes("PodScheduled")] {
         set(&mut list, verdict, seen);
     }

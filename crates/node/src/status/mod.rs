@@ -1,6 +1,6 @@
 //! The pure status of one pod: phase, conditions, container statuses, from what was seen.
 
-mod conditions;
+pub mod conditions;
 mod containers;
 mod phase;
 #[cfg(test)]
@@ -34,6 +34,8 @@ pub struct Failure {
     pub reason: String,
     /// More, for people.
     pub message: String,
+    /// The node drove it away: the condition DisruptionTarget says so.
+    pub disrupted: bool,
 }
 
 /// All that a status depends on.

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use client::Api;
 use futures_util::future::BoxFuture;
-use k8s_openapi::api::core::v1::{ConfigMap, ConfigMapVolumeSource, KeyToPath};
+use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, KeyToPath};
 
 use super::{Context, Files, Kind, Mounted, project, write_contents};
 
@@ -29,11 +28,12 @@ pub async fn files(
     mode: Option<i32>,
     optional: bool,
 ) -> Result<Files, String> {
-    let api = Api::<ConfigMap>::namespaced(&context.agent.options.client, context.wanted.namespace());
-    let map = match api.get(name).await {
-        Ok(map) => map,
-        Err(e) if e.is_not_found() && optional => return Ok(Files::new()),
-        Err(e) => return Err(e.to_string()),
+    let wanted = context.wanted;
+    let found = context.agent.sources.config_map(wanted.namespace(), name, wanted.uid()).await;
+    let map = match found.map_err(|e| e.to_string())? {
+        Some(map) => map,
+        None if optional => return Ok(Files::new()),
+        None => return Err(format!("configmap {name:?} not found")),
     };
     let text = map.data.iter().flatten().map(|(k, v)| (k.clone(), v.clone().into_bytes()));
     let binary = map.binary_data.iter().flatten().map(|(k, v)| (k.clone(), v.0.clone()));

@@ -13,7 +13,6 @@ mod sub_path;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -26,9 +25,6 @@ use crate::agent::Agent;
 use crate::config::expand;
 use crate::wanted::{Member, Wanted};
 
-/// How often contents from the API are read anew.
-const REFRESH: Duration = Duration::from_secs(60);
-
 /// A volume that can be mounted into containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mounted {
@@ -36,7 +32,7 @@ pub struct Mounted {
     pub host_path: PathBuf,
     /// Whoever mounts it may not write.
     pub read_only: bool,
-    /// When its contents should be read anew.
+    /// When its contents should be made anew: a token's time comes.
     pub refresh_at: Option<Timestamp>,
 }
 
@@ -53,11 +49,6 @@ impl Context<'_> {
     fn directory(&self, plugin: &str) -> PathBuf {
         let volumes = self.agent.pod_dir(self.wanted.uid()).join("volumes");
         volumes.join(format!("kubernetes.io~{plugin}")).join(self.name)
-    }
-
-    /// When contents from the API should be read anew: not all pods at once.
-    fn refresh_at(&self) -> Option<Timestamp> {
-        Some(seams::clock::now() + REFRESH + Duration::from_millis(seams::random::below(10_000)))
     }
 }
 
@@ -107,6 +98,14 @@ fn kind_name(volume: &Volume) -> String {
     let tree = machinery::json::to_value(volume).unwrap_or_default();
     let keys = tree.as_object().map(|o| o.keys().filter(|k| *k != "name").map(str::to_owned).collect::<Vec<_>>());
     keys.unwrap_or_default().join(", ")
+}
+
+/// Whether a volume shows facts of the pod itself, which change with it.
+pub fn shows_the_pod(wanted: &Wanted) -> bool {
+    wanted.spec().volumes.iter().flatten().any(|volume| {
+        let projected = volume.projected.as_ref().and_then(|p| p.sources.as_ref());
+        volume.downward_api.is_some() || projected.is_some_and(|list| list.iter().any(|s| s.downward_api.is_some()))
+    })
 }
 
 /// Mounts all volumes of a pod, or brings them up to date. The error is the message of the FailedMount event.
@@ -210,5 +209,5 @@ async fn write_contents(context: &Context<'_>, plugin: &str, files: Files, in_me
         Ok(())
     };
     tokio::task::spawn_blocking(write).await.map_err(|e| e.to_string())??;
-    Ok(Mounted { host_path: directory, read_only: true, refresh_at: context.refresh_at() })
+    Ok(Mounted { host_path: directory, read_only: true, refresh_at: None })
 }

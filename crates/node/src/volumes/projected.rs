@@ -27,7 +27,7 @@ impl Kind for Projected {
                 renew_at = [renew_at, renew].into_iter().flatten().min();
             }
             let mut mounted = write_contents(context, "projected", files, true).await?;
-            mounted.refresh_at = [mounted.refresh_at, renew_at].into_iter().flatten().min();
+            mounted.refresh_at = renew_at;
             Ok(mounted)
         })
     }

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use client::Api;
 use futures_util::future::BoxFuture;
-use k8s_openapi::api::core::v1::{KeyToPath, Secret, SecretVolumeSource};
+use k8s_openapi::api::core::v1::{KeyToPath, SecretVolumeSource};
 
 use super::{Context, Files, Kind, Mounted, project, write_contents};
 
@@ -30,11 +29,12 @@ pub async fn files(
     mode: Option<i32>,
     optional: bool,
 ) -> Result<Files, String> {
-    let api = Api::<Secret>::namespaced(&context.agent.options.client, context.wanted.namespace());
-    let secret = match api.get(name).await {
-        Ok(secret) => secret,
-        Err(e) if e.is_not_found() && optional => return Ok(Files::new()),
-        Err(e) => return Err(e.to_string()),
+    let wanted = context.wanted;
+    let found = context.agent.sources.secret(wanted.namespace(), name, wanted.uid()).await;
+    let secret = match found.map_err(|e| e.to_string())? {
+        Some(secret) => secret,
+        None if optional => return Ok(Files::new()),
+        None => return Err(format!("secret {name:?} not found")),
     };
     let data: BTreeMap<String, Vec<u8>> = secret.data.iter().flatten().map(|(k, v)| (k.clone(), v.0.clone())).collect();
     project(&data, items, mode, optional, "secret")

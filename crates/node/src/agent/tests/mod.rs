@@ -248,3 +248,55 @@ async fn probes_decide_on_readiness_and_restarts() {
     world.runtime.state.lock().unwrap().exec_code = 0;
     world.until("p", |s| condition(s, "Ready")).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn changed_contents_reach_the_volume_at_once() {
+    let world = World::new();
+    let map = |text: &str| {
+        let text = format!(
+            r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"m","namespace":"n"}},"data":{{"k":"{text}"}}}}"#
+        );
+        world.api.put("configmaps", "n", "m", Value::parse(text.as_bytes()).unwrap());
+    };
+    world.pod(
+        "p",
+        r#"{"nodeName":"node1","volumes":[{"name":"v","configMap":{"name":"m"}}],
+            "containers":[{"name":"a","image":"app"}]}"#,
+    );
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(phase(&world.status("p")), "Pending");
+    // What was missing is mounted as soon as it is there, whatever back-off the failures led to.
+    map("one");
+    world.until("p", |s| phase(s) == "Running").await;
+    let file = world.directory.path().join("pods/uid-p/volumes/kubernetes.io~configmap/v/k");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "one");
+    map("two");
+    let seen = async {
+        while std::fs::read_to_string(&file).unwrap() != "two" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(2), seen).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_over_its_disk_limit_is_evicted() {
+    let world = World::new();
+    world.pod(
+        "p",
+        r#"{"nodeName":"node1","containers":[{"name":"a","image":"app",
+            "resources":{"limits":{"ephemeral-storage":"1Mi"}}}]}"#,
+    );
+    world.until("p", |s| phase(s) == "Running").await;
+    {
+        let mut state = world.runtime.state.lock().unwrap();
+        let id = state.containers[0].id.clone();
+        state.disk_use.insert(id, 2 << 20);
+    }
+    world.until("p", |s| phase(s) == "Failed" && condition(s, "DisruptionTarget")).await;
+    let status = world.status("p");
+    assert_eq!(status.str_at(&["reason"]), Some("Evicted"));
+    let message = "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. ";
+    assert_eq!(status.str_at(&["message"]), Some(message));
+    assert!(world.api.events().contains(&format!("Evicted: {message}")));
+}
