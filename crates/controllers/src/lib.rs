@@ -4,6 +4,7 @@
 //! idempotently. What was decided from stale copies is caught by resource versions and by [`expectations`].
 
 mod context;
+mod deployment;
 mod endpoint_slices;
 mod endpoints;
 mod expectations;
@@ -34,6 +35,7 @@ pub struct Controller {
 pub const CONTROLLERS: &[Controller] = &[
     Controller { name: "serviceaccount-controller", run: |c, s| Box::pin(service_accounts::run(c, s)) },
     Controller { name: "root-ca-certificate-publisher-controller", run: |c, s| Box::pin(root_ca::run(c, s)) },
+    Controller { name: "deployment-controller", run: |c, s| Box::pin(deployment::run(c, s)) },
     Controller { name: "replicaset-controller", run: |c, s| Box::pin(replica_sets::run(c, s)) },
     Controller { name: "endpoints-controller", run: |c, s| Box::pin(endpoints::run(c, s)) },
     Controller { name: "endpointslice-controller", run: |c, s| Box::pin(endpoint_slices::run(c, s)) },

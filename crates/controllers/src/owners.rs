@@ -1,6 +1,8 @@
 //! Owner references between controllers and what they make.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use machinery::ApiError;
+use machinery::json::{Value, to_value};
 
 /// The owner that controls an object.
 pub fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
@@ -22,5 +24,34 @@ pub fn reference_to<K: client::Resource>(owner: &K) -> OwnerReference {
         uid: meta.uid.clone().unwrap_or_default(),
         controller: Some(true),
         block_owner_deletion: Some(true),
+    }
+}
+
+/// A strategic merge patch by which `owner` takes control of an object that nobody controls.
+pub fn adopt_patch<K: client::Resource>(object: &ObjectMeta, owner: &K) -> Result<Value, ApiError> {
+    let reference = to_value(&reference_to(owner)).map_err(|e| ApiError::Internal(e.to_string()))?;
+    let mut patch = Value::object();
+    patch.set_at(&["metadata", "ownerReferences"], vec![reference]);
+    patch.set_at(&["metadata", "uid"], object.uid.clone());
+    Ok(patch)
+}
+
+/// A strategic merge patch by which the owner with this UID lets go of an object.
+pub fn release_patch(object: &ObjectMeta, owner_uid: &str) -> Value {
+    let mut reference = Value::object();
+    reference.set_at(&["$patch"], "delete");
+    reference.set_at(&["uid"], owner_uid);
+    let mut patch = Value::object();
+    patch.set_at(&["metadata", "ownerReferences"], vec![reference]);
+    patch.set_at(&["metadata", "uid"], object.uid.clone());
+    patch
+}
+
+/// What a patch of an adopted or released object gave; `None` when the object is gone, or is another one by now.
+pub fn unless_gone<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(e) if e.is_not_found() || matches!(e, ApiError::Invalid { .. }) => Ok(None),
+        Err(e) => Err(e),
     }
 }

@@ -11,7 +11,6 @@ use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStat
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use machinery::ApiError;
-use machinery::json::Value;
 
 use crate::context::{Context, orphans_of};
 use crate::expectations::Expectations;
@@ -130,7 +129,8 @@ impl Replicas {
                 claimed.push(pod);
             } else if set.metadata.deletion_timestamp.is_none() {
                 let name = pod.metadata.name.as_deref().unwrap_or_default();
-                ignore_not_found(api.patch(name, PatchKind::StrategicMerge, release_patch(&pod, &uid)).await)?;
+                let patch = owners::release_patch(&pod.metadata, &uid);
+                owners::unless_gone(api.patch(name, PatchKind::StrategicMerge, patch).await)?;
             }
         }
         if set.metadata.deletion_timestamp.is_some() {
@@ -139,11 +139,8 @@ impl Replicas {
         for pod in self.context.informers.pods.by_index("owner", &orphans_of(namespace)) {
             if pods::is_active(&pod) && selects(set, &pod.metadata) {
                 let name = pod.metadata.name.as_deref().unwrap_or_default();
-                if let Some(adopted) =
-                    ignore_not_found(api.patch(name, PatchKind::StrategicMerge, adopt_patch(&pod, set)?).await)?
-                {
-                    claimed.push(adopted);
-                }
+                let patch = owners::adopt_patch(&pod.metadata, set)?;
+                claimed.extend(owners::unless_gone(api.patch(name, PatchKind::StrategicMerge, patch).await)?);
             }
         }
         Ok(claimed)
@@ -251,33 +248,6 @@ fn selects(set: &ReplicaSet, meta: &ObjectMeta) -> bool {
     set.spec
         .as_ref()
         .is_some_and(|s| !labels::is_empty(&s.selector) && labels::matches(&s.selector, meta.labels.as_ref()))
-}
-
-fn ignore_not_found<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(e) if e.is_not_found() || matches!(e, ApiError::Invalid { .. }) => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
-fn adopt_patch(pod: &Pod, set: &ReplicaSet) -> Result<Value, ApiError> {
-    let reference =
-        machinery::json::to_value(&owners::reference_to(set)).map_err(|e| ApiError::Internal(e.to_string()))?;
-    let mut patch = Value::object();
-    patch.set_at(&["metadata", "ownerReferences"], vec![reference]);
-    patch.set_at(&["metadata", "uid"], pod.metadata.uid.clone());
-    Ok(patch)
-}
-
-fn release_patch(pod: &Pod, owner_uid: &str) -> Value {
-    let mut reference = Value::object();
-    reference.set_at(&["$patch"], "delete");
-    reference.set_at(&["uid"], owner_uid);
-    let mut patch = Value::object();
-    patch.set_at(&["metadata", "ownerReferences"], vec![reference]);
-    patch.set_at(&["metadata", "uid"], pod.metadata.uid.clone());
-    patch
 }
 
 /// A pod made of the set's template.
