@@ -222,7 +222,12 @@ impl Pipeline {
 /// The verb of a request, if the row has it.
 fn verb(kind: &Kind, attributes: &Attributes) -> Result<Verb, ApiError> {
     let verb = Verb::ALL.into_iter().find(|verb| verb.as_str() == attributes.verb);
-    verb.filter(|verb| kind.row.verbs.contains(verb)).ok_or_else(not_allowed)
+    verb.filter(|verb| kind.row.verbs.contains(verb)).ok_or_else(|| match kind.row.plural.as_str() {
+        "customresourcedefinitions" => {
+            ApiError::MethodNotAllowed("this server does not serve custom resources".to_owned())
+        }
+        _ => not_allowed(),
+    })
 }
 
 /// Requests of components in this process: the same way, from below the socket.
@@ -249,7 +254,9 @@ fn incoming(user: &User, request: Request) -> Incoming {
     };
     let subresource = subresource.unwrap_or_default();
     // An object that is made has its name in its body; the path has none.
-    let name = name.filter(|_| verb != "create" || !subresource.is_empty()).unwrap_or_default();
+    let name = name.filter(|_| verb != "create" || !subresource.is_empty());
+    // A list of one object by its name is judged as that object, as over HTTP.
+    let name = name.or_else(|| crate::http::info::selected_name(&options.field_selector)).unwrap_or_default();
     let attributes = Attributes {
         verb: verb.to_owned(),
         group: resource.group.as_ref().to_owned(),

@@ -127,7 +127,7 @@ impl RequestInfo {
 }
 
 /// The name that a field selector asks for with `metadata.name=x`.
-fn selected_name(selector: &str) -> Option<String> {
+pub(crate) fn selected_name(selector: &str) -> Option<String> {
     selector.split(',').find_map(|term| {
         let value = term.trim().strip_prefix("metadata.name=")?;
         let value = value.strip_prefix('=').unwrap_or(value);
