@@ -108,6 +108,11 @@ impl Kind {
         if self.converts { convert(&self.row, entry) } else { entry.clone() }
     }
 
+    /// The same of an entry that the caller has for itself.
+    pub(crate) fn present_owned(&self, entry: Arc<Entry>) -> Arc<Entry> {
+        if self.converts { convert(&self.row, &entry) } else { entry }
+    }
+
     /// The same, to be taken along.
     pub(crate) fn presenter(&self) -> Option<Present> {
         let row = self.row.clone();

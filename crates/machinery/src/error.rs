@@ -6,6 +6,9 @@ use crate::field::FieldError;
 use crate::gvk::GroupResource;
 use crate::json::{Map, Value};
 
+/// After how many seconds a revision that is not there yet may be asked for again.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
 /// Why a request failed. `Display` gives the Status message.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ApiError {
@@ -112,6 +115,14 @@ pub enum ApiError {
     /// 504 Timeout: the server did not finish in time.
     #[error("Timeout: {0}")]
     Timeout(String),
+    /// 504 Timeout: the revision asked for is newer than all there is.
+    #[error("Timeout: Too large resource version: {wanted}, current: {current}")]
+    TooLargeResourceVersion {
+        /// What was asked for.
+        wanted: u64,
+        /// The newest there is.
+        current: u64,
+    },
     /// 500 InternalError.
     #[error("Internal error occurred: {0}")]
     Internal(String),
@@ -200,7 +211,7 @@ impl ApiError {
             Self::TooLarge(_) => 413,
             Self::Expired { .. } | Self::Gone(_) => 410,
             Self::TooManyRequests { .. } => 429,
-            Self::Timeout(_) => 504,
+            Self::Timeout(_) | Self::TooLargeResourceVersion { .. } => 504,
             Self::Internal(_) => 500,
             Self::ServiceUnavailable(_) => 503,
             Self::Other { code, .. } => *code,
@@ -224,10 +235,19 @@ impl ApiError {
             Self::Expired { .. } => "Expired",
             Self::Gone(_) => "Gone",
             Self::TooManyRequests { .. } => "TooManyRequests",
-            Self::Timeout(_) => "Timeout",
+            Self::Timeout(_) | Self::TooLargeResourceVersion { .. } => "Timeout",
             Self::Internal(_) => "InternalError",
             Self::ServiceUnavailable(_) => "ServiceUnavailable",
             Self::Other { reason, .. } => reason,
+        }
+    }
+
+    /// Seconds after which to try again, when the error says so.
+    pub fn retry_after_seconds(&self) -> Option<u32> {
+        match self {
+            Self::TooManyRequests { retry_after_seconds, .. } => Some(*retry_after_seconds),
+            Self::TooLargeResourceVersion { .. } => Some(RETRY_AFTER_SECONDS),
+            _ => None,
         }
     }
 
@@ -311,6 +331,11 @@ impl ApiError {
                     details.insert("causes", causes.iter().map(|(r, m)| cause(r, m, "")).collect::<Vec<_>>());
                 }
             }
+            Self::TooLargeResourceVersion { .. } => {
+                details.insert("retryAfterSeconds", RETRY_AFTER_SECONDS);
+                let causes = vec![cause("ResourceVersionTooLarge", "Too large resource version", "")];
+                details.insert("causes", causes);
+            }
             Self::Internal(message) => {
                 details.insert("causes", vec![cause("", message, "")]);
             }
@@ -357,6 +382,17 @@ mod tests {
         assert_eq!(status.str_at(&["details", "kind"]), Some("Deployment"));
         let cause = &status.at(&["details", "causes"]).and_then(Value::as_array).unwrap()[0];
         assert_eq!(cause.str_at(&["field"]), Some("spec.replicas"));
+    }
+
+    #[test]
+    fn a_revision_from_the_future_is_told_as_reflectors_know_it() {
+        let error = ApiError::TooLargeResourceVersion { wanted: 9, current: 7 };
+        let status = error.to_status();
+        assert_eq!(status.str_at(&["message"]), Some("Timeout: Too large resource version: 9, current: 7"));
+        assert_eq!((status.i64_at(&["code"]), status.str_at(&["reason"])), (Some(504), Some("Timeout")));
+        assert_eq!(status.i64_at(&["details", "retryAfterSeconds"]), Some(1));
+        let cause = &status.at(&["details", "causes"]).and_then(Value::as_array).unwrap()[0];
+        assert_eq!(cause.str_at(&["reason"]), Some("ResourceVersionTooLarge"));
     }
 
     #[test]

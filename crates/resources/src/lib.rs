@@ -8,6 +8,7 @@ mod apps;
 mod builder;
 mod cells;
 mod core;
+mod custom_resource_definitions;
 mod disruption_budgets;
 mod endpoint_slices;
 mod leases;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 /// All built-in rows, in the order in which discovery lists them.
 pub fn table() -> Vec<Arc<Resource>> {
     let mut rows = vec![
+        core::binding::row(),
         core::config_map::row(),
         core::endpoints::row(),
         core::event::row(),
@@ -52,6 +54,7 @@ pub fn table() -> Vec<Arc<Resource>> {
         endpoint_slices::row(),
         disruption_budgets::row(),
         priority_classes::row(),
+        custom_resource_definitions::row(),
     ];
     rows.extend(rbac::rows());
     rows.extend(reviews::rows());

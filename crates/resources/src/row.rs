@@ -216,6 +216,12 @@ pub trait Strategy: Send + Sync {
         true
     }
 
+    /// Fields of metadata that a write of the status leaves as they are. Most resources of upstream take labels, annotations
+    /// and all else of a status write; some keep one field, and the newer ones all of [`STATUS_KEEPS_ALL`].
+    fn status_keeps_metadata(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Finalizers that every new object gets (`kubernetes` of namespaces lives in spec and is set in prepare_for_create).
     fn initial_finalizers(&self) -> &'static [&'static str] {
         &[]
@@ -226,6 +232,9 @@ pub trait Strategy: Send + Sync {
         String::new()
     }
 }
+
+/// What upstream's `ResetObjectMetaForStatus` keeps.
+pub const STATUS_KEEPS_ALL: &[&str] = &["labels", "annotations", "finalizers", "ownerReferences"];
 
 /// How names of a kind must look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

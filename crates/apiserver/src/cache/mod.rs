@@ -6,52 +6,21 @@
 
 pub(crate) mod envelope;
 pub(crate) mod feed;
+pub(crate) mod ring;
 pub(crate) mod selection;
+pub(crate) mod topics;
 pub(crate) mod watching;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use machinery::{ApiError, Entry, Value};
+use machinery::{ApiError, Entry};
 use tokio::sync::watch;
-use tokio::time::{Duration, Instant};
 
 use envelope::Sealer;
-
-/// Events that the ring of one resource holds at most.
-pub(crate) const RING_EVENTS_MAX: usize = 8192;
-/// Events that it keeps however old they are.
-const RING_EVENTS_MIN: usize = 100;
-/// Events above that number leave the ring at this age: longer than a watcher needs to come back.
-const RING_AGE_MAX: Duration = Duration::from_secs(120);
-/// Events that a watcher takes from the ring at once.
-const TAKEN_EVENTS_MAX: usize = 128;
-
-/// One change of one object.
-pub(crate) struct Changed {
-    pub revision: u64,
-    pub key: Arc<str>,
-    pub old: Option<Arc<Entry>>,
-    pub new: Option<Arc<Entry>>,
-    at: Instant,
-    gone: OnceLock<Arc<Entry>>,
-}
-
-impl Changed {
-    /// The old object at this change's revision: what a deletion, or a selector that matches no longer, sends.
-    pub(crate) fn gone(&self) -> Option<&Arc<Entry>> {
-        let old = self.old.as_ref()?;
-        Some(self.gone.get_or_init(|| Arc::new(at_revision(old, self.revision))))
-    }
-}
-
-/// An object as it was, with another resourceVersion.
-pub(crate) fn at_revision(entry: &Entry, revision: u64) -> Entry {
-    let mut tree = Value::clone(entry.tree());
-    tree.set_at(&["metadata", "resourceVersion"], revision.to_string());
-    Entry::from_tree(revision, Arc::new(tree))
-}
+use ring::{Changed, Ring};
+use topics::{Field, Topic, TopicRing, Topics};
 
 /// Called with every change, in order: old and new.
 pub(crate) type Observer = Box<dyn Fn(Option<&Entry>, Option<&Entry>) + Send + Sync>;
@@ -63,31 +32,52 @@ pub(crate) struct Cache {
     pub sealer: Option<Arc<Sealer>>,
     observer: OnceLock<Observer>,
     state: RwLock<State>,
-    /// Counts up with each change.
-    changed: watch::Sender<u64>,
+    /// Locked after the state, when both are.
+    topics: Mutex<Topics>,
+    /// Wakes with each change.
+    changed: watch::Sender<()>,
 }
 
 #[derive(Default)]
 struct State {
-    objects: BTreeMap<Arc<str>, Arc<Entry>>,
-    ring: VecDeque<Arc<Changed>>,
-    /// All events after this revision are in the ring.
-    ring_after: u64,
+    objects: Objects,
+    ring: Ring,
     /// The revision of the newest event.
     newest: u64,
+    /// Made when it is first asked for: it needs the tree of every object.
+    index: Option<Index>,
 }
 
-impl State {
-    /// Makes room for one more event. The old objects which events refer to are what a ring costs.
-    fn forget(&mut self, now: Instant) {
-        while let Some(oldest) = self.ring.front() {
-            let len = self.ring.len();
-            let aged = len >= RING_EVENTS_MIN && now.duration_since(oldest.at) > RING_AGE_MAX;
-            if len < RING_EVENTS_MAX && !aged {
-                return;
+type Objects = BTreeMap<Arc<str>, Arc<Entry>>;
+
+/// Objects by the value of one field.
+struct Index {
+    field: Field,
+    values: HashMap<String, Objects>,
+}
+
+impl Index {
+    fn new(field: Field, objects: &Objects) -> Self {
+        let mut index = Self { field, values: HashMap::new() };
+        for (key, entry) in objects {
+            index.change(key, None, Some(entry));
+        }
+        index
+    }
+
+    fn change(&mut self, key: &Arc<str>, old: Option<&Arc<Entry>>, new: Option<&Arc<Entry>>) {
+        let value = |entry: &Arc<Entry>| (self.field.value)(entry.tree());
+        let (old, new_value) = (old.map(value), new.map(value));
+        if let Some(old) = old.filter(|old| new_value.as_ref() != Some(old))
+            && let Some(objects) = self.values.get_mut(&old)
+        {
+            objects.remove(key);
+            if objects.is_empty() {
+                self.values.remove(&old);
             }
-            self.ring_after = oldest.revision;
-            self.ring.pop_front();
+        }
+        if let (Some(value), Some(entry)) = (new_value, new) {
+            self.values.entry(value).or_default().insert(key.clone(), entry.clone());
         }
     }
 }
@@ -109,7 +99,8 @@ impl Cache {
             sealer,
             observer: OnceLock::new(),
             state: RwLock::default(),
-            changed: watch::Sender::new(0),
+            topics: Mutex::default(),
+            changed: watch::Sender::new(()),
         }
     }
 
@@ -145,37 +136,53 @@ impl Cache {
         Stretch { items, remaining, newest: state.newest }
     }
 
-    /// Wakes with each change.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+    /// Objects with a value in a field, after `after`, by an index that is kept from the first question on. One field of a
+    /// resource has one.
+    pub(crate) fn indexed(&self, field: Field, value: &str, after: Option<&str>) -> Stretch {
+        if self.read().index.is_none() {
+            // Trees are made without holding up others.
+            let objects: Vec<_> = self.read().objects.values().cloned().collect();
+            objects.iter().for_each(|entry| _ = entry.tree());
+            let mut state = self.write();
+            if state.index.is_none() {
+                state.index = Some(Index::new(field, &state.objects));
+            }
+        }
+        let state = self.read();
+        let found = state.index.as_ref().and_then(|index| index.values.get(value));
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let items = found.into_iter().flat_map(|objects| objects.range::<str, _>((from, Bound::Unbounded)));
+        let items = items.map(|(key, entry)| (key.clone(), entry.clone())).collect();
+        Stretch { items, remaining: 0, newest: state.newest }
+    }
+
+    /// Wakes with each change of any object.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Some events after a revision, oldest first.
-    fn after(&self, revision: u64) -> Result<Vec<Arc<Changed>>, ApiError> {
+    /// Follows the events of a topic from now on; those from before can be had too, as long as the ring knows them.
+    pub(crate) fn follow(self: &Arc<Self>, topic: Topic) -> Subscription {
         let state = self.read();
-        if revision < state.ring_after {
-            return Err(too_old(revision, state.ring_after));
-        }
-        if revision >= state.newest {
-            return Ok(Vec::new());
-        }
-        let start = state.ring.partition_point(|event| event.revision <= revision);
-        Ok(state.ring.iter().skip(start).take(TAKEN_EVENTS_MAX).cloned().collect())
+        let ring = self.topics().join(&topic, state.newest);
+        drop(state);
+        let changed = ring.as_ref().map_or_else(|| self.changed.subscribe(), |ring| ring.subscribe());
+        Subscription { cache: self.clone(), topic, ring, changed }
     }
 
     /// Starts anew with what stands in the store at a revision; watchers from before must start anew too.
-    fn load(&self, revision: u64, objects: BTreeMap<Arc<str>, Arc<Entry>>) {
+    fn load(&self, revision: u64, objects: Objects) {
         let mut state = self.write();
-        let old = std::mem::replace(
-            &mut *state,
-            State { objects, ring: VecDeque::new(), ring_after: revision, newest: revision },
-        );
+        let index = state.index.as_ref().map(|index| Index::new(index.field, &objects));
+        let fresh = State { objects, ring: Ring::new(revision), newest: revision, index };
+        let old = std::mem::replace(&mut *state, fresh);
         if let Some(observer) = self.observer.get() {
             old.objects.values().for_each(|entry| observer(Some(entry), None));
             state.objects.values().for_each(|entry| observer(None, Some(entry)));
         }
+        self.topics().restart(revision);
         drop(state);
-        self.changed.send_modify(|count| *count += 1);
+        self.changed.send_replace(());
     }
 
     fn apply(&self, key: Arc<str>, revision: u64, new: Option<Arc<Entry>>) {
@@ -187,14 +194,27 @@ impl Cache {
         if let Some(observer) = self.observer.get() {
             observer(old.as_deref(), new.as_deref());
         }
-        let at = Instant::now();
-        state.forget(at);
+        if let Some(index) = &mut state.index {
+            index.change(&key, old.as_ref(), new.as_ref());
+        }
+        let event = Arc::new(Changed::new(revision, key, old, new));
+        let mut topics = self.topics();
+        while let Some(surplus) = state.ring.pop_surplus(event.at) {
+            topics.forget(&surplus);
+        }
+        topics.tell(&event);
+        drop(topics);
         state.newest = revision;
-        state.ring.push_back(Arc::new(Changed { revision, key, old, new, at, gone: OnceLock::new() }));
+        state.ring.push(event);
     }
 
     fn announce(&self) {
-        self.changed.send_modify(|count| *count += 1);
+        self.changed.send_replace(());
+        self.topics().announce();
+    }
+
+    fn topics(&self) -> MutexGuard<'_, Topics> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -203,6 +223,35 @@ impl Cache {
 
     fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Follows the events of a topic.
+pub(crate) struct Subscription {
+    cache: Arc<Cache>,
+    topic: Topic,
+    ring: Option<Arc<TopicRing>>,
+    /// Wakes when there may be more.
+    pub changed: watch::Receiver<()>,
+}
+
+impl Subscription {
+    /// Some events after a revision, oldest first; of the whole resource as long as they are older than the subscription.
+    pub(crate) fn after(&self, revision: u64) -> Result<Vec<Arc<Changed>>, ApiError> {
+        if let Some(events) = self.ring.as_ref().and_then(|ring| ring.ring().since(revision)) {
+            return Ok(events);
+        }
+        let state = self.cache.read();
+        let events = state.ring.since(revision);
+        events.ok_or_else(|| too_old(revision, state.ring.begins_after()))
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if let Some(ring) = self.ring.take() {
+            self.cache.topics().leave(&self.topic, &ring);
+        }
     }
 }
 

@@ -9,6 +9,11 @@ use machinery::selector::{FieldSelector, LabelSelector};
 use machinery::{ApiError, Entry, Value};
 use resources::Resource;
 
+use super::topics::{Field, Topic};
+
+/// Fields by which lists find objects: storage name and field, at most one of each resource (upstream's cache indexers).
+const INDEXED_FIELDS: [(&str, &str); 1] = [("pods", "spec.nodeName")];
+
 /// Which objects of a resource.
 pub(crate) struct Selection {
     row: Arc<Resource>,
@@ -33,10 +38,37 @@ impl Selection {
                 return Err(ApiError::BadRequest(unknown_field(row, &term.field)));
             }
         }
-        // One name in one namespace is one key.
         let one_namespace = if namespace.is_empty() { fields.required("metadata.namespace") } else { Some(namespace) };
-        let prefix = row.key(one_namespace.unwrap_or_default(), "");
+        let one_namespace = one_namespace.unwrap_or_default();
+        // One name in one namespace is one key.
+        let one_name = fields.required("metadata.name").filter(|_| !row.namespaced || !one_namespace.is_empty());
+        let prefix = row.key(one_namespace, one_name.unwrap_or_default());
         Ok(Self { row: row.clone(), prefix, labels, fields })
+    }
+
+    /// Where to look for what is selected.
+    pub(crate) fn topic(&self) -> Topic {
+        if !self.prefix.ends_with('/') {
+            return Topic::Key(self.prefix.clone());
+        }
+        if let Some((field, value)) = self.required_field() {
+            return Topic::Field(field, value.to_owned());
+        }
+        if self.prefix == self.row.key("", "") { Topic::All } else { Topic::Namespace(self.prefix.clone()) }
+    }
+
+    /// The field by which lists find objects, with its value, when the selector asks for one.
+    pub(crate) fn indexed(&self) -> Option<(Field, &str)> {
+        let is_indexed = |name: &str| INDEXED_FIELDS.contains(&(self.row.storage.as_str(), name));
+        self.required_field().filter(|(field, _)| is_indexed(field.name))
+    }
+
+    /// The first field of the row that must have one value.
+    fn required_field(&self) -> Option<(Field, &str)> {
+        self.row.selectable_fields.iter().find_map(|f| {
+            let value = self.fields.required(f.name)?;
+            Some((Field { name: f.name, value: f.value }, value))
+        })
     }
 
     /// Whether an object is selected.

@@ -8,12 +8,12 @@ use std::time::Duration;
 use client::{Watch, WatchEvent};
 use futures_util::StreamExt;
 use machinery::Entry;
-use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, Sleep};
 
 use super::feed::Feed;
+use super::ring::Changed;
 use super::selection::Selection;
-use super::{Cache, Changed};
+use super::{Cache, Subscription};
 
 /// Time between bookmarks.
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
@@ -36,11 +36,10 @@ pub(crate) struct Start {
 }
 
 struct Watcher {
-    cache: Arc<Cache>,
+    subscription: Subscription,
     feed: Arc<Feed>,
     selection: Selection,
     present: Option<Present>,
-    changed: Receiver<u64>,
     cursor: u64,
     ready: VecDeque<WatchEvent>,
     ended: bool,
@@ -52,7 +51,7 @@ struct Watcher {
 
 /// Starts a watch. `present` makes another version's form.
 pub(crate) fn watch(
-    cache: Arc<Cache>,
+    cache: &Arc<Cache>,
     feed: Arc<Feed>,
     selection: Selection,
     present: Option<Present>,
@@ -67,13 +66,12 @@ pub(crate) fn watch(
     if start.initial_end {
         ready.push_back(WatchEvent::Bookmark { revision: start.after, initial_end: true });
     }
-    let changed = cache.subscribe();
+    let subscription = cache.follow(selection.topic());
     let watcher = Watcher {
-        cache,
+        subscription,
         feed,
         selection,
         present,
-        changed,
         cursor: start.after,
         ready,
         ended: false,
@@ -95,12 +93,12 @@ impl Watcher {
             if self.ended {
                 return None;
             }
-            self.changed.borrow_and_update();
+            self.subscription.changed.borrow_and_update();
             if self.take() {
                 continue;
             }
             tokio::select! {
-                changed = self.changed.changed() => self.ended = changed.is_err(),
+                changed = self.subscription.changed.changed() => self.ended = changed.is_err(),
                 () = self.timer.as_mut() => self.on_timer(),
             }
         }
@@ -108,7 +106,7 @@ impl Watcher {
 
     /// Takes events from the ring; false when there are none.
     fn take(&mut self) -> bool {
-        match self.cache.after(self.cursor) {
+        match self.subscription.after(self.cursor) {
             Ok(events) => {
                 for event in &events {
                     self.cursor = event.revision;
@@ -160,7 +158,8 @@ impl Watcher {
         let applied = self.feed.applied();
         while self.cursor < applied && self.take() && !self.ended {}
         if !self.ended && applied >= self.cursor {
-            self.ready.push_back(WatchEvent::Bookmark { revision: applied.max(self.cursor), initial_end: false });
+            self.cursor = applied;
+            self.ready.push_back(WatchEvent::Bookmark { revision: applied, initial_end: false });
         }
     }
 }

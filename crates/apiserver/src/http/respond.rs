@@ -96,8 +96,8 @@ pub(crate) fn mark_gzip(headers: &mut HeaderMap) {
 /// A `metav1.Status`.
 pub(crate) fn error(error: &ApiError, wants: &Wants) -> Answer {
     let mut response = value(error.code(), &error.to_status(), wants);
-    if let ApiError::TooManyRequests { retry_after_seconds, .. } = error {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(*retry_after_seconds));
+    if let Some(seconds) = error.retry_after_seconds() {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }

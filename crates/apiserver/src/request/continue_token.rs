@@ -27,7 +27,8 @@ impl ContinueToken {
     }
 
     pub(crate) fn decode(text: &str) -> Result<Self, ApiError> {
-        let invalid = |why: &str| ApiError::BadRequest(format!("continue key is not valid: {why}"));
+        let invalid =
+            |why: &str| ApiError::BadRequest(format!("invalid continue token: continue key is not valid: {why}"));
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|e| invalid(&e.to_string()))?;
         let tree = Value::parse(&bytes).map_err(|e| invalid(&e.to_string()))?;
         if tree.str_at(&["v"]) != Some(TOKEN_VERSION) {

@@ -35,6 +35,10 @@ pub(crate) fn freshness(options: &Options, watch: bool) -> Result<Freshness, Api
     if !errors.is_empty() {
         return Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", errors));
     }
+    // A continued list stands at its token's revision.
+    if !watch && !options.continue_token.is_empty() {
+        return Ok(Freshness::Newest);
+    }
     Ok(match (revision(&options.resource_version)?, options.resource_version_match.as_str()) {
         (None, _) => Freshness::Newest,
         (Some(0), _) => Freshness::Any,
@@ -76,22 +80,22 @@ fn watch_errors(options: &Options) -> Vec<FieldError> {
     let at = Path::new("resourceVersionMatch");
     let mut errors = Vec::new();
     let wanted = options.resource_version_match.as_str();
-    match options.send_initial_events {
-        None if !wanted.is_empty() => {
-            let detail = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
-            errors.push(FieldError::forbidden(&at, detail));
-        }
-        None => {}
-        Some(_) => {
-            if wanted != "NotOlderThan" {
-                let detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-                errors.push(FieldError::forbidden(&at, detail));
-            }
-            if !options.allow_watch_bookmarks && options.send_initial_events == Some(true) {
-                let detail = "sendInitialEvents requires allowWatchBookmarks";
-                errors.push(FieldError::forbidden(&Path::new("sendInitialEvents"), detail));
-            }
-        }
+    if options.send_initial_events.is_some() && wanted != "NotOlderThan" {
+        let detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        errors.push(FieldError::forbidden(&at, detail));
+    }
+    if wanted.is_empty() {
+        return errors;
+    }
+    if options.send_initial_events.is_none() {
+        let detail = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+        errors.push(FieldError::forbidden(&at, detail));
+    }
+    if wanted != "NotOlderThan" {
+        errors.push(FieldError::not_supported(&at, wanted, &["NotOlderThan"]));
+    }
+    if !options.continue_token.is_empty() {
+        errors.push(FieldError::forbidden(&at, "resourceVersionMatch is forbidden when continue is provided"));
     }
     errors
 }
@@ -117,5 +121,16 @@ mod tests {
         assert_eq!(freshness(&options("0", "Exact", 0), false).unwrap_err().code(), 422);
         assert_eq!(freshness(&options("x", "", 0), false).unwrap_err().code(), 400);
         assert_eq!(freshness(&options("5", "NotOlderThan", 0), true).unwrap_err().code(), 422);
+        let continued = |version: &str, wanted: &str| {
+            freshness(&Options { continue_token: "x".into(), ..options(version, wanted, 5) }, false)
+        };
+        assert_eq!(continued("x", ""), Ok(Freshness::Newest));
+        let error = continued("5", "Exact").unwrap_err().to_string();
+        assert!(error.ends_with("Forbidden: resourceVersionMatch is forbidden when continue is provided"), "{error}");
+        let initial = |wanted: &str| Options { send_initial_events: Some(true), ..options("5", wanted, 0) };
+        assert_eq!(freshness(&initial("NotOlderThan"), true), Ok(Freshness::NotOlderThan(5)));
+        assert_eq!(freshness(&initial("NotOlderThan"), false).unwrap_err().code(), 422);
+        let error = freshness(&initial("Exact"), true).unwrap_err().to_string();
+        assert!(error.contains("requires setting") && error.contains(r#"Unsupported value: "Exact""#), "{error}");
     }
 }

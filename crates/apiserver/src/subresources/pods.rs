@@ -5,13 +5,38 @@ use machinery::{ApiError, Value, time};
 use resources::Target;
 
 use super::success;
-use crate::request::{Body, Served, decode};
+use crate::request::{Attributes, Body, Served, decode};
 use crate::verbs::Call;
 use crate::verbs::update::{self, Source};
 
-/// Puts a pod on a node. `name` of the path is the pod's; of `bindings`, the body's.
+/// `bindings`: the pod is named by the body.
+pub(super) async fn bind_named(call: &mut Call<'_>, body: Body) -> Result<Served, ApiError> {
+    let (binding, warnings) = decode::object(call.kind, body, call.validation)?;
+    let given = binding.namespace();
+    if !given.is_empty() && given != call.namespace() {
+        let message = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(ApiError::BadRequest(message.to_owned()));
+    }
+    let pods = call.pipeline.kinds.core("pods")?;
+    let attributes = Attributes {
+        resource: "pods".to_owned(),
+        subresource: "binding".to_owned(),
+        name: binding.name().to_owned(),
+        ..call.attributes.clone()
+    };
+    let mut on_pod = Call { kind: pods, attributes: &attributes, warnings: Vec::new(), ..*call };
+    let served = bind(&mut on_pod, Body::Tree(binding)).await?;
+    Ok(Served { warnings, ..served })
+}
+
+/// `binding` of a pod: puts it on a node. What the body names, if anything, is the pod of the path.
 pub(super) async fn bind(call: &mut Call<'_>, body: Body) -> Result<Served, ApiError> {
     let (binding, warnings) = decode::other(body, "v1", "Binding", "io.k8s.api.core.v1.Binding", call.validation)?;
+    if !binding.name().is_empty() && binding.name() != call.name() {
+        let (given, wanted) = (binding.name(), call.name());
+        let message = format!("the name of the object ({given}) does not match the name on the URL ({wanted})");
+        return Err(ApiError::BadRequest(message));
+    }
     let kind = binding.str_at(&["target", "kind"]).unwrap_or_default();
     let node = binding.str_at(&["target", "name"]).unwrap_or_default().to_owned();
     if !matches!(kind, "" | "Node") {

@@ -8,6 +8,9 @@ use crate::verbs::Call;
 
 /// Answers a review.
 pub(crate) async fn review(call: &mut Call<'_>, body: Body) -> Result<Served, ApiError> {
+    if call.kind.row.plural == "bindings" {
+        return super::pods::bind_named(call, body).await;
+    }
     let (mut object, warnings) = decode::object(call.kind, body, call.validation)?;
     match call.kind.row.plural.as_str() {
         "selfsubjectreviews" => {

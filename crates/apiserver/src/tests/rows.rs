@@ -31,7 +31,7 @@ fn sample(row: &Resource) -> Value {
 }
 
 fn stored() -> impl Iterator<Item = std::sync::Arc<Resource>> {
-    resources::table().into_iter().filter(|row| row.stored)
+    resources::table().into_iter().filter(|row| row.stored && row.verbs.contains(&Verb::Create))
 }
 
 fn object(row: &Resource, name: &str) -> Value {

@@ -5,7 +5,7 @@ use futures_util::{FutureExt, StreamExt};
 use machinery::object::ObjectExt;
 
 use super::{Ask, Cluster, cluster, config_map};
-use crate::cache::RING_EVENTS_MAX;
+use crate::cache::ring::RING_EVENTS_MAX;
 
 fn told(event: &WatchEvent) -> String {
     match event {
@@ -70,6 +70,109 @@ async fn initial_events_end_with_a_bookmark() {
     assert_eq!(told(&watch.next().await.unwrap()), "+b");
     let plain = cluster.watch(list().options(|o| o.send_initial_events = Some(true))).await;
     assert_eq!(plain.err().unwrap().code(), 422);
+    // Without bookmarks the end of the initial events is not told.
+    let ask = list().options(|o| {
+        o.send_initial_events = Some(true);
+        o.resource_version_match = "NotOlderThan".into();
+    });
+    let watch = cluster.watch(ask).await.unwrap();
+    cluster.tree(config_map("c")).await.unwrap();
+    assert_eq!(watch.take(3).map(|e| told(&e)).collect::<Vec<_>>().await, ["+a", "+b", "+c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn revisions_to_come_are_waited_for() {
+    let cluster = cluster().await;
+    let now = cluster.store.revision();
+    let at = |o: &mut client::Options, wanted: &str| {
+        (o.resource_version, o.resource_version_match) = ((now + 1).to_string(), wanted.into());
+    };
+    for wanted in ["", "NotOlderThan", "Exact"] {
+        let error = cluster.list(list().options(|o| at(o, wanted))).await.unwrap_err();
+        assert_eq!(error, machinery::ApiError::TooLargeResourceVersion { wanted: now + 1, current: now });
+    }
+    let error = cluster.tree(Ask::new("get", "v1", "configmaps").name("a").options(|o| at(o, ""))).await.unwrap_err();
+    assert_eq!(error.retry_after_seconds(), Some(1));
+    // A watch from a later revision just waits, and does not see what comes before.
+    let mut watch = cluster.watch(list().options(|o| at(o, ""))).await.unwrap();
+    let ask = list().options(|o| {
+        at(o, "NotOlderThan");
+        o.send_initial_events = Some(true);
+    });
+    let refused = cluster.watch(ask).await.unwrap().next().await.unwrap();
+    assert_eq!(told(&refused), format!("Timeout: Too large resource version: {}, current: {now}", now + 1));
+    for name in ["early", "late"] {
+        cluster.tree(config_map(name)).await.unwrap();
+    }
+    assert_eq!(told(&watch.next().await.unwrap()), "+late");
+    assert_eq!(cluster.list(list().options(|o| at(o, "Exact"))).await.unwrap().items.len(), 1);
+}
+
+#[tokio::test]
+async fn fields_namespaces_and_names_are_followed_apart() {
+    let cluster = cluster().await;
+    let on = |name: &str, node: &str| {
+        let body = format!(
+            r#"{{"metadata":{{"name":"{name}"}},"spec":{{"nodeName":"{node}","containers":[{{"name":"c","image":"i:1"}}]}}}}"#
+        );
+        Ask::new("create", "v1", "pods").body(&body)
+    };
+    cluster.tree(on("before", "n1")).await.unwrap();
+    let pods = |selector: &str| {
+        let selector = selector.to_owned();
+        Ask::new("list", "v1", "pods").namespace("").options(|o| o.field_selector = selector)
+    };
+    let from = cluster.list(pods("")).await.unwrap().resource_version;
+    cluster.tree(on("between", "n1")).await.unwrap();
+    let since = |ask: Ask| ask.options(|o| o.resource_version = from.to_string());
+    let asks = [
+        pods("spec.nodeName=n1"),
+        since(pods("spec.nodeName=n1")),
+        since(pods("spec.nodeName=n2")),
+        since(pods("spec.nodeName=")),
+        since(pods("").namespace("default")),
+        since(pods("metadata.name=bound").namespace("default")),
+        since(pods("")),
+    ];
+    let mut watches = Vec::new();
+    for ask in asks {
+        watches.push(cluster.watch(ask).await.unwrap());
+    }
+    cluster.tree(super::pod("bound")).await.unwrap();
+    let binding = r#"{"metadata":{"name":"bound"},"target":{"kind":"Node","name":"n2"}}"#;
+    cluster.tree(Ask::new("create", "v1", "bindings").body(binding)).await.unwrap();
+    cluster.tree(on("after", "n1")).await.unwrap();
+    let gone = Ask::new("delete", "v1", "pods").name("before").delete(|o| o.grace_period_seconds = Some(0));
+    cluster.tree(gone).await.unwrap();
+    let expected: [&[&str]; 7] = [
+        &["+before", "+between", "+after", "-before"],
+        &["+between", "+after", "-before"],
+        &["+bound"],
+        &["+bound", "-bound"],
+        &["+between", "+bound", "~bound", "+after", "-before"],
+        &["+bound", "~bound"],
+        &["+between", "+bound", "~bound", "+after", "-before"],
+    ];
+    for (mut watch, expected) in watches.into_iter().zip(expected) {
+        let mut seen = Vec::new();
+        while let Some(Some(event)) = watch.next().now_or_never() {
+            seen.push(told(&event));
+        }
+        assert_eq!(seen, expected);
+    }
+    for (selector, expected) in
+        [("spec.nodeName=n1", &["after", "between"][..]), ("spec.nodeName=n2", &["bound"]), ("spec.nodeName=", &[])]
+    {
+        assert_eq!(super::names(&cluster.list(pods(selector)).await.unwrap()), expected, "{selector}");
+        let both = format!("{selector},metadata.name=between");
+        let expected: &[&str] = if selector.ends_with("n1") { &["between"] } else { &[] };
+        assert_eq!(super::names(&cluster.list(pods(&both)).await.unwrap()), expected, "{both}");
+    }
+    let first = cluster.list(pods("spec.nodeName=n1").options(|o| o.limit = 1)).await.unwrap();
+    assert_eq!((super::names(&first), first.remaining), (vec!["after".to_owned()], None));
+    let rest = pods("spec.nodeName=n1").options(|o| (o.limit, o.continue_token) = (1, first.continue_token));
+    let rest = cluster.list(rest).await.unwrap();
+    assert_eq!((super::names(&rest), rest.continue_token.as_str()), (vec!["between".to_owned()], ""));
 }
 
 #[tokio::test(start_paused = true)]

@@ -166,3 +166,42 @@ async fn what_was_written_is_there_after_a_restart_and_secrets_are_sealed() {
     assert_eq!(second.tree(Ask::new("get", "v1", "secrets").name("s")).await.unwrap(), made);
     assert!(second.tree(Ask::new("get", "v1", "configmaps").name("c")).await.is_ok());
 }
+
+#[tokio::test]
+async fn what_is_wrong_is_told_before_what_is_taken() {
+    let cluster = cluster().await;
+    cluster.tree(config_map("a")).await.unwrap();
+    let error = cluster.tree(config_map("a").options(|o| o.dry_run = true)).await.unwrap_err();
+    assert_eq!(error.to_string(), "configmaps \"a\" already exists");
+    let bad = r#"{"metadata":{"name":"a"},"data":{"no spaces":"x"}}"#;
+    let error = cluster.tree(Ask::new("create", "v1", "configmaps").body(bad)).await.unwrap_err();
+    assert_eq!(error.code(), 422, "{error}");
+    let old = r#"{"metadata":{"name":"b","resourceVersion":"7"}}"#;
+    let error = cluster.tree(Ask::new("create", "v1", "configmaps").body(old)).await.unwrap_err();
+    assert_eq!(
+        (error.code(), error.to_string().as_str()),
+        (500, "resourceVersion should not be set on objects to be created")
+    );
+}
+
+#[tokio::test]
+async fn status_writes_take_the_metadata_that_upstream_takes() {
+    let cluster = cluster().await;
+    let template = r#""selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i:1"}]}}"#;
+    let apps = format!(r#"{{"metadata":{{"name":"x"}},"spec":{{{template}}}}}"#);
+    let pod = r#"{"metadata":{"name":"x"},"spec":{"containers":[{"name":"c","image":"i:1"}]}}"#;
+    // Which of labels and owner references a status write changes; annotations always.
+    let cases = [
+        ("v1", "pods", pod, true, false),
+        ("apps/v1", "deployments", apps.as_str(), false, true),
+        ("apps/v1", "replicasets", apps.as_str(), true, true),
+    ];
+    let patch = r#"{"metadata":{"labels":{"l":"1"},"annotations":{"n":"1"},"ownerReferences":[{"apiVersion":"v1","kind":"Pod","name":"o","uid":"u"}]}}"#;
+    for (version, plural, body, labels, owners) in cases {
+        cluster.tree(Ask::new("create", version, plural).body(body)).await.unwrap();
+        let ask = Ask::new("patch", version, plural).name("x").sub("status").patch(PatchKind::Merge, patch);
+        let made = cluster.tree(ask).await.unwrap();
+        assert_eq!((made.label("l").is_some(), made.annotation("n")), (labels, Some("1")), "{plural}");
+        assert_eq!(made.at(&["metadata", "ownerReferences"]).is_some(), owners, "{plural}");
+    }
+}

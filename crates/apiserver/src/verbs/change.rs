@@ -60,6 +60,9 @@ pub(crate) async fn change(call: &mut Call<'_>, change: Change<'_>) -> Result<Ar
     {
         return Ok(old.clone());
     }
+    if old.is_none() {
+        prepare::refuse_revision(&object)?;
+    }
     let _allocation = pipeline.allocators.allocate(kind, target, &mut object, old_tree)?;
     if let Some(old) = old
         && ends_deletion(kind.row.plural.as_str(), &object)
@@ -94,6 +97,10 @@ pub(crate) async fn store(
     old: Option<&Arc<Entry>>,
 ) -> Result<Arc<Entry>, WriteError> {
     let kind = call.kind;
+    // A name that is in use is seen here, after all checks, as upstream does: also by dry runs, and without writing.
+    if old.is_none() && kind.find(object.namespace(), object.name()).is_some() {
+        return Err(WriteError::Raced);
+    }
     if call.options.dry_run {
         let revision = old.map_or(0, |entry| entry.revision);
         if revision > 0 {

@@ -30,9 +30,6 @@ pub(crate) async fn make(call: &mut Call<'_>, mut object: Value) -> Result<Serve
         // Only names that are generated need the object again.
         let this = if attempt == attempts { std::mem::take(&mut object) } else { object.clone() };
         let name = this.name().to_owned();
-        if let Some(taken) = taken(call, &name) {
-            return Err(taken);
-        }
         match change(call, Change { target: Target::Object, old: None, object: this, applied: false }).await {
             Ok(entry) => {
                 return Ok(Served {
@@ -49,12 +46,6 @@ pub(crate) async fn make(call: &mut Call<'_>, mut object: Value) -> Result<Serve
         }
     }
     Err(ApiError::Internal("a name could not be generated".to_owned()))
-}
-
-/// The error for a name that is in use: found early, so that nothing needs to be written.
-fn taken(call: &Call<'_>, name: &str) -> Option<ApiError> {
-    let found = !name.is_empty() && call.kind.find(call.namespace(), name).is_some();
-    found.then(|| taken_by(call, name))
 }
 
 fn taken_by(call: &Call<'_>, name: &str) -> ApiError {

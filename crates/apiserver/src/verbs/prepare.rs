@@ -20,7 +20,7 @@ const SYSTEM_FIELDS: [&str; 5] =
 /// A new object's metadata, and what the row sets.
 pub(crate) fn create(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
     let strategy = &*call.kind.row.strategy;
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"] {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         object.remove_at(&["metadata", field]);
     }
     if call.kind.row.has(&Subresource::Status) {
@@ -56,6 +56,18 @@ fn generate_name(object: &mut Value) {
     object.set_at(&["metadata", "name"], name);
 }
 
+/// A new object has no revision yet (upstream's storage refuses one, with this code).
+pub(crate) fn refuse_revision(object: &Value) -> Result<(), ApiError> {
+    if matches!(object.resource_version(), "" | "0") {
+        return Ok(());
+    }
+    Err(ApiError::Other {
+        code: 500,
+        reason: String::new(),
+        message: "resourceVersion should not be set on objects to be created".to_owned(),
+    })
+}
+
 /// A changed object's metadata, and the parts which this target may not change.
 pub(crate) fn update(call: &Call<'_>, target: Target, object: &mut Value, old: &Value) -> Result<(), ApiError> {
     let row = &call.kind.row;
@@ -64,7 +76,9 @@ pub(crate) fn update(call: &Call<'_>, target: Target, object: &mut Value, old: &
         Target::Subresource("status") => {
             let status = object.remove_at(&["status"]);
             let mut metadata = object.remove_at(&["metadata"]).unwrap_or_else(Value::object);
-            keep(&mut metadata, old.get("metadata").unwrap_or(&Value::Null), "ownerReferences");
+            for field in row.strategy.status_keeps_metadata() {
+                keep(&mut metadata, old.get("metadata").unwrap_or(&Value::Null), field);
+            }
             *object = old.clone();
             object.set_at(&["metadata"], metadata);
             match status {

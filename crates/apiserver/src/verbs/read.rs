@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{List, Reply, Watch};
+use client::{List, Reply, Watch, WatchEvent};
+use futures_util::StreamExt;
 use machinery::{ApiError, Entry};
 use store::{RangeQuery, StoreError};
 
 use super::Call;
-use crate::cache::envelope;
 use crate::cache::feed::unavailable;
 use crate::cache::selection::Selection;
 use crate::cache::watching::{self, Start};
+use crate::cache::{Stretch, envelope};
 use crate::request::continue_token::ContinueToken;
 use crate::request::list_options::{Freshness, freshness, revision};
 
@@ -50,7 +51,7 @@ pub(crate) async fn list(call: &Call<'_>) -> Result<List, ApiError> {
             Some(revision) => at_revision(call, &selection, revision, Some(after)).await,
             None => {
                 call.pipeline.feed.current().await?;
-                Ok(newest(call, &selection, Some(after)))
+                Ok(newest(call, &selection, Some(&after)))
             }
         };
     }
@@ -71,25 +72,40 @@ async fn reach(call: &Call<'_>, revision: u64) -> Result<(), ApiError> {
     let feed = &call.pipeline.feed;
     match tokio::time::timeout(FUTURE_WAIT, feed.reach(revision)).await {
         Ok(reached) => reached,
-        Err(_) => Err(ApiError::Other {
-            code: 504,
-            reason: "Timeout".to_owned(),
-            message: format!("Too large resource version: {revision}, current: {}", feed.applied()),
-        }),
+        Err(_) => Err(ApiError::TooLargeResourceVersion { wanted: revision, current: feed.applied() }),
     }
 }
 
+/// What the cache holds of a selection, and some more: the caller still has to select.
+fn candidates(call: &Call<'_>, selection: &Selection, after: Option<&str>, limit: usize) -> Stretch {
+    match selection.indexed() {
+        Some((field, value)) => call.kind.cache.indexed(field, value, after),
+        None => {
+            let most = if selection.is_everything() { limit } else { 0 };
+            call.kind.cache.stretch(&selection.prefix, after, most)
+        }
+    }
+}
+
+fn limit(call: &Call<'_>) -> usize {
+    usize::try_from(call.options.limit).unwrap_or(usize::MAX)
+}
+
 /// A list of what the cache holds.
-fn newest(call: &Call<'_>, selection: &Selection, after: Option<String>) -> List {
-    let kind = call.kind;
+fn newest(call: &Call<'_>, selection: &Selection, after: Option<&str>) -> List {
     let applied = call.pipeline.feed.applied();
-    let limit = usize::try_from(call.options.limit).unwrap_or(usize::MAX);
-    let plain = selection.is_everything();
-    let stretch = kind.cache.stretch(&selection.prefix, after.as_deref(), if plain { limit } else { 0 });
+    let stretch = candidates(call, selection, after, limit(call));
     let revision = applied.max(stretch.newest);
-    let mut page = Page::new(call, limit);
-    for (key, entry) in &stretch.items {
-        if (plain || selection.matches(key, entry)) && !page.push(key, entry) {
+    page_of(call, selection, stretch, revision)
+}
+
+/// The list of a stretch of the cache.
+fn page_of(call: &Call<'_>, selection: &Selection, stretch: Stretch, revision: u64) -> List {
+    let plain = selection.is_everything();
+    let mut page = Page::new(call, limit(call));
+    page.items.reserve(if plain { stretch.items.len() } else { 0 });
+    for (key, entry) in stretch.items {
+        if (plain || selection.matches(&key, &entry)) && !page.push(&key, entry) {
             break;
         }
     }
@@ -108,13 +124,13 @@ async fn at_revision(
     mut after: Option<String>,
 ) -> Result<List, ApiError> {
     let kind = call.kind;
-    let limit = usize::try_from(call.options.limit).unwrap_or(usize::MAX);
+    let limit = limit(call);
     let plain = selection.is_everything();
-    let stretch = kind.cache.stretch(&selection.prefix, after.as_deref(), if plain { limit } else { 0 });
-    if stretch.newest <= revision && call.pipeline.feed.applied() >= revision {
-        let mut list = newest(call, selection, after);
-        list.resource_version = revision;
-        return Ok(list);
+    if call.pipeline.feed.applied() >= revision {
+        let stretch = candidates(call, selection, after.as_deref(), limit);
+        if stretch.newest <= revision {
+            return Ok(page_of(call, selection, stretch, revision));
+        }
     }
     let first = after.clone();
     let mut page = Page::new(call, limit);
@@ -122,12 +138,13 @@ async fn at_revision(
         let most = if plain && limit > 0 { limit.min(RANGE_RECORDS_MAX) } else { RANGE_RECORDS_MAX };
         let prefix = selection.prefix.clone();
         let query = RangeQuery { prefix, after: after.clone(), limit: most, at: Some(revision) };
-        let read = call.pipeline.feed.store.range(query).await.map_err(|e| gone(&e, call, first.as_deref()))?;
+        let read =
+            call.pipeline.feed.store.range(query).await.map_err(|e| gone(&e, call, revision, first.as_deref()))?;
         for record in &read.records {
             let bytes = envelope::open(&record.key, &record.value, record.revision, kind.cache.sealer.as_deref())
                 .map_err(|e| ApiError::Internal(e.to_string()))?;
             let entry = Arc::new(Entry::from_bytes(record.revision, bytes));
-            if selection.matches(&record.key, &entry) && !page.push(&record.key, &entry) {
+            if selection.matches(&record.key, &entry) && !page.push(&record.key, entry) {
                 break;
             }
         }
@@ -141,9 +158,15 @@ async fn at_revision(
     Ok(page.finish(revision, Some(revision), remaining))
 }
 
-/// 410: the revision of a list is gone. A continued list may go on with what is there now.
-fn gone(error: &StoreError, call: &Call<'_>, after: Option<&str>) -> ApiError {
-    let StoreError::Compacted { .. } = error else { return unavailable(error) };
+/// 410: the revision of a list is gone; 504: it is not there yet. A continued list may go on with what is there now.
+fn gone(error: &StoreError, call: &Call<'_>, revision: u64, after: Option<&str>) -> ApiError {
+    match error {
+        StoreError::Compacted { .. } => {}
+        StoreError::Future { current } => {
+            return ApiError::TooLargeResourceVersion { wanted: revision, current: *current };
+        }
+        other => return unavailable(other),
+    }
     let Some(after) = after else {
         let message = "The resourceVersion for the provided list is too old.".to_owned();
         return ApiError::Expired { message, continue_token: None };
@@ -172,12 +195,12 @@ impl<'a> Page<'a> {
     }
 
     /// Adds an object; false when the page is full.
-    fn push(&mut self, key: &str, entry: &Arc<Entry>) -> bool {
+    fn push(&mut self, key: &str, entry: Arc<Entry>) -> bool {
         if self.limit > 0 && self.items.len() >= self.limit {
             self.more = true;
             return false;
         }
-        self.items.push(self.call.kind.present(entry));
+        self.items.push(self.call.kind.present_owned(entry));
         if self.limit > 0 && self.items.len() == self.limit {
             key.clone_into(&mut self.last);
         }
@@ -213,11 +236,17 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Watch, ApiError> {
     };
     match freshness {
         Freshness::Newest => call.pipeline.feed.current().await.map(|_| ())?,
-        Freshness::NotOlderThan(revision) | Freshness::Exact(revision) if initial => reach(call, revision).await?,
+        Freshness::NotOlderThan(revision) | Freshness::Exact(revision) if initial => {
+            // What goes wrong from here on is told in the stream, as upstream does.
+            if let Err(error) = reach(call, revision).await {
+                return Ok(futures_util::stream::iter([WatchEvent::Error(error)]).boxed());
+            }
+        }
         _ => {}
     }
     let applied = call.pipeline.feed.applied();
-    let stretch = kind.cache.stretch(&selection.prefix, None, usize::from(!initial));
+    let stretch =
+        if initial { candidates(call, &selection, None, 0) } else { kind.cache.stretch(&selection.prefix, None, 1) };
     let now = applied.max(stretch.newest);
     let after = match freshness {
         Freshness::NotOlderThan(revision) | Freshness::Exact(revision) if !initial => revision,
@@ -232,10 +261,10 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Watch, ApiError> {
     let start = Start {
         after,
         initial: chosen.collect(),
-        initial_end: asks_initial == Some(true),
+        initial_end: asks_initial == Some(true) && options.allow_watch_bookmarks,
         bookmarks: options.allow_watch_bookmarks,
         timeout: Duration::from_secs(seconds),
     };
     let feed = call.pipeline.feed.clone();
-    Ok(watching::watch(kind.cache.clone(), feed, selection, kind.presenter(), start))
+    Ok(watching::watch(&kind.cache, feed, selection, kind.presenter(), start))
 }

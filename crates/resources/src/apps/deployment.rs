@@ -39,6 +39,10 @@ pub fn row() -> Resource {
 struct Deployment;
 
 impl Strategy for Deployment {
+    fn status_keeps_metadata(&self) -> &'static [&'static str] {
+        &["labels"]
+    }
+
     fn default(&self, object: &mut Value) {
         set_default(object, "spec", Value::object());
         let Some(spec) = present_mut(object, "spec") else { return };

@@ -75,6 +75,10 @@ fn selectable_fields() -> Vec<SelectableField> {
 struct Pod;
 
 impl Strategy for Pod {
+    fn status_keeps_metadata(&self) -> &'static [&'static str] {
+        &["ownerReferences"]
+    }
+
     fn default(&self, object: &mut Value) {
         if let Some(spec) = present_mut(object, "spec") {
             defaults::pod_spec(spec);

@@ -98,7 +98,10 @@ impl Cluster {
             client_authorities: authorities(&authority.pem).unwrap(),
             issuer: None,
             static_tokens: vec![StaticToken { token: "let-me-in".to_owned(), user }],
-            node_client: Some(crate::http::node_client(&authority.pem, ServingCertificate::from_pem(&own.0, &own.1).unwrap()).unwrap()),
+            node_client: Some(
+                crate::http::node_client(&authority.pem, ServingCertificate::from_pem(&own.0, &own.1).unwrap())
+                    .unwrap(),
+            ),
             advertise: "127.0.0.1:6443".to_owned(),
             checks: Vec::new(),
             limits: Limits::default(),
