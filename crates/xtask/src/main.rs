@@ -1,11 +1,12 @@
-//! Repository checks: `cargo xtask tidy`.
+//! Repository checks, and tables that are made of other sources: `cargo xtask tidy`, `cargo xtask descriptions`.
 
+mod descriptions;
 mod tidy;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask tidy";
+const USAGE: &str = "usage: cargo xtask tidy|descriptions";
 
 #[allow(clippy::print_stdout, reason = "the findings are what this is for")]
 fn main() -> anyhow::Result<ExitCode> {
@@ -20,6 +21,10 @@ fn main() -> anyhow::Result<ExitCode> {
             }
             let refused = findings.iter().any(|finding| !finding.warning);
             Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        }
+        ["descriptions"] => {
+            println!("{}", descriptions::write(root)?);
+            Ok(ExitCode::SUCCESS)
         }
         _ => anyhow::bail!(USAGE),
     }

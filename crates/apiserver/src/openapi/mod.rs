@@ -1,16 +1,20 @@
 //! OpenAPI v2 and v3: built when asked for, kept compressed.
+//!
+//! Descriptions lie beside this file, compressed; `cargo xtask descriptions` makes them of k8s-openapi's.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use machinery::Value;
-use machinery::openapi::{self, v2_to_protobuf};
+use machinery::openapi::{self, Descriptions, v2_to_protobuf};
 use machinery::schema::{Schema, TypeRef};
 use resources::Resource;
 
 use crate::discovery::subresources;
 use crate::discovery::version::GIT_VERSION;
+
+static DESCRIPTIONS: &[u8] = include_bytes!("descriptions.txt.gz");
 
 /// Which document.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,7 +70,9 @@ impl Documents {
             Document::V3(path) => {
                 let rows: Vec<_> = self.rows.iter().filter(|row| path_of(row) == *path).collect();
                 let described: Vec<_> = rows.iter().filter_map(|row| describe(row)).collect();
-                (!rows.is_empty()).then(|| openapi::v3(&described, GIT_VERSION).to_bytes())
+                let table = table();
+                let descriptions = Descriptions::parse(&table);
+                (!rows.is_empty()).then(|| openapi::v3(&described, GIT_VERSION, &descriptions).to_bytes())
             }
             Document::V3Index => {
                 let mut paths: Vec<String> = self.rows.iter().map(|row| path_of(row)).collect();
@@ -87,7 +93,7 @@ impl Documents {
     /// The hash of a v3 document. It names what the document is made of (the rows and the version), so that the index can be
     /// told without building them all.
     pub fn hash(&self, path: &str) -> String {
-        let mut told = format!("{GIT_VERSION} {path}");
+        let mut told = format!("{GIT_VERSION} {path} {}", DESCRIPTIONS.len());
         for row in self.rows.iter().filter(|row| path_of(row) == path) {
             told.push_str(&format!("|{} {} {:?} {:?}", row.plural, row.type_name, row.verbs, row.subresources));
         }
@@ -96,8 +102,14 @@ impl Documents {
 
     fn v2(&self) -> Value {
         let described: Vec<_> = self.rows.iter().filter_map(|row| describe(row)).collect();
-        openapi::v2(&described, GIT_VERSION)
+        let table = table();
+        openapi::v2(&described, GIT_VERSION, &Descriptions::parse(&table))
     }
+}
+
+/// The table of descriptions: unpacked for each document and then forgotten, since documents are rarely made.
+fn table() -> String {
+    String::from_utf8(decompress(DESCRIPTIONS)).expect("the table is text")
 }
 
 /// `api/v1`, `apis/apps/v1`
@@ -171,6 +183,11 @@ mod tests {
         let tree = Value::parse(&decompress(&apps.gzip)).unwrap();
         assert!(tree.at(&["components", "schemas", "io.k8s.api.apps.v1.Deployment"]).is_some());
         assert_eq!(documents.get(&Document::V3("apis/apps/v1".to_owned())).unwrap().etag, apps.etag);
+        let schemas = tree.at(&["components", "schemas"]).unwrap();
+        let container = schemas.get("io.k8s.api.core.v1.Container").unwrap();
+        let image = container.str_at(&["properties", "image", "description"]).unwrap();
+        assert!(image.starts_with("Container image name."), "{image}");
+        assert!(container.str_at(&["description"]).is_some());
         assert!(documents.get(&Document::V3("apis/none/v1".to_owned())).is_none());
         assert!(decompress(&documents.get(&Document::V2Protobuf).unwrap().gzip).len() > 10_000);
     }

@@ -3,6 +3,7 @@
 //! Good enough that every kubectl's `explain`, `apply` and `diff` work: definitions with Kubernetes' extensions, paths with
 //! their kinds, actions and query parameters. v2 also in the protobuf form that older kubectls ask for.
 
+mod descriptions;
 mod operations;
 mod paths;
 mod protobuf;
@@ -12,6 +13,7 @@ use crate::gvk::GroupVersionKind;
 use crate::json::{Map, Value};
 use crate::schema::TypeRef;
 
+pub use descriptions::Descriptions;
 pub use protobuf::v2_to_protobuf;
 
 /// Media type of [`v2_to_protobuf`]'s bytes, as the answer names it.
@@ -57,21 +59,21 @@ enum Form {
 }
 
 /// The Swagger document of all that is served. `version` is the server's: `v1.36.0`.
-pub fn v2(resources: &[Resource], version: &str) -> Value {
+pub fn v2(resources: &[Resource], version: &str, descriptions: &Descriptions<'_>) -> Value {
     let mut document = Map::new();
     document.insert("swagger", "2.0");
     document.insert("info", info(version));
     document.insert("paths", paths::paths(resources, Form::V2));
-    document.insert("definitions", schemas::definitions(resources, Form::V2));
+    document.insert("definitions", schemas::definitions(resources, Form::V2, descriptions));
     document.insert("securityDefinitions", security_schemes());
     document.insert("security", security());
     document.into()
 }
 
 /// The v3 document of the resources of one group and version, all of which the caller hands in.
-pub fn v3(resources: &[Resource], version: &str) -> Value {
+pub fn v3(resources: &[Resource], version: &str, descriptions: &Descriptions<'_>) -> Value {
     let mut components = Map::new();
-    components.insert("schemas", schemas::definitions(resources, Form::V3));
+    components.insert("schemas", schemas::definitions(resources, Form::V3, descriptions));
     components.insert("securitySchemes", security_schemes());
     let mut document = Map::new();
     document.insert("openapi", "3.0.0");
@@ -145,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_swagger_document_has_what_kubectl_looks_for() {
-        let document = v2(&[deployments()], "v1.36.0");
+        let document = v2(&[deployments()], "v1.36.0", &Descriptions::default());
         let patch =
             document.at(&["paths", "/apis/apps/v1/namespaces/{namespace}/deployments/{name}", "patch"]).unwrap();
         assert_eq!(patch.str_at(&["x-kubernetes-action"]), Some("patch"));
@@ -168,9 +170,10 @@ mod tests {
 
     #[test]
     fn references_lead_somewhere() {
+        let none = Descriptions::default();
         for (document, prefix, at) in [
-            (v2(&[deployments()], "v1"), "#/definitions/", vec!["definitions"]),
-            (v3(&[deployments()], "v1"), "#/components/schemas/", vec!["components", "schemas"]),
+            (v2(&[deployments()], "v1", &none), "#/definitions/", vec!["definitions"]),
+            (v3(&[deployments()], "v1", &none), "#/components/schemas/", vec!["components", "schemas"]),
         ] {
             let schemas = document.at(&at).and_then(Value::as_object).unwrap();
             let text = document.to_string();
@@ -192,7 +195,7 @@ mod tests {
                 ..deployments()
             })
             .collect();
-        assert!(v2(&all, "v1").to_bytes().len() > 500_000);
+        assert!(v2(&all, "v1", &none).to_bytes().len() > 500_000);
     }
 
     #[test]

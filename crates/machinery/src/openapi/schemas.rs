@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Form, Resource, kind_value};
+use super::{Descriptions, Form, Resource, kind_value};
 use crate::gvk::GroupVersionKind;
 use crate::json::{Map, Value};
 use crate::schema::{self, Field, ListSemantics, MapSemantics, Schema, Type, TypeRef};
@@ -10,8 +10,8 @@ use crate::schema::{self, Field, ListSemantics, MapSemantics, Schema, Type, Type
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
 /// All types that the resources' operations name, and all that these refer to.
-pub(super) fn definitions(resources: &[Resource], form: Form) -> Map {
-    let mut closure = Closure { form, seen: BTreeSet::new(), definitions: Vec::new() };
+pub(super) fn definitions(resources: &[Resource], form: Form, descriptions: &Descriptions<'_>) -> Map {
+    let mut closure = Closure { form, descriptions, seen: BTreeSet::new(), definitions: Vec::new() };
     for name in ["DeleteOptions", "Status", "Patch", "ObjectMeta", "ListMeta", "WatchEvent"] {
         closure.named(&format!("{META}.{name}"));
     }
@@ -38,19 +38,22 @@ pub(super) fn reference(name: &str, form: Form) -> Map {
     [("$ref", format!("{place}{name}"))].into_iter().collect()
 }
 
-struct Closure {
+struct Closure<'a> {
     form: Form,
+    descriptions: &'a Descriptions<'a>,
     seen: BTreeSet<String>,
     definitions: Vec<(String, Map)>,
 }
 
-impl Closure {
+impl Closure<'_> {
     fn named(&mut self, name: &str) {
         if let Some(ty) = schema::lookup(name) {
             self.add_type(ty);
         } else if self.seen.insert(name.to_owned()) {
             // A type of a form of its own that is no row of the table.
-            self.definitions.push((name.to_owned(), own_form(name, self.form)));
+            let mut definition = own_form(name, self.form);
+            self.describe(name, &mut definition);
+            self.definitions.push((name.to_owned(), definition));
         }
     }
 
@@ -59,10 +62,17 @@ impl Closure {
             return;
         }
         let mut definition = if ty.fields.is_empty() { own_form(&ty.name, self.form) } else { self.object(ty) };
+        self.describe(&ty.name, &mut definition);
         if !ty.kinds.is_empty() {
             definition.insert("x-kubernetes-group-version-kind", ty.kinds.iter().map(kind_value).collect::<Vec<_>>());
         }
         self.definitions.push((ty.name.to_string(), definition));
+    }
+
+    fn describe(&self, name: &str, definition: &mut Map) {
+        if let Some(text) = self.descriptions.of_type(name) {
+            definition.insert("description", text.as_ref());
+        }
     }
 
     /// Lists of built-in kinds are rows of the table; those of custom resources are made here.
@@ -102,7 +112,7 @@ impl Closure {
     fn object(&mut self, ty: &Type) -> Map {
         let mut definition = Map::new();
         definition.insert("type", "object");
-        let properties: Map = ty.fields.iter().map(|f| (f.name.as_ref(), self.field(f))).collect();
+        let properties: Map = ty.fields.iter().map(|f| (f.name.as_ref(), self.field(ty, f))).collect();
         if !properties.is_empty() {
             definition.insert("properties", properties);
         }
@@ -122,9 +132,10 @@ impl Closure {
         definition
     }
 
-    fn field(&mut self, field: &Field) -> Map {
+    fn field(&mut self, ty: &Type, field: &Field) -> Map {
         let mut extras = Map::new();
-        if let Some(description) = &field.description {
+        let described = field.description.clone().or_else(|| self.descriptions.of_field(&ty.name, &field.name));
+        if let Some(description) = described {
             extras.insert("description", description.as_ref());
         }
         if let Some(default) = &field.default {
