@@ -8,8 +8,12 @@ mod deployment;
 mod endpoint_slices;
 mod endpoints;
 mod expectations;
+mod garbage_collector;
+mod namespaces;
 mod node_ipam;
+mod node_lifecycle;
 mod owners;
+mod pod_gc;
 mod pods;
 mod replica_sets;
 mod root_ca;
@@ -33,12 +37,16 @@ pub struct Controller {
 
 /// All controllers.
 pub const CONTROLLERS: &[Controller] = &[
+    Controller { name: "namespace-controller", run: |c, s| Box::pin(namespaces::run(c, s)) },
     Controller { name: "serviceaccount-controller", run: |c, s| Box::pin(service_accounts::run(c, s)) },
     Controller { name: "root-ca-certificate-publisher-controller", run: |c, s| Box::pin(root_ca::run(c, s)) },
     Controller { name: "deployment-controller", run: |c, s| Box::pin(deployment::run(c, s)) },
     Controller { name: "replicaset-controller", run: |c, s| Box::pin(replica_sets::run(c, s)) },
     Controller { name: "endpoints-controller", run: |c, s| Box::pin(endpoints::run(c, s)) },
     Controller { name: "endpointslice-controller", run: |c, s| Box::pin(endpoint_slices::run(c, s)) },
+    Controller { name: "garbage-collector-controller", run: |c, s| Box::pin(garbage_collector::run(c, s)) },
+    Controller { name: "pod-garbage-collector-controller", run: |c, s| Box::pin(pod_gc::run(c, s)) },
+    Controller { name: "node-lifecycle-controller", run: |c, s| Box::pin(node_lifecycle::run(c, s)) },
     Controller { name: "node-ipam-controller", run: |c, s| Box::pin(node_ipam::run(c, s)) },
 ];
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use machinery::json::Value;
 
 /// Annotation by which users say which pods go first when a set shrinks.
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
@@ -49,6 +50,20 @@ pub fn available_at(pod: &Pod, min_ready_seconds: i32) -> Option<Timestamp> {
         return Some(Timestamp::MIN);
     }
     ready_since(pod).map(|since| since + SignedDuration::from_secs(min_ready_seconds.into()))
+}
+
+/// A patch of a pod's status that says that it is being disrupted, and by whom (condition `DisruptionTarget`, KEP-3329).
+pub fn disruption_patch(pod: &Pod, reason: &str, message: &str) -> Value {
+    let mut condition = Value::object();
+    condition.set_at(&["type"], "DisruptionTarget");
+    condition.set_at(&["status"], "True");
+    condition.set_at(&["reason"], reason);
+    condition.set_at(&["message"], message);
+    condition.set_at(&["lastTransitionTime"], seams::clock::now_seconds().to_string());
+    let mut patch = Value::object();
+    patch.set_at(&["metadata", "uid"], pod.metadata.uid.clone());
+    patch.set_at(&["status", "conditions"], vec![condition]);
+    patch
 }
 
 /// Sorts pods so that those which should go first when a set shrinks come first (upstream's ActivePodsWithRanks).
