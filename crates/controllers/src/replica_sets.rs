@@ -115,7 +115,11 @@ impl Replicas {
             changed.status = Some(status);
             Api::<ReplicaSet>::namespaced(&self.client, &key.namespace).replace_status(&key.name, &changed).await?;
         }
-        managed.map(|()| next)
+        match managed {
+            // What is being deleted with its namespace needs no pods.
+            Err(error) if error.has_cause("NamespaceTerminating") => Ok(Next::Wait),
+            managed => managed.map(|()| next),
+        }
     }
 
     /// The pods that the set controls; orphans that match are adopted, owned ones that no longer match are released.

@@ -266,6 +266,11 @@ impl ApiError {
         self.reason() == "Conflict"
     }
 
+    /// Whether it is refused for a cause of this reason (`NamespaceTerminating`).
+    pub fn has_cause(&self, reason: &str) -> bool {
+        matches!(self, Self::Forbidden { causes, .. } if causes.iter().any(|(own, _, _)| *own == reason))
+    }
+
     /// Whether a watch or list must start anew.
     pub fn is_expired(&self) -> bool {
         matches!(self.code(), 410)

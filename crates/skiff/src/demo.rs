@@ -57,6 +57,7 @@ pub fn main(options: &DemoOptions) -> Result<()> {
         let started = Instant::now();
         let stopped = server::run(&server, |running| show(running, started, options.once)).await?;
         stopped.tear_down().await?;
+        unmount_below(&data_dir)?;
         for kept in ["server", "runtime", "node", "network", "run", "log", "kubeconfig"] {
             remove(&data_dir.join(kept))?;
         }
@@ -81,6 +82,18 @@ fn server_options(options: &DemoOptions, data_dir: &std::path::Path) -> Result<S
         Command::Server(server) => Ok(*server),
         _ => bail!("the demo's command is a server's"),
     }
+}
+
+/// Volumes in memory are mounts; what is mounted last goes first.
+fn unmount_below(directory: &std::path::Path) -> Result<()> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").context("cannot read the mounts")?;
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(|place| place.replace("\\040", " "));
+    let below: Vec<String> = places.filter(|place| std::path::Path::new(place).starts_with(directory)).collect();
+    for place in below.iter().rev() {
+        nix::mount::umount2(place.as_str(), nix::mount::MntFlags::MNT_DETACH)
+            .with_context(|| format!("cannot unmount {place}"))?;
+    }
+    Ok(())
 }
 
 fn remove(path: &std::path::Path) -> Result<()> {

@@ -1,0 +1,34 @@
+# The commands of this repository. `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help run test bench clean packages build
+
+TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
+RELEASE := target/$(TRIPLE)/release
+
+help:            ## List the commands
+	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+run:             ## Build skiff, start a cluster, show a workload answering; Ctrl-C removes all of it
+	@[ "$$(id -u)" = 0 ] || { echo "skiff needs root to run containers: try sudo make run"; exit 1; }
+	cargo build --release --package skiff
+	@exec $(RELEASE)/skiff demo --data-dir .skiff
+
+test:            ## All checks and tests; installs the Debian packages that the tests need
+	@[ "$$(id -u)" = 0 ] || { echo "the tests run containers and need root: try sudo make test"; exit 1; }
+	@scripts/packages
+	@scripts/test
+
+bench:           ## Measure skiff beside its peers (docs/benchmarks.md); takes about ten minutes
+	@[ "$$(id -u)" = 0 ] || { echo "the benchmarks run containers and need root: try sudo make bench"; exit 1; }
+	@scripts/packages etcd-server runc crun
+	cargo build --release --package skiff --package bench
+	$(RELEASE)/bench
+	cargo run --release --package store --example store_bench
+	cargo run --release --package runtime --example runtime_bench
+
+packages:        ## Install the Debian packages that the tests need
+	@scripts/packages
+
+clean:           ## Remove what was built, and the state of make run
+	cargo clean
+	rm -rf .skiff
