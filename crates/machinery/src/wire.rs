@@ -31,9 +31,14 @@ impl Writer {
         self.number(field, i64::from(value));
     }
 
-    pub(crate) fn bytes(&mut self, field: u32, bytes: &[u8]) {
+    /// Begins a field of bytes that are written later.
+    pub(crate) fn begin(&mut self, field: u32, length: usize) {
         self.tag(field, 2);
-        self.varint(bytes.len() as u64);
+        self.varint(length as u64);
+    }
+
+    pub(crate) fn bytes(&mut self, field: u32, bytes: &[u8]) {
+        self.begin(field, bytes.len());
         self.0.extend_from_slice(bytes);
     }
 

@@ -15,7 +15,8 @@ pub(super) fn encode(tree: &Value, wants: &Wants) -> Vec<u8> {
             out.push(b'\n');
             out
         }
-        Format::Json => {
+        // What has no protobuf form does not come here.
+        Format::Json | Format::Protobuf => {
             let mut out = tree.to_bytes();
             out.push(b'\n');
             out

@@ -1,14 +1,18 @@
 //! Lists: the stored bytes of the objects, joined.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use client::List;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures_util::stream;
-use machinery::{Entry, Map, Value};
+use machinery::{ApiError, Entry, Map, Value};
 use resources::Resource;
 
 use super::negotiate::{Format, Shape};
+use super::protobuf;
 use super::respond::{self, Answer, GZIP_BYTES_MIN, Wants};
 use crate::table::{TableOptions, partial};
 
@@ -26,6 +30,7 @@ pub(super) fn answer(row: &Resource, list: List, wants: &Wants, table: Option<Ta
             tree.insert("rows", list.items.iter().map(|e| options.row(&columns, e.tree())).collect::<Vec<_>>());
             respond::value(200, &tree.into(), wants)
         }
+        (shape, _) if wants.accepted.format == Format::Protobuf => in_protobuf(row, list, shape, wants),
         (Shape::Metadata(version), _) => {
             let items: Vec<Value> = list.items.iter().map(|e| partial(e.tree(), version)).collect();
             let head = head("PartialObjectMetadataList", &format!("meta.k8s.io/{version}"), &list);
@@ -38,6 +43,25 @@ pub(super) fn answer(row: &Resource, list: List, wants: &Wants, table: Option<Ta
         }
         _ => joined(row, list, wants),
     }
+}
+
+/// Protobuf, of objects or of their metadata.
+fn in_protobuf(row: &Resource, list: List, shape: Shape, wants: &Wants) -> Answer {
+    let (head, of_item): (Map, fn(&Entry) -> Value) = match shape {
+        Shape::Metadata(version) => {
+            let head = head("PartialObjectMetadataList", &format!("meta.k8s.io/{version}"), &list);
+            (head, |entry| partial(entry.tree(), "v1"))
+        }
+        _ => (head(&row.list_kind, &row.group_version().to_string(), &list), |entry| entry.tree().as_ref().clone()),
+    };
+    let resource_version = list.resource_version;
+    let Some((pieces, length)) = protobuf::list(&head.into(), list.items, of_item, PIECE_BYTES) else {
+        let message = format!("the list at {resource_version} has no protobuf form");
+        return respond::plain_error(&ApiError::Internal(message));
+    };
+    let mut answer = respond::answer(200, wants.accepted.format.media_type(), respond::stream(stream::iter(pieces)));
+    answer.headers_mut().insert(http::header::CONTENT_LENGTH, http::HeaderValue::from(length));
+    answer
 }
 
 fn metadata(list: &List) -> Map {
@@ -66,52 +90,98 @@ fn with_items(mut head: Map, items: Vec<Value>) -> Value {
 }
 
 /// The bytes of the entries between a head and a tail. The length is known, so small lists are one piece; large ones are
-/// copied piece by piece as the client takes them.
+/// copied, and compressed when the client accepts that, piece by piece as the client takes them.
 fn joined(row: &Resource, list: List, wants: &Wants) -> Answer {
     let mut head = Value::from(head(&row.list_kind, &row.group_version().to_string(), &list)).to_bytes();
     head.pop();
     head.extend_from_slice(b",\"items\":[");
-    let items: Vec<Bytes> = list.items.iter().map(|e: &Arc<Entry>| e.bytes()).collect();
-    drop(list);
-    let size = head.len() + items.iter().map(|i| i.len() + 1).sum::<usize>() + 3;
-    if size < GZIP_BYTES_MIN || wants.gzip {
-        let mut all = BytesMut::with_capacity(size);
-        all.extend_from_slice(&head);
-        push_items(&mut all, &items, 0, usize::MAX);
-        all.extend_from_slice(b"]}\n");
+    let items = list.items;
+    let length = head.len() + items.iter().map(|i| i.bytes().len() + 1).sum::<usize>() + TAIL.len()
+        - usize::from(!items.is_empty());
+    let mut pieces = Pieces { head: Some(head), items: items.into_iter(), is_first: true };
+    if length < GZIP_BYTES_MIN {
+        let mut all = BytesMut::with_capacity(length);
+        while pieces.append(&mut all, length) {}
         return respond::bytes(200, all.freeze(), wants);
     }
-    let length = head.len() + items.iter().map(Bytes::len).sum::<usize>() + items.len().saturating_sub(1) + 3;
-    let pieces = stream::unfold((Some(head), 0), move |(head, mut at)| {
-        let mut piece = BytesMut::with_capacity(PIECE_BYTES * 2);
-        let started = head.is_some();
-        piece.extend_from_slice(&head.unwrap_or_default());
-        let is_last = at > items.len();
-        if !is_last {
-            at = push_items(&mut piece, &items, at, PIECE_BYTES);
-            if at == items.len() {
-                piece.extend_from_slice(b"]}\n");
-                at += 1;
-            }
-        }
-        let piece = (started || !is_last).then(|| (piece.freeze(), (None, at)));
-        std::future::ready(piece)
-    });
-    let mut answer = respond::answer(200, wants.accepted.format.media_type(), respond::stream(pieces));
+    let media_type = wants.accepted.format.media_type();
+    if wants.gzip {
+        let mut answer = respond::answer(200, media_type, respond::stream(stream::iter(Compressed::new(pieces))));
+        respond::mark_gzip(answer.headers_mut());
+        return answer;
+    }
+    let mut answer = respond::answer(200, media_type, respond::stream(stream::iter(pieces)));
     answer.headers_mut().insert(http::header::CONTENT_LENGTH, http::HeaderValue::from(length));
     answer
 }
 
-/// Appends items from `at` on, until the piece is full; returns where it stopped.
-fn push_items(piece: &mut BytesMut, items: &[Bytes], mut at: usize, full: usize) -> usize {
-    while at < items.len() && piece.len() < full {
-        if at > 0 {
-            piece.extend_from_slice(b",");
+const TAIL: &[u8] = b"]}\n";
+
+/// The pieces of a list.
+struct Pieces {
+    /// Taken by the first piece.
+    head: Option<Vec<u8>>,
+    items: std::vec::IntoIter<Arc<Entry>>,
+    is_first: bool,
+}
+
+impl Pieces {
+    /// Appends until the piece is full; false when nothing is left, which the tail of the list tells.
+    fn append(&mut self, piece: &mut BytesMut, full: usize) -> bool {
+        if let Some(head) = self.head.take() {
+            piece.extend_from_slice(&head);
+        } else if self.items.len() == 0 {
+            return false;
         }
-        piece.extend_from_slice(&items[at]);
-        at += 1;
+        while piece.len() < full {
+            let Some(item) = self.items.next() else { break };
+            if !std::mem::take(&mut self.is_first) {
+                piece.extend_from_slice(b",");
+            }
+            piece.extend_from_slice(&item.bytes());
+        }
+        if self.items.len() == 0 {
+            piece.extend_from_slice(TAIL);
+        }
+        true
     }
-    at
+}
+
+impl Iterator for Pieces {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let mut piece = BytesMut::with_capacity(PIECE_BYTES + PIECE_BYTES / 4);
+        self.append(&mut piece, PIECE_BYTES).then(|| piece.freeze())
+    }
+}
+
+/// The same, compressed.
+struct Compressed {
+    pieces: Pieces,
+    encoder: Option<GzEncoder<Vec<u8>>>,
+}
+
+impl Compressed {
+    fn new(pieces: Pieces) -> Self {
+        Self { pieces, encoder: Some(GzEncoder::new(Vec::new(), Compression::fast())) }
+    }
+}
+
+impl Iterator for Compressed {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let encoder = self.encoder.as_mut()?;
+        for piece in &mut self.pieces {
+            encoder.write_all(&piece).expect("writing into memory does not fail");
+            if !encoder.get_ref().is_empty() {
+                return Some(std::mem::take(encoder.get_mut()).into());
+            }
+        }
+        let last = self.encoder.take()?.finish();
+        Some(last.expect("writing into memory does not fail").into())
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Which form the client wants: `Accept` and `Content-Type`, as upstream's serializers negotiate.
 
 use client::PatchKind;
-use machinery::ApiError;
+use machinery::{ApiError, proto};
 
 /// How bytes are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -11,6 +11,8 @@ pub enum Format {
     Json,
     /// `application/yaml`
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`
+    Protobuf,
 }
 
 impl Format {
@@ -19,6 +21,7 @@ impl Format {
         match self {
             Self::Json => "application/json",
             Self::Yaml => "application/yaml",
+            Self::Protobuf => proto::MEDIA_TYPE,
         }
     }
 }
@@ -66,7 +69,7 @@ impl Clause<'_> {
 }
 
 /// The media types of bodies and answers, as errors list them.
-pub const MEDIA_TYPES: &str = "application/json, application/yaml";
+pub const MEDIA_TYPES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 /// The media types of patches, as errors list them.
 const PATCH_TYPES: &str = "application/json-patch+json, application/merge-patch+json, \
      application/strategic-merge-patch+json, application/apply-patch+yaml";
@@ -95,12 +98,15 @@ fn clause(text: &str) -> Option<Clause<'_>> {
     Some(clause)
 }
 
-/// What to answer with. `transforms` says whether tables and metadata can be had here; protobuf is passed over.
+/// What to answer with. `transforms` says whether tables and metadata can be had here. Tables have no protobuf form.
 pub fn accepted(accept: Option<&str>, transforms: bool) -> Result<Accepted, ApiError> {
     let Some(accept) = accept.filter(|a| !a.trim().is_empty()) else { return Ok(Accepted::default()) };
     let found = clauses(accept).iter().find_map(|clause| {
         let format = format(clause.kind, clause.subtype)?;
         let shape = shape(clause, transforms)?;
+        if matches!((format, shape), (Format::Protobuf, Shape::Table(_))) {
+            return None;
+        }
         Some(Accepted { format, shape, pretty: clause.param("pretty") == "1" })
     });
     found.ok_or_else(|| ApiError::NotAcceptable(MEDIA_TYPES.to_owned()))
@@ -110,6 +116,7 @@ fn format(kind: &str, subtype: &str) -> Option<Format> {
     match (kind, subtype) {
         ("application", "json" | "*") | ("*", "*") => Some(Format::Json),
         ("application", "yaml") => Some(Format::Yaml),
+        ("application", "vnd.kubernetes.protobuf") => Some(Format::Protobuf),
         _ => None,
     }
 }
@@ -144,6 +151,7 @@ pub fn body_format(content_type: Option<&str>) -> Result<Format, ApiError> {
     match media_type(content_type.unwrap_or_default()).as_str() {
         "" | "*/*" | "application/json" => Ok(Format::Json),
         "application/yaml" => Ok(Format::Yaml),
+        proto::MEDIA_TYPE => Ok(Format::Protobuf),
         _ => Err(unsupported(MEDIA_TYPES)),
     }
 }
@@ -175,15 +183,17 @@ mod tests {
     fn the_first_form_that_can_be_made_is_taken() {
         let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,\
             application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+        let proto_table = "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1,application/json";
         let cases = [
             ("", Format::Json, Shape::Object),
             ("*/*", Format::Json, Shape::Object),
             ("application/yaml", Format::Yaml, Shape::Object),
             ("application/json;q=0.5, application/yaml", Format::Yaml, Shape::Object),
             ("text/html, */*;q=0.1", Format::Json, Shape::Object),
-            ("application/vnd.kubernetes.protobuf,application/json", Format::Json, Shape::Object),
+            ("application/vnd.kubernetes.protobuf,application/json", Format::Protobuf, Shape::Object),
             (TABLE, Format::Json, Shape::Table("v1")),
-            (metadata, Format::Json, Shape::Metadata("v1")),
+            (metadata, Format::Protobuf, Shape::Metadata("v1")),
+            (proto_table, Format::Json, Shape::Object),
             ("application/json;as=Table;v=v2;g=meta.k8s.io,application/json", Format::Json, Shape::Object),
         ];
         for (accept, format, shape) in cases {
@@ -191,7 +201,11 @@ mod tests {
             assert_eq!((got.format, got.shape), (format, shape), "{accept}");
         }
         assert_eq!(accepted(Some(TABLE), false).unwrap().shape, Shape::Object);
-        for accept in ["application/vnd.kubernetes.protobuf", "text/plain", "application/json;as=Table;v=v1;g=x"] {
+        for accept in [
+            "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io",
+            "text/plain",
+            "application/json;as=Table;v=v1;g=x",
+        ] {
             assert_eq!(accepted(Some(accept), true).unwrap_err().code(), 406, "{accept}");
         }
     }
@@ -199,7 +213,8 @@ mod tests {
     #[test]
     fn unknown_bodies_are_refused() {
         assert_eq!(body_format(Some("application/json; charset=utf-8")), Ok(Format::Json));
-        assert_eq!(body_format(Some("application/vnd.kubernetes.protobuf")).unwrap_err().code(), 415);
+        assert_eq!(body_format(Some("application/vnd.kubernetes.protobuf")), Ok(Format::Protobuf));
+        assert_eq!(body_format(Some("application/cbor")).unwrap_err().code(), 415);
         assert_eq!(patch_kind(Some("application/json")).unwrap_err().code(), 415);
         assert_eq!(patch_kind(Some("application/apply-patch+yaml")), Ok(PatchKind::Apply));
     }

@@ -13,6 +13,7 @@ use machinery::{ApiError, Value};
 
 use super::encode::encode;
 use super::negotiate::{Accepted, Format};
+use super::protobuf;
 
 /// Why a body broke off.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -71,6 +72,13 @@ pub(crate) fn text(code: u16, text: impl Into<String>) -> Answer {
 
 /// A tree.
 pub(crate) fn value(code: u16, tree: &Value, wants: &Wants) -> Answer {
+    if wants.accepted.format == Format::Protobuf {
+        if let Some(message) = protobuf::encode(tree) {
+            return bytes(code, message.into(), wants);
+        }
+        let json = Wants { accepted: Accepted { format: Format::Json, ..wants.accepted }, ..wants.clone() };
+        return bytes(code, encode(tree, &json).into(), &json);
+    }
     bytes(code, encode(tree, wants).into(), wants)
 }
 

@@ -171,7 +171,7 @@ impl Service {
             let timeout = incoming.options.timeout_seconds;
             let watch = self.pipeline.watch(incoming).await?;
             let row = row.ok_or(ApiError::UnknownPath)?;
-            let encoder = Encoder { row, shape: form.shape, include, told_columns: false };
+            let encoder = Encoder { row, format: form.format, shape: form.shape, include, told_columns: false };
             return Ok(watches::answer(watch, encoder, timeout, self.shutdown.clone()));
         }
         let served = self.pipeline.serve(incoming).await?;
@@ -181,12 +181,12 @@ impl Service {
         Ok(answer)
     }
 
-    /// The form of the answer. Tables and metadata can be had of reads only; watches are JSON only.
+    /// The form of the answer. Watches have none in YAML.
     fn form(&self, call: &Call) -> Result<Accepted, ApiError> {
         let accept = call.headers.get(ACCEPT).and_then(|a| a.to_str().ok());
         let form = accepted(accept, true)?;
-        if call.info.verb == "watch" && form.format != Format::Json {
-            return Err(ApiError::NotAcceptable("application/json".to_owned()));
+        if call.info.verb == "watch" && form.format == Format::Yaml {
+            return Err(ApiError::NotAcceptable("application/json, application/vnd.kubernetes.protobuf".to_owned()));
         }
         Ok(form)
     }
@@ -214,11 +214,9 @@ impl Service {
             let mut bytes = read_body(request, self.options.limits.body_bytes_max).await?;
             let mut media_type = media_type(content_type.unwrap_or_default());
             if !bytes.is_empty() && patch.is_none() {
-                if media_type == protobuf::MEDIA_TYPE {
+                if body_format(content_type)? == Format::Protobuf {
                     bytes = protobuf::to_json(&bytes)?;
                     "application/json".clone_into(&mut media_type);
-                } else {
-                    body_format(content_type)?;
                 }
             }
             if !bytes.is_empty() || kind != OptionsKind::Delete {

@@ -38,8 +38,12 @@ async fn the_form_is_negotiated() {
     let partial = client.get(CONFIG_MAPS, &[("accept", partial)]).await.tree();
     assert_eq!(partial.str_at(&["kind"]), Some("PartialObjectMetadataList"));
     let fallback = "application/vnd.kubernetes.protobuf,application/json";
-    assert_eq!(client.get(CONFIG_MAPS, &[("accept", fallback)]).await.tree().str_at(&["kind"]), Some("ConfigMapList"));
-    let none = client.get(CONFIG_MAPS, &[("accept", "application/vnd.kubernetes.protobuf")]).await;
+    for path in [CONFIG_MAPS, &format!("{CONFIG_MAPS}/a"), &format!("{CONFIG_MAPS}?limit=x"), "/apis"] {
+        let answer = client.get(path, &[("accept", fallback)]).await;
+        assert_eq!(answer.headers["content-type"], "application/vnd.kubernetes.protobuf", "{path}");
+        assert!(answer.text.starts_with("k8s\0"), "{path}: {}", answer.text);
+    }
+    let none = client.get(CONFIG_MAPS, &[("accept", "application/cbor")]).await;
     assert_eq!((none.code, none.tree().str_at(&["reason"])), (406, Some("NotAcceptable")));
     let pretty = client.get(&format!("{CONFIG_MAPS}/a?pretty=true"), &[]).await;
     assert!(pretty.text.starts_with("{\n  \""), "{}", pretty.text);

@@ -1,4 +1,4 @@
-//! Watches: a JSON document per event. An event's object is encoded once, in its entry; watchers only copy its bytes.
+//! Watches: a JSON document per event, or a protobuf message. An event's object is encoded once, in its entry; watchers only copy its bytes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,10 +6,11 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use client::{Shutdown, Watch, WatchEvent, stopped};
 use futures_util::StreamExt;
-use machinery::{ApiError, Entry, Map, Value};
+use machinery::{ApiError, Entry, Map, Value, proto};
 use resources::Resource;
 
-use super::negotiate::Shape;
+use super::negotiate::{Format, Shape};
+use super::protobuf;
 use super::respond::{self, Answer};
 use crate::table::{IncludeObject, TableOptions, partial};
 
@@ -21,6 +22,8 @@ const TIMEOUT_SECONDS_MIN: u64 = 1_800;
 /// How the events of one watch are written.
 pub(super) struct Encoder {
     pub row: Arc<Resource>,
+    /// JSON or protobuf.
+    pub format: Format,
     pub shape: Shape,
     pub include: IncludeObject,
     /// Whether a table told its columns already.
@@ -37,6 +40,10 @@ pub(super) fn answer(watch: Watch, mut encoder: Encoder, timeout_seconds: Option
             () = tokio::time::sleep(timeout) => {}
         }
     };
+    let media_type = match encoder.format {
+        Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+        _ => "application/json",
+    };
     let pieces = watch.take_until(Box::pin(end)).ready_chunks(EVENTS_PER_PIECE_MAX).map(move |events| {
         let mut piece = BytesMut::new();
         for event in &events {
@@ -44,11 +51,14 @@ pub(super) fn answer(watch: Watch, mut encoder: Encoder, timeout_seconds: Option
         }
         piece.freeze()
     });
-    respond::answer(200, "application/json", respond::stream(pieces))
+    respond::answer(200, media_type, respond::stream(pieces))
 }
 
 impl Encoder {
     fn write(&mut self, event: &WatchEvent, out: &mut BytesMut) {
+        if self.format == Format::Protobuf {
+            return self.write_message(event, out);
+        }
         let (kind, object) = match event {
             WatchEvent::Added(entry) => ("ADDED", self.object(entry)),
             WatchEvent::Modified(entry) => ("MODIFIED", self.object(entry)),
@@ -62,6 +72,32 @@ impl Encoder {
         out.put_slice(b"\",\"object\":");
         out.put_slice(&object);
         out.put_slice(b"}\n");
+    }
+
+    /// Each event is framed by its length.
+    fn write_message(&self, event: &WatchEvent, out: &mut BytesMut) {
+        let object = |entry: &Entry| match self.shape {
+            Shape::Metadata(version) => protobuf::encode(&partial(entry.tree(), version)),
+            _ => protobuf::encode(entry.tree()),
+        };
+        let (kind, object) = match event {
+            WatchEvent::Added(entry) => ("ADDED", object(entry)),
+            WatchEvent::Modified(entry) => ("MODIFIED", object(entry)),
+            WatchEvent::Deleted(entry) => ("DELETED", object(entry)),
+            WatchEvent::Bookmark { revision, initial_end } => {
+                let object = self.bare(*revision, *initial_end);
+                let object = match self.shape {
+                    Shape::Metadata(version) => partial(&object, version),
+                    _ => object,
+                };
+                ("BOOKMARK", protobuf::encode(&object))
+            }
+            WatchEvent::Error(error) => ("ERROR", protobuf::encode(&error.to_status())),
+        };
+        match object {
+            Some(object) => out.put_slice(&proto::encode_watch_event(kind, &object)),
+            None => tracing::error!("an event of {} has no protobuf form", self.row.plural),
+        }
     }
 
     fn object(&mut self, entry: &Entry) -> Bytes {
@@ -79,6 +115,16 @@ impl Encoder {
     }
 
     fn bookmark(&mut self, revision: u64, initial_end: bool) -> Bytes {
+        let object = self.bare(revision, initial_end);
+        match self.shape {
+            Shape::Object => object.to_bytes().into(),
+            Shape::Metadata(version) => partial(&object, version).to_bytes().into(),
+            Shape::Table(version) => self.table(&object, version),
+        }
+    }
+
+    /// An object of nothing but a revision.
+    fn bare(&self, revision: u64, initial_end: bool) -> Value {
         let mut metadata = Map::new();
         metadata.insert("resourceVersion", revision.to_string());
         metadata.insert("creationTimestamp", Value::Null);
@@ -89,12 +135,7 @@ impl Encoder {
         object.insert("kind", &self.row.kind);
         object.insert("apiVersion", self.row.group_version().to_string());
         object.insert("metadata", metadata);
-        let object = Value::from(object);
-        match self.shape {
-            Shape::Object => object.to_bytes().into(),
-            Shape::Metadata(version) => partial(&object, version).to_bytes().into(),
-            Shape::Table(version) => self.table(&object, version),
-        }
+        object.into()
     }
 }
 

@@ -106,6 +106,30 @@ pub fn encode(tree: &Value, ty: &Type) -> Result<Vec<u8>, ProtoError> {
     Ok(out.0)
 }
 
+/// The number of the items of every list.
+const ITEMS: u32 = 2;
+
+/// Encodes an item as it stands in a list.
+pub fn encode_item(tree: &Value, ty: &Type) -> Result<Vec<u8>, ProtoError> {
+    let mut out = Writer::default();
+    out.bytes(ITEMS, &encode::message(tree, ty)?);
+    Ok(out.0)
+}
+
+/// The beginning of a list's document, made of the list without its items: `items_bytes` of these follow, as
+/// [`encode_item`] makes them.
+pub fn begin_list(list: &Value, ty: &Type, items_bytes: usize) -> Result<Vec<u8>, ProtoError> {
+    let own = encode::message(list, ty)?;
+    let mut out = Writer(MAGIC.to_vec());
+    out.message(1, |meta| {
+        meta.bytes(1, list.str_at(&["apiVersion"]).unwrap_or_default().as_bytes());
+        meta.bytes(2, list.str_at(&["kind"]).unwrap_or_default().as_bytes());
+    });
+    out.begin(2, own.len() + items_bytes);
+    out.0.extend_from_slice(&own);
+    Ok(out.0)
+}
+
 /// Encodes a watch event around an encoded object, framed by its length as streams of events are.
 pub fn encode_watch_event(event_type: &str, object: &[u8]) -> Vec<u8> {
     let mut event = Writer::default();
