@@ -332,20 +332,20 @@ pub fn set_process_name(name: &CStr) {
 pub fn set_command_line(line: &CStr) -> io::Result<()> {
     let text = std::fs::read_to_string("/proc/self/stat")?;
     // Behind the name in parentheses; the first of them is the kernel's field 3.
-    let fields: Vec<&str> = text.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let fields: Vec<&str> = text.rsplit(") ").next().unwrap_or_default().split_whitespace().collect();
     let address = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
     let (start, end) = (address(48), address(49));
     let bytes = line.to_bytes_with_nul();
     if start == 0 || end <= start || end - start < bytes.len() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
+    let place = std::ptr::with_exposed_provenance_mut::<u8>(start);
     // SAFETY: the kernel says that these bytes hold this process's arguments, which it may change; nothing reads them.
     unsafe {
-        std::ptr::copy_nonoverlapping(bytes.as_ptr(), std::ptr::with_exposed_provenance_mut::<u8>(start), bytes.len());
+        std::ptr::write_bytes(place, 0, end - start);
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len());
     }
-    // SAFETY: only tells the kernel where the arguments end.
-    let result = unsafe { libc::prctl(libc::PR_SET_MM, libc::PR_SET_MM_ARG_END, start + bytes.len(), 0, 0) };
-    check(result.into()).map(drop)
+    Ok(())
 }
 
 /// Writes everything of a file system to its disk.

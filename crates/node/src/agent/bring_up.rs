@@ -10,7 +10,8 @@ use k8s_openapi::api::core::v1::Secret;
 use runtime::{ContainerStatus, ImageStatus, NamespaceMode, PortMapping, RuntimeError, SandboxConfig, SandboxStatus};
 use tokio::sync::{mpsc, watch};
 
-use super::worker::{Note, go_duration};
+use super::backoff::go_duration;
+use super::worker::Note;
 use super::{Agent, container, hooks};
 use crate::admission::features;
 use crate::config::{files, resources};

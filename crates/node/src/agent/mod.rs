@@ -1,5 +1,6 @@
 //! The agent: one worker per pod, woken by the API, the runtime, probes and timers.
 
+mod backoff;
 mod bring_up;
 mod container;
 mod hooks;

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::PodStatus;
 use runtime::{ContainerState, ContainerStatus, RuntimeError, SandboxStatus};
 use tokio::sync::{mpsc, watch};
 
+use super::backoff::{Backoff, CRASH_FORGOTTEN, CRASH_WAIT_MIN, backoff, go_duration};
 use super::bring_up::{Fault, StartError};
 use super::probing::Probing;
 use super::writer::{Writer, merged};
@@ -18,7 +19,7 @@ use crate::admission::Question;
 use crate::config::resources;
 use crate::plan::{self, Action, Ending, Facts, Health, Hook, Plan, Stopping, Volumes};
 use crate::probes::Kind;
-use crate::status::{Failure, Seen, Waiting};
+use crate::status::{Cause, Failure, Seen, Waiting};
 use crate::volumes::Mounted;
 use crate::wanted::{Member, Wanted, seconds};
 
@@ -26,10 +27,6 @@ use crate::wanted::{Member, Wanted, seconds};
 pub const NOTES_MAX: usize = 64;
 /// How often a worker looks at everything anew, even if nobody woke it.
 const RESYNC: Duration = Duration::from_secs(60);
-/// First and longest wait after crashes, and after how long they are forgotten (upstream's defaults).
-const CRASH_WAIT_MIN: Duration = Duration::from_secs(10);
-const CRASH_WAIT_MAX: Duration = Duration::from_secs(300);
-const CRASH_FORGOTTEN: Duration = Duration::from_secs(600);
 /// How long a failed pull shows as such before it shows as a back-off.
 const PULL_FAILURE_SHOWN: Duration = Duration::from_secs(2);
 /// How long containers of an evicted pod get, as upstream's hard thresholds have it.
@@ -63,21 +60,6 @@ pub enum Note {
     Contents,
     /// The node is short of something, or the pod uses too much: it must go, for this reason.
     Evict(String),
-}
-
-#[derive(Clone, Copy)]
-struct Backoff {
-    wait: Duration,
-    updated: Timestamp,
-}
-
-impl Backoff {
-    /// The next wait after one more failure.
-    fn next(before: Option<Self>, now: Timestamp) -> Self {
-        let fresh = |b: &Self| now.duration_since(b.updated) <= CRASH_FORGOTTEN.try_into().unwrap_or_default();
-        let wait = before.filter(fresh).map_or(CRASH_WAIT_MIN, |b| (b.wait * 2).min(CRASH_WAIT_MAX));
-        Self { wait, updated: now }
-    }
 }
 
 /// One pod's worker.
@@ -257,12 +239,12 @@ impl Worker {
             let reference = self.wanted.reference();
             self.agent.event(&reference, EventType::Warning, &reason, message.clone());
             let message = format!("Pod was rejected: {message}");
-            self.fail(&reason, message);
+            self.fail(&reason, message, Cause::Rejected);
         }
     }
 
-    fn fail(&mut self, reason: &str, message: String) {
-        self.failure = Some(Failure { reason: reason.to_owned(), message, disrupted: false });
+    fn fail(&mut self, reason: &str, message: String, cause: Cause) {
+        self.failure = Some(Failure { reason: reason.to_owned(), message, cause });
         self.ending = Some(Ending { since: seams::clock::now(), grace: self.wanted.grace() });
     }
 
@@ -292,7 +274,7 @@ impl Worker {
         }
         let message = "Pod was active on the node longer than the specified deadline";
         self.agent.event(&self.wanted.reference(), EventType::Normal, "DeadlineExceeded", message);
-        self.fail("DeadlineExceeded", message.to_owned());
+        self.fail("DeadlineExceeded", message.to_owned(), Cause::Deadline);
         None
     }
 
@@ -551,10 +533,7 @@ impl Worker {
             return;
         }
         self.agent.event(&self.wanted.reference(), EventType::Warning, "Evicted", message.clone());
-        self.fail("Evicted", message);
-        if let Some(failure) = &mut self.failure {
-            failure.disrupted = true;
-        }
+        self.fail("Evicted", message, Cause::Evicted);
         if let Some(ending) = &mut self.ending {
             ending.grace = EVICTION_GRACE;
         }
@@ -787,26 +766,5 @@ impl Worker {
             std::mem::replace(&mut self.writer, spare).delete().await;
         }
         true
-    }
-}
-
-fn backoff(first: Duration, failures: u32, most: Duration) -> Duration {
-    first.saturating_mul(1 << failures.min(16)).min(most)
-}
-
-/// A duration as Go prints it: `1m20s`, `10s`, `1.5s`, `250ms`.
-pub fn go_duration(duration: Duration) -> String {
-    if duration < Duration::from_secs(1) {
-        return format!("{}ms", duration.as_millis());
-    }
-    let (minutes, seconds) = (duration.as_secs() / 60, duration.as_secs() % 60);
-    let fraction = match duration.subsec_millis() {
-        0 => String::new(),
-        ms => format!(".{ms:03}").trim_end_matches('0').to_owned(),
-    };
-    match (minutes / 60, minutes % 60) {
-        (0, 0) => format!("{seconds}{fraction}s"),
-        (0, m) => format!("{m}m{seconds}{fraction}s"),
-        (h, m) => format!("{h}h{m}m{seconds}{fraction}s"),
     }
 }

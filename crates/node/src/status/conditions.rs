@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use runtime::SandboxState;
 
-use super::Seen;
+use super::{Cause, Seen};
 use crate::wanted::Role;
 
 /// The reason of DisruptionTarget when the node agent wrote it.
@@ -37,7 +37,7 @@ pub fn conditions(seen: &Seen<'_>, status: &PodStatus) -> Vec<PodCondition> {
         true => Verdict::yes("PodReadyToStartContainers"),
         false => Verdict::no("PodReadyToStartContainers", "", String::new()),
     };
-    if let Some(failure) = seen.failure.filter(|failure| failure.disrupted) {
+    if let Some(failure) = seen.failure.filter(|failure| failure.cause == Cause::Evicted) {
         let disrupted = Verdict::yes("DisruptionTarget");
         set(&mut list, Verdict { reason: DISRUPTED_BY_NODE, message: failure.message.clone(), ..disrupted }, seen);
     }

@@ -34,8 +34,19 @@ pub struct Failure {
     pub reason: String,
     /// More, for people.
     pub message: String,
+    /// What kind of failure it is.
+    pub cause: Cause,
+}
+
+/// What kind of failure ends a pod as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// It was never taken: nothing is said of its containers.
+    Rejected,
+    /// Its time is over.
+    Deadline,
     /// The node drove it away: the condition DisruptionTarget says so.
-    pub disrupted: bool,
+    Evicted,
 }
 
 /// All that a status depends on.
@@ -73,6 +84,8 @@ pub fn status(seen: &Seen<'_>) -> PodStatus {
         let list: Vec<_> = members.map(|m| containers::status(seen, m)).collect();
         (!list.is_empty()).then_some(list)
     };
+    let rejected = seen.failure.is_some_and(|f| f.cause == Cause::Rejected);
+    let of = |roles: &[Role]| if rejected { None } else { of(roles) };
     let mut status = PodStatus {
         init_container_statuses: of(&[Role::Init, Role::Sidecar]),
         container_statuses: of(&[Role::Main]),

@@ -110,27 +110,44 @@ impl BuiltinRuntime {
         let request = ExecRequest { command, tty: false, stdin: false };
         let (_, sandbox) = self.container(id)?;
         let (streams, exec) = streams::exec(&sandbox.directory, id, request).await?;
-        let ProcessStreams { stdout, stderr, exit, .. } = streams;
-        let read = |reader: Option<Reader>| async move {
-            let mut bytes = Vec::new();
-            if let Some(reader) = reader {
-                let _ = reader.take(EXEC_OUTPUT_BYTES_MAX).read_to_end(&mut bytes).await;
-            }
-            bytes
-        };
-        let all = async { tokio::join!(read(stdout), read(stderr), exit) };
+        let ended = output_of(streams);
         let outcome = match timeout.filter(|timeout| !timeout.is_zero()) {
-            Some(timeout) => tokio::time::timeout(timeout, all).await.ok(),
-            None => Some(all.await),
+            Some(timeout) => tokio::time::timeout(timeout, ended).await.ok(),
+            None => Some(ended.await),
         };
         match outcome {
-            Some((stdout, stderr, exit)) => Ok(ExecOutput { stdout, stderr, exit_code: exit? }),
+            Some(output) => output,
             None => {
                 let _ = shim_client::ask(&sandbox.directory, &Request::KillExec { exec }).await;
                 Err(RuntimeError::Timeout("command".to_owned()))
             }
         }
     }
+}
+
+/// Reads what a process writes until its end. What it leaves running may hold its streams open: nobody waits for that.
+async fn output_of(streams: ProcessStreams) -> Result<ExecOutput> {
+    async fn read(reader: Option<Reader>, bytes: &mut Vec<u8>) {
+        if let Some(reader) = reader {
+            let _ = reader.take(EXEC_OUTPUT_BYTES_MAX).read_to_end(bytes).await;
+        }
+    }
+    let ProcessStreams { stdout, stderr, mut exit, .. } = streams;
+    let mut output = ExecOutput::default();
+    {
+        let (out, err) = (&mut output.stdout, &mut output.stderr);
+        let reading = async { tokio::join!(read(stdout, out), read(stderr, err)) };
+        tokio::pin!(reading);
+        output.exit_code = tokio::select! {
+            biased;
+            _ = &mut reading => exit.await?,
+            code = &mut exit => {
+                let _ = tokio::time::timeout(EXEC_DRAIN_MAX, &mut reading).await;
+                code?
+            }
+        };
+    }
+    Ok(output)
 }
 
 fn prepare_container(record: ContainerRecord, directory: &Path) -> std::io::Result<ContainerRecord> {

@@ -34,6 +34,9 @@ const SHIM_START_MAX: Duration = Duration::from_secs(20);
 /// The most output of one stream of [`Runtime::exec_sync`].
 const EXEC_OUTPUT_BYTES_MAX: u64 = 16 << 20;
 
+/// How long the output of such a command may still come after its end.
+const EXEC_DRAIN_MAX: Duration = Duration::from_millis(500);
+
 /// What the runtime needs to know.
 pub struct BuiltinOptions {
     /// Images and containers' writable layers.

@@ -11,6 +11,10 @@ use futures_util::future::BoxFuture;
 use runtime::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+mod isolation;
+mod registry;
+mod streams;
+
 type Test = (&'static str, fn() -> BoxFuture<'static, ()>);
 
 const TESTS: &[Test] = &[
@@ -23,6 +27,20 @@ const TESTS: &[Test] = &[
     ("memory_limits_kill", || oom().boxed()),
     ("the_hello_image_is_made_here", || hello().boxed()),
     ("images_are_pulled_from_a_registry", || pull().boxed()),
+    ("a_client_attaches_and_its_input_ends", || streams::attach().boxed()),
+    ("a_terminal_is_attached_and_resized", || streams::terminal().boxed()),
+    ("a_slow_process_gets_all_of_its_input", || streams::slow_input().boxed()),
+    ("a_port_inside_is_reached", || streams::connect().boxed()),
+    ("containers_of_a_pod_share_processes", || isolation::shared_processes().boxed()),
+    ("a_debugger_sees_its_target", || isolation::pid_target().boxed()),
+    ("processes_are_limited", || isolation::process_limit().boxed()),
+    ("kernel_files_are_masked", || isolation::masks().boxed()),
+    ("layers_are_packed_with_zstd_too", || registry::zstd().boxed()),
+    ("a_registry_asks_for_a_token", || registry::token().boxed()),
+    ("pulls_of_one_image_share_one", || registry::shared().boxed()),
+    ("a_registry_that_stumbles_is_asked_again", || registry::retries().boxed()),
+    ("layers_in_use_outlive_their_image", || registry::layers_in_use().boxed()),
+    ("the_network_decides_on_readiness", || readiness().boxed()),
 ];
 
 fn main() -> ExitCode {
@@ -71,6 +89,35 @@ impl PodNetwork for NoNetwork {
     }
 }
 
+async fn readiness() {
+    struct Unplugged;
+    impl PodNetwork for Unplugged {
+        fn setup<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a Path,
+            _: &'a SandboxConfig,
+        ) -> BoxFuture<'a, Result<Vec<std::net::IpAddr>>> {
+            async { Err(RuntimeError::Failed("no network".to_owned())) }.boxed()
+        }
+        fn status(&self) -> Result<()> {
+            Err(RuntimeError::Failed("the cable is out".to_owned()))
+        }
+        fn teardown<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
+            async { Ok(()) }.boxed()
+        }
+    }
+    let directory = tempfile::Builder::new().prefix("skiff-runtime-").tempdir().unwrap();
+    assert!(open(directory.path()).await.status().await.is_ok());
+    let runtime = open_with(directory.path(), Arc::new(Unplugged)).await;
+    assert_eq!(runtime.status().await.unwrap_err().to_string(), "the cable is out");
+    let config =
+        SandboxConfig { hostname: "p".to_owned(), cgroup_parent: "/pod".to_owned(), ..SandboxConfig::default() };
+    assert_eq!(runtime.run_pod_sandbox(config).await.unwrap_err().to_string(), "no network");
+    assert!(runtime.list_pod_sandboxes().await.unwrap().is_empty());
+    remove_cgroups(directory.path());
+}
+
 struct World {
     directory: tempfile::TempDir,
     runtime: BuiltinRuntime,
@@ -88,7 +135,11 @@ impl World {
     }
 
     async fn sandbox(&self) -> String {
-        let config = SandboxConfig {
+        self.sandbox_with(|_| ()).await
+    }
+
+    async fn sandbox_with(&self, change: impl FnOnce(&mut SandboxConfig)) -> String {
+        let mut config = SandboxConfig {
             name: "pod".to_owned(),
             uid: "uid".to_owned(),
             hostname: "pod-host".to_owned(),
@@ -97,6 +148,7 @@ impl World {
             pid: NamespaceMode::Container,
             ..SandboxConfig::default()
         };
+        change(&mut config);
         self.runtime.run_pod_sandbox(config).await.unwrap().id
     }
 
@@ -132,11 +184,17 @@ impl World {
     async fn finish(self, sandbox: &str) {
         self.runtime.remove_pod_sandbox(sandbox).await.unwrap();
         assert!(self.runtime.list_containers().await.unwrap().is_empty());
-        let root = cgroup_root(self.directory.path());
-        for entry in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-            let _ = std::fs::remove_dir(entry.path().join(&root).join("kubepods"));
-            let _ = std::fs::remove_dir(entry.path().join(&root));
-        }
+        remove_cgroups(self.directory.path());
+    }
+}
+
+fn remove_cgroups(directory: &Path) {
+    let root = cgroup_root(directory);
+    let mut places = vec![PathBuf::from("/sys/fs/cgroup")];
+    places.extend(std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path()));
+    for place in places {
+        let _ = std::fs::remove_dir(place.join(&root).join("kubepods"));
+        let _ = std::fs::remove_dir(place.join(&root));
     }
 }
 
@@ -145,11 +203,15 @@ fn cgroup_root(directory: &Path) -> String {
 }
 
 async fn open(directory: &Path) -> BuiltinRuntime {
+    open_with(directory, Arc::new(NoNetwork)).await
+}
+
+async fn open_with(directory: &Path, network: Arc<dyn PodNetwork>) -> BuiltinRuntime {
     let options = BuiltinOptions {
         data_dir: directory.join("data"),
         state_dir: directory.join("state"),
         shim_exe: std::env::current_exe().unwrap(),
-        network: Arc::new(NoNetwork),
+        network,
         cgroup_root: format!("/{}", cgroup_root(directory)),
     };
     BuiltinRuntime::open(options).await.unwrap()
@@ -167,7 +229,10 @@ fn busybox_archive(path: &Path) {
     let layer = path.with_extension("layer");
     let mut tar = tar::Builder::new(std::fs::File::create(&layer).unwrap());
     tar.append_path_with_name("/bin/busybox", "bin/busybox").unwrap();
-    for name in ["sh", "cat", "echo", "sleep", "id", "grep", "touch", "hostname", "ls", "true", "tail", "dd", "head"] {
+    for name in [
+        "sh", "cat", "echo", "sleep", "id", "grep", "touch", "hostname", "ls", "true", "tail", "dd", "head", "ps",
+        "stty", "wc", "nc", "mount",
+    ] {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Symlink);
         header.set_size(0);
