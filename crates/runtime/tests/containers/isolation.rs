@@ -82,3 +82,50 @@ pub async fn masks() {
     assert!(!output(&world, &id, "head -c 1 /proc/timer_list | wc -c").await.contains("0\n"));
     world.finish(&sandbox).await;
 }
+
+pub async fn limits() {
+    let world = World::new().await;
+    let sandbox = world.sandbox().await;
+    let limit = |config: &mut ContainerConfig| {
+        config.resources = Resources {
+            cpu_shares: Some(512),
+            cpu_quota: Some(50_000),
+            cpu_period: Some(100_000),
+            memory_limit: Some(64 << 20),
+            pids_limit: Some(50),
+            ..Resources::default()
+        };
+    };
+    let id = world.start(&sandbox, "exec sleep 1000", limit).await;
+    let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let (files, before, after) = if v2 {
+        ("cpu.weight cpu.max memory.max memory.swap.max pids.max", "59\n50000 100000\n67108864\n0\n50\n", "134217728\n")
+    } else {
+        (
+            "cpu/cpu.shares cpu/cpu.cfs_quota_us memory/memory.limit_in_bytes pids/pids.max",
+            "512\n50000\n67108864\n50\n",
+            "134217728\n",
+        )
+    };
+    let read = format!("cd /sys/fs/cgroup && cat {files}");
+    let seen = output(&world, &id, &read).await;
+    assert!(seen == before || seen == before.replace("0\n50\n", "50\n"), "{seen}");
+    let more = Resources { memory_limit: Some(128 << 20), ..Resources::default() };
+    world.runtime.update_resources(&id, more.clone()).await.unwrap();
+    world.runtime.update_pod_sandbox(&sandbox, more).await.unwrap();
+    assert!(output(&world, &id, &read).await.contains(after));
+    let usage = world.runtime.container_usage(&id).await.unwrap();
+    assert!(usage.memory_usage > 0 && usage.pids == 1, "{usage:?}");
+    assert!(world.runtime.sandbox_usage(&sandbox).await.unwrap().memory_usage >= usage.memory_rss);
+    // /dev/kmsg is no device of a container's, even when it makes the node itself.
+    let script = "busybox mknod /kmsg c 1 11; head -c 1 /kmsg; head -c 1 /dev/zero | wc -c";
+    let seen = output(&world, &id, script).await;
+    assert!(seen.contains("not permitted") && seen.contains("1\n"), "{seen}");
+    world
+        .runtime
+        .exec_sync(&id, ["/bin/sh", "-c", "head -c 300000 /dev/zero > /file"].map(str::to_owned).to_vec(), None)
+        .await
+        .unwrap();
+    assert!(world.runtime.container_disk_usage(&id).await.unwrap() >= 300_000);
+    world.finish(&sandbox).await;
+}

@@ -14,6 +14,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 mod isolation;
 mod registry;
 mod streams;
+mod vm;
+
+/// How long one test may take.
+const TEST_MAX: Duration = Duration::from_secs(180);
 
 type Test = (&'static str, fn() -> BoxFuture<'static, ()>);
 
@@ -34,6 +38,8 @@ const TESTS: &[Test] = &[
     ("containers_of_a_pod_share_processes", || isolation::shared_processes().boxed()),
     ("a_debugger_sees_its_target", || isolation::pid_target().boxed()),
     ("processes_are_limited", || isolation::process_limit().boxed()),
+    ("limits_hold_and_change", || isolation::limits().boxed()),
+    ("everything_holds_on_cgroup_v2", || vm::cgroup_v2().boxed()),
     ("kernel_files_are_masked", || isolation::masks().boxed()),
     ("layers_are_packed_with_zstd_too", || registry::zstd().boxed()),
     ("a_registry_asks_for_a_token", || registry::token().boxed()),
@@ -65,7 +71,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     for (name, test) in TESTS {
         if wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str())) {
-            runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), test()).await.expect("in time") });
+            runtime.block_on(async { tokio::time::timeout(TEST_MAX, test()).await.expect("in time") });
             println!("test {name} ... ok");
         }
     }
