@@ -1,1 +1,222 @@
-//! Private clusters for tests
+//! Private clusters for tests: each in network, mount, host name and IPC namespaces of its own, with loopback and whatever
+//! skiff makes there, so that many run side by side and nothing leaves the machine.
+//!
+//! Everything here panics with a clear text when it does not work: its callers are tests.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "for tests of other processes, in real time")]
+
+pub mod images;
+mod namespaces;
+mod programs;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+pub use namespaces::Namespaces;
+pub use programs::{kubectls, tool};
+
+/// The longest that a test waits for anything.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(20);
+/// Where the registry of a cluster listens.
+pub const REGISTRY: &str = "127.0.0.1:5000";
+
+/// A skiff server in namespaces of its own. Dropping it removes everything that it made.
+pub struct Cluster {
+    directory: tempfile::TempDir,
+    namespaces: Namespaces,
+    server: Option<Child>,
+    registry: Option<Child>,
+    arguments: Vec<String>,
+}
+
+impl Cluster {
+    /// Starts a server, and waits until its node is ready and the default service account is there.
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// The same with further flags.
+    pub fn with(arguments: &[&str]) -> Self {
+        let mut cluster = Self::prepare(arguments);
+        cluster.start_server();
+        cluster.wait_ready();
+        cluster
+    }
+
+    /// The namespaces and directories, without a server yet.
+    pub fn prepare(arguments: &[&str]) -> Self {
+        let directory = tempfile::Builder::new().prefix("skiff-test-").tempdir().unwrap();
+        let arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
+        Self { directory, namespaces: Namespaces::new(), server: None, registry: None, arguments }
+    }
+
+    /// Where the test may keep files.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn cgroup(&self) -> String {
+        format!("/{}", self.directory.path().file_name().unwrap().to_string_lossy())
+    }
+
+    /// The command that starts the server.
+    pub fn server_command(&self) -> Command {
+        let mut command = self.namespaces.command(&programs::skiff());
+        command.arg("server").arg("--data-dir").arg(self.path("data")).arg("--state-dir").arg(self.path("state"));
+        command.args(["--node-name", "node", "--cgroup-root", &self.cgroup()]).args(&self.arguments);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the server, without waiting for anything.
+    pub fn start_server(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
+        let mut command = self.server_command();
+        self.server = Some(command.stdout(Stdio::null()).stderr(log).spawn().expect("skiff can be started"));
+    }
+
+    /// Waits until the API answers, the node is ready and the default service account is there.
+    pub fn wait_ready(&self) {
+        if self.arguments.windows(2).any(|pair| pair[0] == "--disable" && pair[1].contains("node")) {
+            self.wait("the API", || self.try_kubectl(&["get", "--raw", "/readyz"]).ok());
+            return drop(
+                self.wait("the service account", || self.try_kubectl(&["get", "serviceaccount", "default"]).ok()),
+            );
+        }
+        self.wait("the node to be ready", || {
+            let status = "{.status.conditions[?(@.type==\"Ready\")].status}";
+            let ready = self.try_kubectl(&["get", "node", "node", "-o", &format!("jsonpath={status}")]).ok()?;
+            (ready == "True").then_some(())
+        });
+        self.wait("the service account", || self.try_kubectl(&["get", "serviceaccount", "default"]).ok());
+    }
+
+    /// What the server logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// The server's process.
+    pub fn server_pid(&self) -> Option<Pid> {
+        self.server.as_ref().map(|s| Pid::from_raw(s.id().cast_signed()))
+    }
+
+    /// Sends the server a signal and waits for its end; says how long that took.
+    pub fn stop_server(&mut self, signal: Signal) -> Duration {
+        let Some(mut server) = self.server.take() else { return Duration::ZERO };
+        let begun = Instant::now();
+        kill(Pid::from_raw(server.id().cast_signed()), signal).unwrap();
+        server.wait().unwrap();
+        begun.elapsed()
+    }
+
+    /// A command inside the cluster's namespaces, in the test's directory.
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = self.namespaces.command(program);
+        command.current_dir(self.directory.path()).env("HOME", self.directory.path());
+        command.env("KUBECONFIG", self.path("data/kubeconfig")).stdin(Stdio::null());
+        command
+    }
+
+    /// kubectl's output; panics when it fails.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        self.try_kubectl(arguments).unwrap_or_else(|error| panic!("kubectl {}: {error}", arguments.join(" ")))
+    }
+
+    /// kubectl's output, or what it said was wrong.
+    pub fn try_kubectl(&self, arguments: &[&str]) -> Result<String, String> {
+        let kubectl = kubectls().pop().expect("a kubectl is there");
+        said(self.command(&kubectl).args(arguments).output().unwrap())
+    }
+
+    /// Gives a manifest to `kubectl apply`.
+    pub fn apply(&self, manifest: &str) -> String {
+        self.try_apply(manifest).unwrap_or_else(|error| panic!("kubectl apply: {error}\n{manifest}"))
+    }
+
+    /// The same, or what was wrong.
+    pub fn try_apply(&self, manifest: &str) -> Result<String, String> {
+        let file = tempfile::NamedTempFile::new_in(self.directory.path()).unwrap();
+        std::fs::write(file.path(), manifest).unwrap();
+        self.try_kubectl(&["apply", "-f", &file.path().to_string_lossy()])
+    }
+
+    /// One field of an object, by JSONPath without braces (`.status.phase`); empty when it is not there.
+    pub fn field(&self, object: &str, path: &str) -> String {
+        self.try_kubectl(&["get", object, "-o", &format!("jsonpath={{{path}}}")]).unwrap_or_default()
+    }
+
+    /// Waits until a field of an object is as wanted.
+    pub fn wait_field(&self, object: &str, path: &str, wanted: &str) {
+        let mut last = String::new();
+        let begun = Instant::now();
+        while begun.elapsed() < WAIT_MAX {
+            last = self.field(object, path);
+            if last == wanted {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+        let described = self.try_kubectl(&["describe", object]).unwrap_or_default();
+        panic!("{object} {path} is {last:?}, not {wanted:?}\n{described}\n{}", self.log());
+    }
+
+    /// Waits until `look` finds something.
+    pub fn wait<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let begun = Instant::now();
+        while begun.elapsed() < WAIT_MAX {
+            if let Some(found) = look() {
+                return found;
+            }
+            std::thread::sleep(LOOK);
+        }
+        panic!("waited {WAIT_MAX:?} for {what}\n{}", self.log());
+    }
+
+    /// The page at a URL, fetched from inside.
+    pub fn fetch(&self, url: &str) -> Result<String, String> {
+        said(self.command(Path::new("curl")).args(["-sS", "--max-time", "3", url]).output().unwrap())
+    }
+
+    /// A registry with the test images, at [`REGISTRY`].
+    pub fn start_registry(&mut self) {
+        let root = self.path("registry");
+        images::write_all(&root);
+        let config = self.path("registry.yml");
+        let text = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: {REGISTRY}}}\n",
+            root.display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut command = self.namespaces.command(Path::new("docker-registry"));
+        command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
+        self.registry = Some(command.spawn().expect("docker-registry is installed"));
+        self.wait("the registry", || self.fetch(&format!("http://{REGISTRY}/v2/")).ok());
+    }
+}
+
+/// The output of a command that succeeded, or what it said was wrong.
+fn said(output: Output) -> Result<String, String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(format!("{}{}", text(&output.stdout), text(&output.stderr))),
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for mut child in [self.server.take(), self.registry.take()].into_iter().flatten() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        namespaces::remove_cgroups(&self.cgroup());
+        // Shims are in no cgroup of the pods; they are known by their directory.
+        namespaces::kill_by_argument(&self.directory.path().to_string_lossy());
+    }
+}

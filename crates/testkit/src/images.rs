@@ -1,0 +1,152 @@
+//! Test images made of Debian's programs, laid out as docker-registry keeps them: a shell, and two versions of a web page.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::programs::tool;
+
+/// Writes all test images into a registry's directory: `shell:1`, `web:1`, `web:2`, and `broken:1`, whose layer is not what
+/// its manifest says.
+pub fn write_all(registry: &Path) {
+    let shell = shell_layer();
+    let config = |command: &[&str], signal: &str| json!({"Cmd": command, "Env": ["PATH=/bin"], "StopSignal": signal});
+    write(registry, "shell", "1", &[&shell], &config(&["sh"], "SIGTERM"));
+    let nginx = nginx_layer();
+    for version in ["1", "2"] {
+        let page = layer(|tar| file(tar, "www/index.html", format!("page {version}\n").as_bytes(), 0o644));
+        write(registry, "web", version, &[&shell, &nginx, &page], &config(&["sh", "/serve"], "SIGTERM"));
+    }
+    let layer =
+        write(registry, "broken", "1", &[&layer(|tar| file(tar, "x", b"x", 0o644))], &config(&["x"], "SIGTERM"));
+    std::fs::write(blob(registry, &layer[0]), b"not what was promised").expect("the layer is there");
+}
+
+type Tar = tar::Builder<flate2::write::GzEncoder<Vec<u8>>>;
+
+fn layer(fill: impl FnOnce(&mut Tar)) -> Vec<u8> {
+    let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut tar = tar::Builder::new(gzip);
+    fill(&mut tar);
+    tar.into_inner().and_then(flate2::write::GzEncoder::finish).expect("memory does not fail")
+}
+
+fn file(tar: &mut Tar, path: &str, bytes: &[u8], mode: u32) {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(mode);
+    tar.append_data(&mut header, path, bytes).expect("memory does not fail");
+}
+
+fn directory(tar: &mut Tar, path: &str, mode: u32) {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Directory);
+    header.set_size(0);
+    header.set_mode(mode);
+    tar.append_data(&mut header, path, std::io::empty()).expect("memory does not fail");
+}
+
+fn link(tar: &mut Tar, path: &str, target: &str) {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Symlink);
+    header.set_size(0);
+    tar.append_link(&mut header, path, target).expect("memory does not fail");
+}
+
+/// busybox with a link for each of its commands, and users.
+fn shell_layer() -> Vec<u8> {
+    let busybox = PathBuf::from("/bin/busybox");
+    let listed = Command::new(&busybox).arg("--list").output().expect("busybox-static is installed");
+    layer(|tar| {
+        directory(tar, "bin", 0o755);
+        directory(tar, "tmp", 0o1777);
+        file(tar, "bin/busybox", &std::fs::read(&busybox).expect("busybox can be read"), 0o755);
+        for command in String::from_utf8_lossy(&listed.stdout).lines().filter(|c| *c != "busybox") {
+            link(tar, &format!("bin/{command}"), "busybox");
+        }
+        file(tar, "etc/passwd", b"root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n", 0o644);
+        file(tar, "etc/group", b"root:x:0:\nnogroup:x:65534:\n", 0o644);
+    })
+}
+
+/// nginx with the libraries that it needs. It serves on for a moment after the signal to stop, as a good server does.
+fn nginx_layer() -> Vec<u8> {
+    let nginx = tool("nginx", "usr/sbin/nginx");
+    let needs = Command::new("ldd").arg(&nginx).output().expect("ldd is there");
+    let needs = String::from_utf8_lossy(&needs.stdout).into_owned();
+    let libraries = needs.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
+    let serve = "nginx -c /etc/nginx.conf & trap 'sleep 1; kill -QUIT '$! TERM; wait; wait\n";
+    let config = "daemon off; user nobody nogroup; error_log stderr; pid /tmp/nginx.pid; events {}\n\
+        http { access_log off; server { listen 80; root /www; } }\n";
+    layer(|tar| {
+        for library in libraries {
+            let bytes = std::fs::read(library).expect("the library can be read");
+            file(tar, library.trim_start_matches('/'), &bytes, 0o755);
+        }
+        file(tar, "bin/nginx", &std::fs::read(&nginx).expect("nginx can be read"), 0o755);
+        file(tar, "etc/nginx.conf", config.as_bytes(), 0o644);
+        file(tar, "serve", serve.as_bytes(), 0o755);
+        for place in ["var/lib/nginx", "var/log/nginx", "usr/share/nginx"] {
+            directory(tar, place, 0o777);
+        }
+    })
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
+    format!("sha256:{}", hash.as_ref().iter().map(|b| format!("{b:02x}")).collect::<String>())
+}
+
+fn blob(registry: &Path, digest: &str) -> PathBuf {
+    let hex = digest.trim_start_matches("sha256:");
+    registry.join("docker/registry/v2/blobs/sha256").join(&hex[..2]).join(hex).join("data")
+}
+
+fn put(path: &Path, bytes: &[u8]) {
+    std::fs::create_dir_all(path.parent().expect("it is in a directory")).expect("directories can be made");
+    std::fs::File::create(path).and_then(|mut f| f.write_all(bytes)).expect("files can be written");
+}
+
+/// Writes an image, and returns the digests of its layers.
+fn write(registry: &Path, name: &str, tag: &str, layers: &[&Vec<u8>], process: &Value) -> Vec<String> {
+    let repository = registry.join("docker/registry/v2/repositories").join(name);
+    let stored = |bytes: &[u8]| {
+        let digest = digest(bytes);
+        put(&blob(registry, &digest), bytes);
+        let hex = digest.trim_start_matches("sha256:");
+        put(&repository.join("_layers/sha256").join(hex).join("link"), digest.as_bytes());
+        digest
+    };
+    let unpacked = |gzip: &Vec<u8>| {
+        let mut bytes = Vec::new();
+        std::io::copy(&mut flate2::read::GzDecoder::new(gzip.as_slice()), &mut bytes).expect("it was just packed");
+        digest(&bytes)
+    };
+    let diffs: Vec<String> = layers.iter().map(|l| unpacked(l)).collect();
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let config = json!({"architecture": architecture, "os": "linux", "config": process,
+        "rootfs": {"type": "layers", "diff_ids": diffs}})
+    .to_string();
+    let descriptor =
+        |kind: &str, bytes: &[u8]| json!({"mediaType": kind, "size": bytes.len(), "digest": stored(bytes)});
+    let described: Vec<Value> =
+        layers.iter().map(|l| descriptor("application/vnd.oci.image.layer.v1.tar+gzip", l)).collect();
+    let digests = described.iter().map(|d| d["digest"].as_str().unwrap_or_default().to_owned()).collect();
+    let manifest = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": descriptor("application/vnd.oci.image.config.v1+json", config.as_bytes()), "layers": described})
+    .to_string();
+    let own = digest(manifest.as_bytes());
+    put(&blob(registry, &own), manifest.as_bytes());
+    let manifests = repository.join("_manifests");
+    let hex = own.trim_start_matches("sha256:");
+    for place in [
+        manifests.join("revisions/sha256").join(hex),
+        manifests.join("tags").join(tag).join("current"),
+        manifests.join("tags").join(tag).join("index/sha256").join(hex),
+    ] {
+        put(&place.join("link"), own.as_bytes());
+    }
+    digests
+}

@@ -1,0 +1,87 @@
+//! Namespaces that live as long as a value, and the removal of what ran in them.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Network, mount, host name and IPC namespaces, held by a sleeping process.
+pub struct Namespaces {
+    holder: Child,
+}
+
+impl Default for Namespaces {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Namespaces {
+    /// New ones: loopback is up, /run is empty.
+    pub fn new() -> Self {
+        let script =
+            "ip link set lo up && mount -t tmpfs tmpfs /run && mkdir /run/lock && echo ready && exec sleep infinity";
+        let mut command = Command::new("unshare");
+        command.args(["--net", "--mount", "--uts", "--ipc", "--propagation", "private", "--", "sh", "-c", script]);
+        let mut holder = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("util-linux is installed");
+        let mut line = [0; 6];
+        let output = holder.stdout.as_mut().expect("it is piped");
+        std::io::Read::read_exact(output, &mut line).expect("the namespaces can be made (the tests need root)");
+        Self { holder }
+    }
+
+    /// A command that runs in them.
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
+        let target = self.holder.id().to_string();
+        command.args(["--target", &target, "--net", "--mount", "--uts", "--ipc", "--wd=.", "--"]).arg(program);
+        command
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+/// Kills what is in a cgroup, and removes it, in every hierarchy.
+pub fn remove_cgroups(name: &str) {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = std::fs::read_dir(root).into_iter().flatten().flatten().map(|e| e.path());
+    for hierarchy in hierarchies.chain([root.to_owned()]) {
+        remove_cgroup(&hierarchy.join(name.trim_start_matches('/')));
+    }
+}
+
+fn remove_cgroup(path: &Path) {
+    for child in std::fs::read_dir(path).into_iter().flatten().flatten().filter(|e| e.path().is_dir()) {
+        remove_cgroup(&child.path());
+    }
+    for _ in 0..200 {
+        let members = std::fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+        for pid in members.lines().filter_map(|l| l.parse().ok()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        if !path.exists() || std::fs::remove_dir(path).is_ok() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Kills every process whose command line names something.
+pub fn kill_by_argument(argument: &str) {
+    let own = std::process::id().to_string();
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = process.file_name().to_string_lossy().into_owned();
+        let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let Ok(pid) = name.parse() else { continue };
+        if name != own && String::from_utf8_lossy(&command).contains(argument) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What a pod's spec asks for is what its containers get.
+
+use testkit::{Cluster, REGISTRY};
+
+fn cluster() -> Cluster {
+    let mut cluster = Cluster::start();
+    cluster.start_registry();
+    cluster
+}
+
+fn pod(name: &str, rest: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {name}}}, annotations: {{note: hello}}}}\nspec:\n{rest}"
+    )
+}
+
+fn container(name: &str, script: &str) -> String {
+    format!("  - name: {name}\n    image: {REGISTRY}/shell:1\n    command: [sh, -c, {script:?}]\n")
+}
+
+#[test]
+fn variables_and_volumes_hold_what_they_name() {
+    let c = cluster();
+    c.kubectl(&["create", "configmap", "settings", "--from-literal=color=red", "--from-literal=shape=round"]);
+    c.kubectl(&["create", "secret", "generic", "keys", "--from-literal=pin=1234"]);
+    let script = "echo $COLOR $PIN $NAME $CPU $shape $COMBINED; cat /config/color /secret/pin /info/labels /own/token | head -c 300; \
+        echo; echo kept > /scratch/x; cat /scratch/x /host/hostfile; stat -c %a /secret/..data/pin; sleep 1000";
+    std::fs::write(c.path("hostfile"), "from the host\n").unwrap();
+    let manifest = pod(
+        "all",
+        &format!(
+            "  containers:\n{}    env:
+    - {{name: COLOR, valueFrom: {{configMapKeyRef: {{name: settings, key: color}}}}}}
+    - {{name: PIN, valueFrom: {{secretKeyRef: {{name: keys, key: pin}}}}}}
+    - {{name: NAME, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}
+    - {{name: CPU, valueFrom: {{resourceFieldRef: {{resource: limits.cpu, divisor: 1m}}}}}}
+    - {{name: COMBINED, value: $(NAME)-$(COLOR)}}
+    envFrom: [{{configMapRef: {{name: settings}}}}]
+    resources: {{limits: {{cpu: 250m, memory: 64Mi}}}}
+    volumeMounts:
+    - {{name: config, mountPath: /config}}
+    - {{name: secret, mountPath: /secret, readOnly: true}}
+    - {{name: info, mountPath: /info}}
+    - {{name: own, mountPath: /own}}
+    - {{name: scratch, mountPath: /scratch}}
+    - {{name: host, mountPath: /host}}
+  volumes:
+  - {{name: config, configMap: {{name: settings}}}}
+  - {{name: secret, secret: {{secretName: keys, defaultMode: 0400}}}}
+  - {{name: info, downwardAPI: {{items: [{{path: labels, fieldRef: {{fieldPath: metadata.labels}}}}]}}}}
+  - {{name: own, projected: {{sources: [{{serviceAccountToken: {{path: token, expirationSeconds: 3600}}}}]}}}}
+  - {{name: scratch, emptyDir: {{medium: Memory, sizeLimit: 8Mi}}}}
+  - {{name: host, hostPath: {{path: {host}, type: Directory}}}}
+",
+            container("main", script),
+            host = c.path("").display()
+        ),
+    );
+    c.apply(&manifest);
+    c.wait_field("pod/all", ".status.phase", "Running");
+    let log = c.wait("the output", || Some(c.kubectl(&["logs", "all"])).filter(|l| l.contains("400")));
+    for part in ["red 1234 all 250 round all-red", "red1234", "app=\"all\"", "eyJ", "kept", "from the host"] {
+        assert!(log.contains(part), "{part} is not in:\n{log}");
+    }
+    // What a config map says reaches the volume.
+    c.kubectl(&["patch", "configmap", "settings", "-p", "{\"data\":{\"color\":\"blue\"}}"]);
+    c.wait("the new color", || {
+        c.try_kubectl(&["exec", "all", "--", "cat", "/config/color"]).ok().filter(|color| color == "blue")
+    });
+    assert_eq!(c.field("pod/all", ".status.qosClass"), "Guaranteed");
+}
+
+#[test]
+fn containers_start_in_order_and_restart_by_policy() {
+    let c = cluster();
+    let manifest = pod(
+        "order",
+        &format!(
+            "  restartPolicy: Never\n  initContainers:\n{}{}    restartPolicy: Always\n    startupProbe: {{exec: {{command: [cat, /shared/sidecar]}}, periodSeconds: 1}}\n    volumeMounts: [{{name: shared, mountPath: /shared}}]\n  containers:\n{}    volumeMounts: [{{name: shared, mountPath: /shared}}]\n  volumes: [{{name: shared, emptyDir: {{}}}}]\n",
+            container("first", "echo first"),
+            container("sidecar", "echo up > /shared/sidecar; sleep 1000"),
+            container("main", "cat /shared/sidecar; exit 7"),
+        ),
+    );
+    c.apply(&manifest);
+    c.wait_field("pod/order", ".status.phase", "Failed");
+    assert_eq!(c.field("pod/order", ".status.containerStatuses[0].state.terminated.exitCode"), "7");
+    assert_eq!(c.field("pod/order", ".status.initContainerStatuses[0].state.terminated.reason"), "Completed");
+    assert_eq!(c.kubectl(&["logs", "order", "-c", "main"]), "up");
+
+    c.apply(&pod("crash", &format!("  containers:\n{}", container("main", "echo run; exit 1"))));
+    c.wait_field("pod/crash", ".status.containerStatuses[0].state.waiting.reason", "CrashLoopBackOff");
+    assert_eq!(c.field("pod/crash", ".status.containerStatuses[0].lastState.terminated.reason"), "Error");
+    assert!(
+        c.kubectl(&["describe", "pod", "crash"]).contains("Back-off restarting failed container main in pod crash")
+    );
+    c.wait("a second run", || c.try_kubectl(&["logs", "crash", "--previous"]).ok().filter(|l| l == "run"));
+
+    c.apply(&pod("done", &format!("  restartPolicy: OnFailure\n  containers:\n{}", container("main", "echo done"))));
+    c.wait_field("pod/done", ".status.phase", "Succeeded");
+    assert!(c.kubectl(&["get", "pod", "done"]).contains("Completed"));
+}
+
+#[test]
+fn memory_limits_hold() {
+    let c = cluster();
+    let hungry = container("main", "tail /dev/zero");
+    c.apply(&pod(
+        "hungry",
+        &format!("  restartPolicy: Never\n  containers:\n{hungry}    resources: {{limits: {{memory: 16Mi}}}}\n"),
+    ));
+    c.wait_field("pod/hungry", ".status.phase", "Failed");
+    assert_eq!(c.field("pod/hungry", ".status.containerStatuses[0].state.terminated.reason"), "OOMKilled");
+    assert_eq!(c.field("pod/hungry", ".status.containerStatuses[0].state.terminated.exitCode"), "137");
+}
+
+#[test]
+fn probes_and_hooks_act() {
+    let c = cluster();
+    let script = "touch /tmp/alive; sleep 1000";
+    let manifest = pod(
+        "probed",
+        &format!(
+            "  terminationGracePeriodSeconds: 5\n  containers:\n{}    lifecycle:\n      postStart: {{exec: {{command: [sh, -c, 'echo started > /tmp/hook']}}}}\n      preStop: {{exec: {{command: [sh, -c, 'echo stopping > /out/stopped']}}}}\n    readinessProbe: {{exec: {{command: [cat, /tmp/ready]}}, periodSeconds: 1}}\n    livenessProbe: {{exec: {{command: [cat, /tmp/alive]}}, periodSeconds: 1, failureThreshold: 1}}\n    volumeMounts: [{{name: out, mountPath: /out}}]\n  volumes: [{{name: out, hostPath: {{path: {}}}}}]\n",
+            container("main", script),
+            c.path("").display()
+        ),
+    );
+    c.apply(&manifest);
+    c.wait_field("pod/probed", ".status.phase", "Running");
+    let ready = ".status.conditions[?(@.type==\"Ready\")].status";
+    assert_eq!(c.field("pod/probed", ready), "False");
+    assert_eq!(c.kubectl(&["exec", "probed", "--", "cat", "/tmp/hook"]), "started");
+    c.kubectl(&["exec", "probed", "--", "touch", "/tmp/ready"]);
+    c.wait_field("pod/probed", ready, "True");
+    c.kubectl(&["exec", "probed", "--", "rm", "/tmp/alive"]);
+    c.wait_field("pod/probed", ".status.containerStatuses[0].restartCount", "1");
+    let told = c.kubectl(&["describe", "pod", "probed"]);
+    assert!(
+        told.contains("Liveness probe failed") && told.contains("failed liveness probe, will be restarted"),
+        "{told}"
+    );
+    std::fs::remove_file(c.path("stopped")).ok();
+    c.kubectl(&["delete", "pod", "probed"]);
+    assert_eq!(std::fs::read_to_string(c.path("stopped")).unwrap(), "stopping\n");
+}
+
+#[test]
+fn logs_are_told_as_asked() {
+    let c = cluster();
+    c.apply(&pod(
+        "talker",
+        &format!(
+            "  containers:\n{}",
+            container("main", "for i in 1 2 3 4 5; do echo line $i; done; sleep 1; echo late; sleep 1000")
+        ),
+    ));
+    c.wait("all lines", || c.try_kubectl(&["logs", "talker"]).ok().filter(|l| l.contains("late")));
+    assert_eq!(c.kubectl(&["logs", "talker", "--tail=2"]), "line 5\nlate");
+    assert!(c.kubectl(&["logs", "talker", "--timestamps", "--tail=1"]).contains("T"));
+    assert_eq!(c.kubectl(&["logs", "talker", "--since=1h"]).lines().count(), 6);
+    assert_eq!(c.kubectl(&["logs", "-l", "app=talker", "--tail=1"]), "late");
+    let kubectl = testkit::kubectls().pop().unwrap();
+    let mut follow = c.command(std::path::Path::new("timeout"));
+    let followed = follow.arg("2").arg(kubectl).args(["logs", "-f", "--tail=1", "talker"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&followed.stdout), "late\n", "it goes on until it is cut off");
+    assert_eq!(followed.status.code(), Some(124));
+}
+
+#[test]
+fn security_contexts_take_hold() {
+    let c = cluster();
+    let script = "id -u; id -g; grep -E 'NoNewPrivs|Seccomp:|CapEff' /proc/self/status; touch /x 2>&1; sleep 1000";
+    let manifest = pod(
+        "safe",
+        &format!(
+            "  securityContext: {{runAsUser: 1000, runAsGroup: 2000, fsGroup: 3000, seccompProfile: {{type: RuntimeDefault}}}}\n  containers:\n{}    securityContext: {{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {{drop: [ALL]}}}}\n",
+            container("main", script)
+        ),
+    );
+    c.apply(&manifest);
+    let log = c.wait("the output", || c.try_kubectl(&["logs", "safe"]).ok().filter(|l| l.contains("touch")));
+    for part in ["1000", "2000", "NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000", "Read-only file system"]
+    {
+        assert!(log.contains(part), "{part} is not in:\n{log}");
+    }
+    let root = container("main", "sleep 1000");
+    c.apply(&pod("root", &format!("  containers:\n{root}    securityContext: {{runAsNonRoot: true}}\n")));
+    c.wait_field("pod/root", ".status.containerStatuses[0].state.waiting.reason", "CreateContainerConfigError");
+}

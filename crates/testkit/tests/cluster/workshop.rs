@@ -1,0 +1,203 @@
+//! The first session that every user of Kubernetes has, with Debian's kubectl and the newest one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use testkit::{Cluster, REGISTRY, kubectls};
+
+/// One kubectl at work.
+struct Session {
+    cluster: Cluster,
+    kubectl: PathBuf,
+}
+
+impl Session {
+    fn run(&self, arguments: &str) -> String {
+        let words: Vec<&str> = arguments.split(' ').collect();
+        let output = self.cluster.command(&self.kubectl).args(&words).output().unwrap();
+        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "kubectl {arguments}: {out}{error}\n{}", self.cluster.log());
+        out.trim_end().to_owned()
+    }
+
+    /// A command line of the shell in which `kubectl` is this one.
+    fn shell(&self, script: &str) -> String {
+        let script = format!("kubectl() {{ {} \"$@\"; }}; {script}", self.kubectl.display());
+        let output = self.cluster.command(Path::new("bash")).args(["-c", &script]).output().unwrap();
+        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{script}: {out}{error}\n{}", self.cluster.log());
+        format!("{}{}", out.trim_end(), error.trim_end())
+    }
+}
+
+fn contains(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn with_debians_kubectl() {
+    workshop(kubectls().remove(0));
+}
+
+#[test]
+fn with_the_newest_kubectl() {
+    let all = kubectls();
+    if all.len() > 1 {
+        workshop(all[1].clone());
+    } else {
+        eprintln!("this machine has no kubectl but Debian's");
+    }
+}
+
+fn workshop(kubectl: PathBuf) {
+    let mut cluster = Cluster::start();
+    cluster.start_registry();
+    let session = Session { cluster, kubectl };
+    looks_around(&session);
+    deploys(&session);
+    let address = exposes(&session);
+    rolls(&session, &address);
+    edits(&session);
+    reaches_in(&session);
+    cleans_up(&session);
+}
+
+fn looks_around(s: &Session) {
+    contains(&s.run("version --output=json"), &["serverVersion", "v1.36"]);
+    contains(&s.run("get nodes -o wide"), &["node", "Ready", "v1.36", "skiff://"]);
+    contains(&s.run("describe node node"), &["Allocatable:", "KubeletReady", "NodeReady"]);
+    contains(&s.run("api-resources"), &["deployments", "deploy", "pods", "endpointslices"]);
+    contains(&s.run("explain deployment.spec.strategy"), &["rollingUpdate"]);
+}
+
+fn deploys(s: &Session) {
+    let image = format!("{REGISTRY}/web:1");
+    contains(&s.run(&format!("create deployment web --image={image}")), &["deployment.apps/web created"]);
+    contains(&s.run("rollout status deployment/web --timeout=60s"), &["successfully rolled out"]);
+    contains(
+        &s.run("get deployments,rs,pods -o wide"),
+        &["deployment.apps/web", "1/1", "replicaset.apps/web-", &image],
+    );
+    contains(
+        &s.run("describe deployment web"),
+        &["NewReplicaSetAvailable", "Scaled up replica set web-", "from 0 to 1"],
+    );
+    contains(&s.run("describe rs -l app=web"), &["SuccessfulCreate", "Created pod: web-"]);
+    contains(
+        &s.run("describe pods -l app=web"),
+        &["Successfully assigned default/web-", "Successfully pulled image", "Started"],
+    );
+    contains(&s.run("exec deployment/web -- cat /www/index.html"), &["page 1"]);
+    // A terminal: what the shell says comes back through it.
+    let typed = s.shell(
+        "script -qec \"$(declare -f kubectl); kubectl exec -it deployment/web -- sh -c 'tty; stty size'\" /dev/null",
+    );
+    contains(&typed, &["/dev/pts/"]);
+}
+
+fn exposes(s: &Session) -> String {
+    s.run("expose deployment web --type=NodePort --port=80");
+    let address = s.run("get service web -o jsonpath={.spec.clusterIP}");
+    let (port, node) = (
+        s.run("get service web -o jsonpath={.spec.ports[0].nodePort}"),
+        s.run("get node node -o jsonpath={.status.addresses[0].address}"),
+    );
+    for url in [format!("http://{address}"), format!("http://{node}:{port}"), format!("http://127.0.0.1:{port}")] {
+        let page = s.cluster.wait(&url, || s.cluster.fetch(&url).ok());
+        assert_eq!(page, "page 1", "{url}");
+    }
+    contains(&s.run("get endpoints web"), &[":80"]);
+    contains(&s.run("describe service web"), &["NodePort:", "Endpoints:"]);
+    address
+}
+
+/// Fetches the page all the time, from inside, while something happens; returns how many requests there were.
+fn fetching(s: &Session, address: &str, what: impl FnOnce()) -> usize {
+    let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let failed = std::thread::scope(|scope| {
+        let (stopped, counted) = (stop.clone(), count.clone());
+        let url = format!("http://{address}");
+        let fetcher = scope.spawn(move || {
+            let mut failed = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                match s.cluster.fetch(&url) {
+                    Ok(page) if page.starts_with("page ") => drop(counted.fetch_add(1, Ordering::Relaxed)),
+                    other => failed.push(format!("{other:?}")),
+                }
+            }
+            failed
+        });
+        what();
+        stop.store(true, Ordering::Relaxed);
+        fetcher.join().unwrap()
+    });
+    assert!(failed.is_empty(), "{} requests failed: {:?}", failed.len(), failed.first());
+    count.load(Ordering::Relaxed)
+}
+
+fn rolls(s: &Session, address: &str) {
+    s.run("scale deployment web --replicas=4");
+    s.run("rollout status deployment/web --timeout=60s");
+    let fetched = fetching(s, address, || {
+        s.run(&format!("set image deployment/web web={REGISTRY}/web:2"));
+        s.run("rollout status deployment/web --timeout=60s");
+    });
+    assert!(fetched > 10, "only {fetched} requests were made");
+    assert_eq!(s.cluster.fetch(&format!("http://{address}")).unwrap(), "page 2");
+    contains(&s.run("rollout history deployment/web"), &["REVISION", "1", "2"]);
+    fetching(s, address, || {
+        s.run("rollout undo deployment/web");
+        s.run("rollout status deployment/web --timeout=60s");
+    });
+    assert_eq!(s.cluster.fetch(&format!("http://{address}")).unwrap(), "page 1");
+}
+
+fn edits(s: &Session) {
+    s.run("label deployment web tier=front");
+    contains(&s.run("get deployments -l tier=front -o name"), &["deployment.apps/web"]);
+    assert_eq!(s.run("get deployments -l tier=back -o name"), "");
+    let pod = s.run("get pods -l app=web -o jsonpath={.items[0].metadata.name}");
+    s.run(&format!("delete pod {pod}"));
+    s.cluster.wait_field("deployment/web", ".status.readyReplicas", "4");
+    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {color: red}\n";
+    std::fs::write(s.cluster.path("settings.yaml"), manifest).unwrap();
+    contains(&s.run("apply -f settings.yaml"), &["created"]);
+    contains(&s.run("apply -f settings.yaml"), &["unchanged"]);
+    std::fs::write(s.cluster.path("settings.yaml"), manifest.replace("red", "blue")).unwrap();
+    contains(&s.shell("kubectl diff -f settings.yaml || [ $? = 1 ]"), &["-  color: red", "+  color: blue"]);
+    contains(&s.run("apply -f settings.yaml"), &["configured"]);
+    contains(&s.shell("EDITOR='sed -i s/blue/green/' kubectl edit configmap settings"), &["edited"]);
+    assert_eq!(s.run("get configmap settings -o jsonpath={.data.color}"), "green");
+    s.run("patch configmap settings --type=merge -p {\"data\":{\"size\":\"9\"}}");
+    s.run("patch deployment web -p {\"spec\":{\"replicas\":2}}");
+    s.cluster.wait_field("deployment/web", ".status.replicas", "2");
+    contains(&s.run("apply --server-side --force-conflicts -f settings.yaml"), &["serverside-applied"]);
+}
+
+fn reaches_in(s: &Session) {
+    let pod = s.run("get pods -l app=web --field-selector=status.phase=Running -o jsonpath={.items[0].metadata.name}");
+    let forwarded = s.shell(
+        "kubectl port-forward deployment/web 8888:80 > forward.log 2>&1 & forward=$!; \
+         for i in $(seq 100); do curl -sf http://127.0.0.1:8888 && break; sleep 0.1; done; kill %1 $forward 2>/dev/null; true",
+    );
+    contains(&forwarded, &["page 1"]);
+    std::fs::write(s.cluster.path("sent"), "sent and fetched\n").unwrap();
+    s.run(&format!("cp sent {pod}:/tmp/sent"));
+    assert_eq!(s.run(&format!("exec {pod} -- cat /tmp/sent")), "sent and fetched");
+    s.run(&format!("cp {pod}:/tmp/sent fetched"));
+    assert_eq!(std::fs::read_to_string(s.cluster.path("fetched")).unwrap(), "sent and fetched\n");
+    let failed = s.cluster.command(&s.kubectl).args(["exec", &pod, "--", "sh", "-c", "exit 3"]).status().unwrap();
+    assert_eq!(failed.code(), Some(3), "kubectl passes the exit code on");
+    let input = s.shell(&format!("printf 'one two' | kubectl exec -i {pod} -- wc -w"));
+    assert_eq!(input.trim(), "2");
+}
+
+fn cleans_up(s: &Session) {
+    contains(&s.run("delete deployment,service web"), &["\"web\" deleted"]);
+    s.cluster.wait("the pods to go", || s.run("get pods -o name").is_empty().then_some(()));
+    assert_eq!(s.run("get rs -o name"), "");
+    s.cluster.wait("the endpoints to go", || (!s.run("get endpoints -o name").contains("web")).then_some(()));
+}
