@@ -50,7 +50,7 @@ pub enum ApiError {
         causes: Vec<(String, String)>,
     },
     /// 422 Invalid: validation failed.
-    #[error("{}", invalid_message(.kind, .name, .errors))]
+    #[error("{}", invalid_message(.group, .kind, .name, .errors))]
     Invalid {
         /// API group of the kind.
         group: String,
@@ -141,7 +141,7 @@ pub enum ApiError {
     },
 }
 
-fn invalid_message(kind: &str, name: &str, errors: &[FieldError]) -> String {
+fn invalid_message(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> String {
     let list = match errors {
         [] => "<nil>".to_owned(),
         [one] => one.to_string(),
@@ -156,7 +156,8 @@ fn invalid_message(kind: &str, name: &str, errors: &[FieldError]) -> String {
             format!("[{}]", texts.join(", "))
         }
     };
-    format!("{kind} {name:?} is invalid: {list}")
+    let dot = if group.is_empty() { "" } else { "." };
+    format!("{kind}{dot}{group} {name:?} is invalid: {list}")
 }
 
 impl ApiError {
@@ -380,7 +381,7 @@ mod tests {
         );
         assert_eq!(
             error.to_string(),
-            r#"Deployment "web" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0"#
+            r#"Deployment.apps "web" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0"#
         );
         let status = error.to_status();
         assert_eq!(status.i64_at(&["code"]), Some(422));

@@ -198,11 +198,11 @@ mod tests {
         assert_eq!(error("limit=x", OptionsKind::List), r#"strconv.ParseInt: parsing "x": invalid syntax"#);
         assert_eq!(
             error("dryRun=Some", OptionsKind::Create),
-            r#"CreateOptions "" is invalid: dryRun: Unsupported value: ["Some"]: supported values: "All""#
+            r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]: supported values: "All""#
         );
         assert_eq!(
             error("", OptionsKind::Patch { apply: true }),
-            r#"PatchOptions "" is invalid: fieldManager: Required value: is required for apply patch"#
+            r#"PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch"#
         );
     }
 }

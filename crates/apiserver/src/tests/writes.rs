@@ -98,7 +98,7 @@ async fn updates_create_only_where_that_is_allowed() {
     let error = cluster.tree(lease).await.unwrap_err().to_string();
     assert_eq!(
         error,
-        "Lease \"l\" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update"
+        "Lease.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update"
     );
     let missing = Ask::new("update", "v1", "configmaps").name("m").body(r#"{"metadata":{"name":"m"}}"#);
     assert_eq!(cluster.tree(missing).await.unwrap_err().code(), 404);
