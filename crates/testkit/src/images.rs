@@ -33,15 +33,24 @@ fn layer(fill: impl FnOnce(&mut Tar)) -> Vec<u8> {
     tar.into_inner().and_then(flate2::write::GzEncoder::finish).expect("memory does not fail")
 }
 
-fn file(tar: &mut Tar, path: &str, bytes: &[u8], mode: u32) {
+fn header() -> tar::Header {
     let mut header = tar::Header::new_gnu();
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_mode(0o755);
+    header
+}
+
+fn file(tar: &mut Tar, path: &str, bytes: &[u8], mode: u32) {
+    let mut header = header();
     header.set_size(bytes.len() as u64);
     header.set_mode(mode);
     tar.append_data(&mut header, path, bytes).expect("memory does not fail");
 }
 
 fn directory(tar: &mut Tar, path: &str, mode: u32) {
-    let mut header = tar::Header::new_gnu();
+    let mut header = header();
     header.set_entry_type(tar::EntryType::Directory);
     header.set_size(0);
     header.set_mode(mode);
@@ -49,7 +58,7 @@ fn directory(tar: &mut Tar, path: &str, mode: u32) {
 }
 
 fn link(tar: &mut Tar, path: &str, target: &str) {
-    let mut header = tar::Header::new_gnu();
+    let mut header = header();
     header.set_entry_type(tar::EntryType::Symlink);
     header.set_size(0);
     tar.append_link(&mut header, path, target).expect("memory does not fail");

@@ -129,7 +129,7 @@ fn bad_input_gets_upstreams_answers() {
     }
     c.kubectl(&["create", "service", "clusterip", "fixed", "--tcp=80"]);
     let change = ["patch", "service", "fixed", "-p", "{\"spec\":{\"clusterIP\":\"10.43.9.9\"}}"];
-    assert!(c.try_kubectl(&change).unwrap_err().contains("field is immutable"));
+    assert!(c.try_kubectl(&change).unwrap_err().contains("may not change once set"));
     let anonymous = c.fetch("-k https://127.0.0.1:6443/api/v1/pods");
     assert!(anonymous.is_err() || anonymous.unwrap().contains("Forbidden"));
 }

@@ -155,11 +155,20 @@ fn rolls(s: &Session, address: &str) {
     assert_eq!(s.cluster.fetch(&format!("http://{address}")).unwrap(), "page 1");
 }
 
+/// The names of the pods, once there are so many and those on their way out are gone.
+fn pods(s: &Session, count: usize) -> Vec<String> {
+    s.cluster.wait("the old pods to go", || {
+        let names = s.run("get pods -l app=web -o jsonpath={.items[*].metadata.name}");
+        let names: Vec<String> = names.split(' ').map(str::to_owned).collect();
+        (names.len() == count).then_some(names)
+    })
+}
+
 fn edits(s: &Session) {
     s.run("label deployment web tier=front");
     contains(&s.run("get deployments -l tier=front -o name"), &["deployment.apps/web"]);
     assert_eq!(s.run("get deployments -l tier=back -o name"), "");
-    let pod = s.run("get pods -l app=web -o jsonpath={.items[0].metadata.name}");
+    let pod = pods(s, 4).remove(0);
     s.run(&format!("delete pod {pod}"));
     s.cluster.wait_field("deployment/web", ".status.readyReplicas", "4");
     let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {color: red}\n";
@@ -178,7 +187,7 @@ fn edits(s: &Session) {
 }
 
 fn reaches_in(s: &Session) {
-    let pod = s.run("get pods -l app=web --field-selector=status.phase=Running -o jsonpath={.items[0].metadata.name}");
+    let pod = pods(s, 2).remove(0);
     let forwarded = s.shell(
         "kubectl port-forward deployment/web 8888:80 > forward.log 2>&1 & forward=$!; \
          for i in $(seq 100); do curl -sf http://127.0.0.1:8888 && break; sleep 0.1; done; kill %1 $forward 2>/dev/null; true",
