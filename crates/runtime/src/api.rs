@@ -495,6 +495,8 @@ pub trait Runtime: Send + Sync + 'static {
     fn container_status<'a>(&'a self, container_id: &'a str) -> BoxFuture<'a, Result<ContainerStatus>>;
     /// Changes the limits of a running container.
     fn update_resources<'a>(&'a self, container_id: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>>;
+    /// Makes a cgroup above pods (`/kubepods/burstable`) when it is missing, and sets its limits.
+    fn update_group<'a>(&'a self, group: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>>;
     /// Changes the limits of a sandbox's cgroup.
     fn update_pod_sandbox<'a>(&'a self, sandbox_id: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>>;
     /// Closes and opens the container's log file again, after a rotation.

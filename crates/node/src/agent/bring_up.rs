@@ -71,6 +71,7 @@ pub async fn sandbox(up: Up, attempt: u32) {
         up.agent.event(&up.wanted.reference(), EventType::Warning, "DNSConfigForming", warning);
     }
     let made = std::fs::create_dir_all(&config.log_directory);
+    up.agent.weigh_classes().await;
     let result = match (features::unsupported_pod(&up.wanted), made) {
         (Some(what), _) => Err(RuntimeError::Invalid(what)),
         (None, Ok(())) => up.agent.options.runtime.run_pod_sandbox(config).await,

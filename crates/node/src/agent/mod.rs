@@ -54,6 +54,8 @@ pub(crate) struct Agent {
     nodes: Informer<Node>,
     /// What volumes are made of.
     pub sources: Sources,
+    /// CPU weights of the classes' cgroups, as last set.
+    class_shares: tokio::sync::Mutex<Vec<(&'static str, u64)>>,
     /// What the node is short of.
     pub pressure: watch::Sender<Pressure>,
     workers: Mutex<HashMap<String, Handle>>,
@@ -94,6 +96,21 @@ impl Agent {
         lock(&self.workers).values().map(|h| h.desired.borrow().wanted.clone()).collect()
     }
 
+    /// Gives the cgroups of the classes the weight of the pods that are here now.
+    pub async fn weigh_classes(&self) {
+        let mut known = self.class_shares.lock().await;
+        let pods = self.pods();
+        let live = pods.iter().filter(|pod| !pod.is_terminal()).map(Arc::as_ref);
+        let shares = crate::config::resources::class_shares(live);
+        for (group, weight) in shares.into_iter().filter(|pair| !known.contains(pair)) {
+            let resources = runtime::Resources { cpu_shares: Some(weight), ..runtime::Resources::default() };
+            if let Err(error) = self.options.runtime.update_group(group, resources).await {
+                tracing::warn!(group, %error, "the weight of a class was not set");
+            }
+        }
+        *known = shares.to_vec();
+    }
+
     /// Tells a pod's worker what the API wants; a new pod gets a worker.
     fn desire(self: &Arc<Self>, pod: &Arc<Pod>, removed: bool) {
         let wanted = Arc::new(Wanted::new(pod.clone()));
@@ -116,6 +133,7 @@ impl Agent {
             let ended = std::panic::AssertUnwindSafe(work).catch_unwind().await;
             lock(&agent.workers).remove(&uid);
             agent.sources.release(&uid);
+            agent.weigh_classes().await;
             if ended.is_err() {
                 // A bug in one pod's work must not end the others': a new worker starts from what the runtime has.
                 tracing::error!(pod = uid, "a pod's worker panicked; it starts anew");
@@ -180,7 +198,8 @@ pub async fn run(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()
         };
         let sources = Sources::new(&options.client, told);
         let (pressure, shutdown) = (watch::Sender::default(), shutdown.clone());
-        Agent { options, recorder, machine, services, nodes, sources, pressure, workers, shutdown }
+        let class_shares = tokio::sync::Mutex::default();
+        Agent { options, recorder, machine, services, nodes, sources, class_shares, pressure, workers, shutdown }
     });
     let listener = tokio::net::TcpListener::bind(agent.options.listen).await?;
     let tasks = [

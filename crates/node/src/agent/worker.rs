@@ -466,7 +466,9 @@ impl Worker {
         let members = members.filter(|(_, m)| changed(m.name(), m));
         let each = |(id, m): (String, &Member)| (id, resources::of_container(wanted, m, machine.memory_bytes));
         let containers: Vec<_> = members.map(each).collect();
+        let agent = self.agent.clone();
         tokio::spawn(async move {
+            agent.weigh_classes().await;
             // A limit can only be as large as that of the pod: the pod is asked before and after its containers.
             for _ in 0..2 {
                 if let Some((id, resources)) = &pod

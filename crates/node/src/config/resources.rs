@@ -82,6 +82,14 @@ pub fn cgroup_parent(wanted: &Wanted) -> String {
     format!("/kubepods/{class}pod{}", wanted.uid())
 }
 
+/// CPU weights of the groups that hold all pods of a class: the least for those that ask for nothing, else what all ask
+/// for together. Guaranteed pods lie beside these groups.
+pub fn class_shares<'a>(pods: impl Iterator<Item = &'a Wanted>) -> [(&'static str, u64); 2] {
+    let burstable = pods.filter(|pod| qos(pod) == Qos::Burstable);
+    let asked = burstable.map(|pod| pod_request(pod, "cpu", quantity::milli)).fold(0i64, i64::saturating_add);
+    [("/kubepods/besteffort", shares(0)), ("/kubepods/burstable", shares(asked))]
+}
+
 /// CPU weight for thousandths of a CPU.
 pub fn shares(milli: i64) -> u64 {
     u64::try_from(milli.saturating_mul(1024) / 1000).unwrap_or(0).clamp(2, 262_144)

@@ -41,6 +41,8 @@ struct Used {
     pod: String,
     uid: String,
     container: String,
+    /// Since 1970.
+    started_seconds: f64,
     usage: Usage,
 }
 
@@ -57,6 +59,7 @@ async fn used(agent: &Agent) -> Vec<Used> {
             pod: sandbox.name.clone(),
             uid: sandbox.uid.clone(),
             container: container.name,
+            started_seconds: container.started_at.map_or(0.0, |at| at.as_millisecond() as f64 / 1e3),
             usage,
         });
     }
@@ -93,24 +96,66 @@ pub async fn summary(agent: &Agent) -> Value {
         pods.push(pod);
     }
     let mut tree = Value::object();
+    let space = crate::disk::Space::of(&agent.options.data_dir);
     tree.set_at(&["node", "nodeName"], agent.options.node_name.clone());
+    tree.set_at(&["node", "cpu", "time"], now.clone());
+    tree.set_at(&["node", "cpu", "usageCoreNanoSeconds"], number((machine_cpu_seconds() * 1e9) as u64));
+    tree.set_at(&["node", "memory", "time"], now.clone());
+    tree.set_at(&["node", "memory", "availableBytes"], number(crate::register::meminfo("MemAvailable")));
+    tree.set_at(&["node", "memory", "workingSetBytes"], number(machine_memory()));
+    tree.set_at(&["node", "fs", "time"], now);
+    tree.set_at(&["node", "fs", "capacityBytes"], number(space.bytes));
+    tree.set_at(&["node", "fs", "availableBytes"], number(space.bytes_free));
+    tree.set_at(&["node", "fs", "usedBytes"], number(space.bytes.saturating_sub(space.bytes_free)));
     tree.set_at(&["pods"], pods);
     tree
 }
 
-/// `/metrics/resource`, in the text form of Prometheus.
+/// CPU time that the machine spent working, in seconds since its start.
+fn machine_cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let line = text.lines().next().unwrap_or_default();
+    let ticks: Vec<f64> = line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
+    // user nice system idle iowait irq softirq steal: all but idle and iowait; the kernel counts in hundredths here.
+    let busy = ticks.iter().take(8).enumerate().filter(|(index, _)| !matches!(index, 3 | 4)).map(|(_, ticks)| ticks);
+    busy.sum::<f64>() / 100.0
+}
+
+/// Memory of the machine in use, in bytes.
+fn machine_memory() -> u64 {
+    use crate::register::meminfo;
+    meminfo("MemTotal").saturating_sub(meminfo("MemAvailable"))
+}
+
+/// `/metrics/resource`, in the text form of Prometheus, with the names that metrics-server reads.
 pub async fn metrics(agent: &Agent) -> String {
-    let mut out = String::from("# TYPE container_cpu_usage_seconds_total counter\n");
-    let list = used(agent).await;
-    let labels = |u: &Used| format!("container={:?},namespace={:?},pod={:?}", u.container, u.namespace, u.pod);
-    for used in &list {
-        let seconds = used.usage.cpu_nanoseconds as f64 / 1e9;
-        let _ = writeln!(out, "container_cpu_usage_seconds_total{{{}}} {seconds}", labels(used));
-    }
-    out.push_str("# TYPE container_memory_working_set_bytes gauge\n");
-    for used in &list {
-        let bytes = used.usage.memory_working_set;
-        let _ = writeln!(out, "container_memory_working_set_bytes{{{}}} {bytes}", labels(used));
-    }
+    let mut list = used(agent).await;
+    list.sort_by(|a, b| (&a.uid, &a.container).cmp(&(&b.uid, &b.container)));
+    let mut out = String::new();
+    let mut family = |name: &str, kind: &str, values: Vec<(String, f64)>| {
+        let _ = writeln!(out, "# TYPE {name} {kind}");
+        for (labels, value) in values {
+            let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
+            let _ = writeln!(out, "{name}{labels} {value}");
+        }
+    };
+    let of_container = |u: &Used| format!("container={:?},namespace={:?},pod={:?}", u.container, u.namespace, u.pod);
+    let of_pod = |u: &Used| format!("namespace={:?},pod={:?}", u.namespace, u.pod);
+    let cpu = |u: &Used| u.usage.cpu_nanoseconds as f64 / 1e9;
+    let memory = |u: &Used| u.usage.memory_working_set as f64;
+    let containers = |read: &dyn Fn(&Used) -> f64| list.iter().map(|u| (of_container(u), read(u))).collect();
+    let pods = |read: &dyn Fn(&Used) -> f64| {
+        let groups = list.chunk_by(|a, b| a.uid == b.uid);
+        groups.map(|group| (of_pod(&group[0]), group.iter().map(read).sum())).collect()
+    };
+    let started = |u: &Used| u.started_seconds;
+    family("container_cpu_usage_seconds_total", "counter", containers(&cpu));
+    family("container_memory_working_set_bytes", "gauge", containers(&memory));
+    family("container_start_time_seconds", "gauge", containers(&started));
+    family("node_cpu_usage_seconds_total", "counter", vec![(String::new(), machine_cpu_seconds())]);
+    family("node_memory_working_set_bytes", "gauge", vec![(String::new(), machine_memory() as f64)]);
+    family("pod_cpu_usage_seconds_total", "counter", pods(&cpu));
+    family("pod_memory_working_set_bytes", "gauge", pods(&memory));
+    family("resource_scrape_error", "gauge", vec![(String::new(), 0.0)]);
     out
 }

@@ -84,7 +84,10 @@ pub fn status(seen: &Seen<'_>) -> PodStatus {
         let list: Vec<_> = members.map(|m| containers::status(seen, m)).collect();
         (!list.is_empty()).then_some(list)
     };
-    let rejected = seen.failure.is_some_and(|f| f.cause == Cause::Rejected);
+    // An agent that came later finds such a pod ended, without a word on its containers.
+    let before = seen.before;
+    let was_rejected = before.phase.as_deref() == Some("Failed") && before.container_statuses.is_none();
+    let rejected = was_rejected || seen.failure.is_some_and(|f| f.cause == Cause::Rejected);
     let of = |roles: &[Role]| if rejected { None } else { of(roles) };
     let mut status = PodStatus {
         init_container_statuses: of(&[Role::Init, Role::Sidecar]),

@@ -64,6 +64,15 @@ impl Runtime for BuiltinRuntime {
         .boxed()
     }
 
+    fn update_group<'a>(&'a self, group: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let root = self.0.options.cgroup_root.trim_end_matches('/');
+            let group = format!("{root}/{}", group.trim_start_matches('/'));
+            self.0.cgroups.create(&group, &resources).map_err(failed("update resources"))
+        }
+        .boxed()
+    }
+
     fn update_pod_sandbox<'a>(&'a self, sandbox_id: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>> {
         async move {
             let group = lock(&self.sandbox(sandbox_id)?.record).cgroup.clone();

@@ -25,6 +25,8 @@ pub struct State {
     pub stops: Vec<(String, Duration)>,
     /// What `exec_sync` answers.
     pub exec_code: i32,
+    /// CPU shares of cgroups above pods.
+    pub groups: std::collections::BTreeMap<String, u64>,
     /// Bytes of containers' writable layers, by id.
     pub disk_use: std::collections::BTreeMap<String, u64>,
     next: u32,
@@ -178,6 +180,10 @@ impl Runtime for FakeRuntime {
         now(found.ok_or_else(|| RuntimeError::NotFound(id.to_owned())))
     }
     fn update_resources<'a>(&'a self, _: &'a str, _: Resources) -> BoxFuture<'a, Result<()>> {
+        now(Ok(()))
+    }
+    fn update_group<'a>(&'a self, group: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>> {
+        self.state.lock().unwrap().groups.insert(group.to_owned(), resources.cpu_shares.unwrap_or(0));
         now(Ok(()))
     }
     fn update_pod_sandbox<'a>(&'a self, _: &'a str, _: Resources) -> BoxFuture<'a, Result<()>> {

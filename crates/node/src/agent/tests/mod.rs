@@ -300,3 +300,22 @@ async fn a_pod_over_its_disk_limit_is_evicted() {
     assert_eq!(status.str_at(&["message"]), Some(message));
     assert!(world.api.events().contains(&format!("Evicted: {message}")));
 }
+
+#[tokio::test(start_paused = true)]
+async fn classes_weigh_what_their_pods_ask_for() {
+    let world = World::new();
+    let spec = |cpu: &str| {
+        format!(
+            r#"{{"nodeName":"node1","containers":[{{"name":"a","image":"app","resources":{{"requests":{{"cpu":"{cpu}"}}}}}}]}}"#
+        )
+    };
+    world.pod("idle", ONE);
+    world.pod("half", &spec("500m"));
+    world.pod("one", &spec("1"));
+    for name in ["idle", "half", "one"] {
+        world.until(name, |s| phase(s) == "Running").await;
+    }
+    let groups = world.runtime.state.lock().unwrap().groups.clone();
+    assert_eq!(groups["/kubepods/besteffort"], 2);
+    assert_eq!(groups["/kubepods/burstable"], 1536);
+}
