@@ -1,6 +1,6 @@
 //! Requests per second over TLS and HTTP/2, durable writes included, the load generator on the same machine.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use crate::cluster::Cluster;
 use crate::connection::Connection;
 use crate::figures::Times;
+use tokio::time::Instant;
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 /// How long each figure is measured.

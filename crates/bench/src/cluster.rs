@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::connection::{Connection, Target};
+use tokio::time::Instant;
 
 const WAIT_MAX: Duration = Duration::from_secs(60);
 

@@ -1,13 +1,12 @@
 //! A list of 10,000 pods: from the cache, and consistent.
 
-use std::time::Instant;
-
 use anyhow::Result;
 use futures_util::StreamExt;
 use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::figures::Times;
+use tokio::time::Instant;
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const COUNT: usize = 10_000;

@@ -1,7 +1,6 @@
 //! From the POST of a pod to Running and Ready, alone and with 49 others; the image is present.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 use crate::cluster::{Cluster, condition};
 use crate::connection::Connection;
 use crate::figures::Times;
+use tokio::time::Instant;
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 

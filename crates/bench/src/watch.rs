@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::cluster::Cluster;
 use crate::figures::Times;
+use tokio::time::Instant;
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const WATCHERS: usize = 100;

@@ -31,10 +31,9 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) {
         // What was just written comes back as an update: only what others did, or a slice lost, needs a look.
         if is_ours(slice)
             && let Some(service) = service_of(slice)
+            && matches!(change, Change::Deleted(_) | Change::Applied { old: Some(_), .. })
         {
-            if matches!(change, Change::Deleted(_) | Change::Applied { old: Some(_), .. }) {
-                changed.add(service);
-            }
+            changed.add(service);
         }
     });
     let informers = &context.informers;

@@ -10,10 +10,11 @@ mod programs;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::time::Instant;
 
 pub use namespaces::Namespaces;
 pub use programs::{kubectls, tool};

@@ -213,11 +213,10 @@ impl Service {
         if matches!(verb, "create" | "update" | "patch" | "delete" | "deletecollection") {
             let mut bytes = read_body(request, self.options.limits.body_bytes_max).await?;
             let mut media_type = media_type(content_type.unwrap_or_default());
-            if !bytes.is_empty() && patch.is_none() {
-                if body_format(content_type)? == Format::Protobuf {
-                    bytes = protobuf::to_json(&bytes)?;
-                    "application/json".clone_into(&mut media_type);
-                }
+            let is_object = !bytes.is_empty() && patch.is_none();
+            if is_object && body_format(content_type)? == Format::Protobuf {
+                bytes = protobuf::to_json(&bytes)?;
+                "application/json".clone_into(&mut media_type);
             }
             if !bytes.is_empty() || kind != OptionsKind::Delete {
                 body = Body::Bytes { content_type: media_type, bytes };

@@ -26,10 +26,10 @@ pub(crate) fn create(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError
     if call.kind.row.has(&Subresource::Status) {
         object.remove_at(&["status"]);
     }
-    strategy.prepare_for_create(object);
     object.set_at(&["metadata", "uid"], seams::random::uuid());
     object.set_at(&["metadata", "creationTimestamp"], time::format(seams::clock::now()));
     generate_name(object);
+    strategy.prepare_for_create(object);
     for finalizer in strategy.initial_finalizers() {
         let list = object.ensure_at(&["metadata", "finalizers"]);
         if list.as_array().is_none() {

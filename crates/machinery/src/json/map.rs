@@ -92,6 +92,12 @@ impl Map {
         self.entries.iter().map(|(k, _)| k.as_str())
     }
 
+    /// Makes a map of entries that are sorted by key, each key once.
+    pub(super) fn from_sorted(entries: Vec<(Str, Value)>) -> Self {
+        debug_assert!(entries.is_sorted_by(|a, b| a.0 < b.0), "entries are sorted");
+        Self { entries }
+    }
+
     /// Makes a map of entries in any order; the last of equal keys wins, as in Go's decoder. Returns the keys that stood twice.
     pub fn from_unsorted(mut entries: Vec<(Str, Value)>) -> (Self, Vec<Str>) {
         let mut doubled = Vec::new();

@@ -55,8 +55,8 @@ impl Value {
             bytes: text.as_bytes(),
             at: 0,
             depth: 0,
-            entries: Vec::new(),
-            items: Vec::new(),
+            keys: Vec::new(),
+            nodes: Vec::new(),
             duplicates: Vec::new(),
             wants_duplicates: options.duplicates,
         };
@@ -68,15 +68,52 @@ impl Value {
 /// Boxed, so that a result is no larger than its value: results are moved once per value.
 type Failure = Box<ParseError>;
 
+/// A key as it stands in the document, or, where it holds escapes, as it reads.
+enum Key<'a> {
+    Plain(&'a str),
+    Escaped(Str),
+}
+
+impl Key<'_> {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Plain(text) => text,
+            Self::Escaped(text) => text,
+        }
+    }
+
+    fn into_str(self) -> Str {
+        match self {
+            Self::Plain(text) => Str::from(text),
+            Self::Escaped(text) => text,
+        }
+    }
+}
+
+/// A value that was read. Strings become values of their own only at their last place: they are many, and moving one costs
+/// more than reading it.
+enum Node<'a> {
+    Plain(&'a str),
+    Value(Value),
+}
+
+impl Node<'_> {
+    fn into_value(self) -> Value {
+        match self {
+            Self::Plain(text) => Value::String(Str::from(text)),
+            Self::Value(value) => value,
+        }
+    }
+}
+
 struct Parser<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
     depth: usize,
-    /// Entries of the objects that are being read, the innermost last: so each object is allocated once, at its size.
-    entries: Vec<(Str, Value)>,
-    /// The same for lists.
-    items: Vec<Value>,
+    /// Keys and values of the objects and lists that are being read, the innermost last: so each is allocated once, at its size.
+    keys: Vec<Key<'a>>,
+    nodes: Vec<Node<'a>>,
     duplicates: Vec<String>,
     wants_duplicates: bool,
 }
@@ -101,11 +138,14 @@ fn plain_length(bytes: &[u8]) -> usize {
     bytes.len() - rest.len() + in_rest.unwrap_or(rest.len())
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
     fn document(&mut self) -> Result<Value, Failure> {
-        let tree = self.value()?;
+        self.value()?;
         self.skip_space();
-        if self.at < self.bytes.len() { Err(self.unexpected("after top-level value")) } else { Ok(tree) }
+        if self.at < self.bytes.len() {
+            return Err(self.unexpected("after top-level value"));
+        }
+        Ok(self.nodes.pop().map_or(Value::Null, Node::into_value))
     }
 
     fn error(&self, message: String) -> Failure {
@@ -131,29 +171,39 @@ impl Parser<'_> {
         }
     }
 
-    fn value(&mut self) -> Result<Value, Failure> {
+    /// Reads a value, and leaves it on top of the nodes.
+    fn value(&mut self) -> Result<(), Failure> {
         self.skip_space();
-        match self.peek() {
-            Some(b'"') => self.string().map(Value::String),
-            Some(b'{') => self.nested(Self::object),
-            Some(b'[') => self.nested(Self::array),
-            Some(b'-' | b'0'..=b'9') => self.number(),
-            Some(b't') => self.literal("true", Value::Bool(true)),
-            Some(b'f') => self.literal("false", Value::Bool(false)),
-            Some(b'n') => self.literal("null", Value::Null),
-            _ => Err(self.unexpected("looking for beginning of value")),
-        }
+        let value = match self.peek() {
+            Some(b'"') => {
+                let run = self.open_string();
+                if self.closes_string() {
+                    self.nodes.push(Node::Plain(run));
+                    return Ok(());
+                }
+                Value::String(self.escaped_string(run)?)
+            }
+            Some(b'{') => return self.nested(Self::object),
+            Some(b'[') => return self.nested(Self::array),
+            Some(b'-' | b'0'..=b'9') => self.number()?,
+            Some(b't') => self.literal("true", Value::Bool(true))?,
+            Some(b'f') => self.literal("false", Value::Bool(false))?,
+            Some(b'n') => self.literal("null", Value::Null)?,
+            _ => return Err(self.unexpected("looking for beginning of value")),
+        };
+        self.nodes.push(Node::Value(value));
+        Ok(())
     }
 
-    fn nested(&mut self, read: fn(&mut Self) -> Result<Value, Failure>) -> Result<Value, Failure> {
+    fn nested(&mut self, read: fn(&mut Self) -> Result<(), Failure>) -> Result<(), Failure> {
         if self.depth == DEPTH_MAX {
             return Err(self.error("exceeded max depth".to_owned()));
         }
         self.depth += 1;
         self.at += 1;
-        let value = read(self);
+        let done = read(self);
         self.depth -= 1;
-        value
+        done
     }
 
     fn literal(&mut self, literal: &str, value: Value) -> Result<Value, Failure> {
@@ -166,71 +216,105 @@ impl Parser<'_> {
         Ok(value)
     }
 
-    fn object(&mut self) -> Result<Value, Failure> {
-        let start = self.entries.len();
+    fn object(&mut self) -> Result<(), Failure> {
+        let (keys, nodes) = (self.keys.len(), self.nodes.len());
         self.skip_space();
         if self.peek() == Some(b'}') {
             self.at += 1;
-            return Ok(Value::object());
+            self.nodes.push(Node::Value(Value::object()));
+            return Ok(());
         }
         loop {
             self.skip_space();
-            if self.peek() != Some(b'"') {
-                return Err(self.unexpected("looking for beginning of object key string"));
-            }
-            let key = self.string()?;
+            self.key()?;
             self.skip_space();
             if self.peek() != Some(b':') {
                 return Err(self.unexpected("after object key"));
             }
             self.at += 1;
             let inner = self.duplicates.len();
-            let value = self.value()?;
+            self.value()?;
             if self.duplicates.len() > inner {
-                self.prefix_duplicates(inner, &key);
+                self.prefix_with_key(inner);
             }
-            self.entries.push((key, value));
             self.skip_space();
             match self.peek() {
                 Some(b',') => self.at += 1,
                 Some(b'}') => {
                     self.at += 1;
-                    let (map, doubled) = Map::from_unsorted(self.entries.split_off(start));
-                    if self.wants_duplicates {
-                        self.duplicates.extend(doubled.iter().map(ToString::to_string));
-                    }
-                    return Ok(Value::Object(map));
+                    let map = self.finish_object(keys, nodes);
+                    self.nodes.push(Node::Value(Value::Object(map)));
+                    return Ok(());
                 }
                 _ => return Err(self.unexpected("after object key:value pair")),
             }
         }
     }
 
-    fn array(&mut self) -> Result<Value, Failure> {
-        let start = self.items.len();
+    /// Reads a key, and leaves it on top of the keys.
+    #[inline]
+    fn key(&mut self) -> Result<(), Failure> {
+        if self.peek() != Some(b'"') {
+            return Err(self.unexpected("looking for beginning of object key string"));
+        }
+        let run = self.open_string();
+        if self.closes_string() {
+            self.keys.push(Key::Plain(run));
+            return Ok(());
+        }
+        let key = self.escaped_string(run)?;
+        self.keys.push(Key::Escaped(key));
+        Ok(())
+    }
+
+    /// The object of the keys and nodes from there on.
+    fn finish_object(&mut self, keys: usize, nodes: usize) -> Map {
+        let is_sorted = self.keys[keys..].is_sorted_by(|a, b| a.as_str() < b.as_str());
+        let entries = self.keys.drain(keys..).zip(self.nodes.drain(nodes..));
+        let entries = entries.map(|(key, node)| (key.into_str(), node.into_value())).collect();
+        if is_sorted {
+            return Map::from_sorted(entries);
+        }
+        let (map, doubled) = Map::from_unsorted(entries);
+        if self.wants_duplicates {
+            self.duplicates.extend(doubled.iter().map(ToString::to_string));
+        }
+        map
+    }
+
+    fn array(&mut self) -> Result<(), Failure> {
+        let start = self.nodes.len();
         self.skip_space();
         if self.peek() == Some(b']') {
             self.at += 1;
-            return Ok(Value::Array(Vec::new()));
+            self.nodes.push(Node::Value(Value::Array(Vec::new())));
+            return Ok(());
         }
         loop {
-            let inner = self.duplicates.len();
-            let value = self.value()?;
+            let (inner, item) = (self.duplicates.len(), self.nodes.len() - start);
+            self.value()?;
             if self.duplicates.len() > inner {
-                let place = format!("[{}]", self.items.len() - start);
-                self.prefix_duplicates(inner, &place);
+                self.prefix_duplicates(inner, &format!("[{item}]"));
             }
-            self.items.push(value);
             self.skip_space();
             match self.peek() {
                 Some(b',') => self.at += 1,
                 Some(b']') => {
                     self.at += 1;
-                    return Ok(Value::Array(self.items.split_off(start)));
+                    let items = self.nodes.drain(start..).map(Node::into_value).collect();
+                    self.nodes.push(Node::Value(Value::Array(items)));
+                    return Ok(());
                 }
                 _ => return Err(self.unexpected("after array element")),
             }
         }
+    }
+
+    /// Names the key that was read last in front of the duplicates found below it.
+    #[cold]
+    fn prefix_with_key(&mut self, from: usize) {
+        let key = self.keys.last().map(|key| key.as_str().to_owned());
+        self.prefix_duplicates(from, &key.unwrap_or_default());
     }
 
     fn prefix_duplicates(&mut self, from: usize, place: &str) {
@@ -299,25 +383,31 @@ impl Parser<'_> {
 
     /// The run of plain bytes from here.
     #[inline]
-    fn run(&mut self) -> &str {
+    fn run(&mut self) -> &'a str {
         let start = self.at;
         self.at += plain_length(&self.bytes[start..]);
         &self.text[start..self.at]
     }
 
+    /// The plain run that a string begins with.
     #[inline]
-    fn string(&mut self) -> Result<Str, Failure> {
+    fn open_string(&mut self) -> &'a str {
         self.at += 1;
-        let run = Str::from(self.run());
-        if self.peek() == Some(b'"') {
-            self.at += 1;
-            return Ok(run);
-        }
-        self.escaped_string(run)
+        self.run()
     }
 
+    /// Whether the string ends here.
+    #[inline]
+    fn closes_string(&mut self) -> bool {
+        let closes = self.peek() == Some(b'"');
+        self.at += usize::from(closes);
+        closes
+    }
+
+    /// The rest of a string that begins with `run`.
     #[cold]
-    fn escaped_string(&mut self, mut text: Str) -> Result<Str, Failure> {
+    fn escaped_string(&mut self, run: &str) -> Result<Str, Failure> {
+        let mut text = Str::from(run);
         loop {
             match self.peek() {
                 Some(b'"') => {

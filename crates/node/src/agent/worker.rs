@@ -29,6 +29,8 @@ pub const NOTES_MAX: usize = 64;
 const RESYNC: Duration = Duration::from_secs(60);
 /// How long a failed pull shows as such before it shows as a back-off.
 const PULL_FAILURE_SHOWN: Duration = Duration::from_secs(2);
+/// How long a stop that failed rests before it is tried again.
+const STOP_WAIT: Duration = Duration::from_secs(1);
 /// How long containers of an evicted pod get, as upstream's hard thresholds have it.
 const EVICTION_GRACE: Duration = Duration::from_secs(1);
 /// How long a container that cannot be configured waits.
@@ -52,6 +54,8 @@ pub enum Note {
     BroughtUp,
     /// A preStop hook ended.
     HookDone(String),
+    /// A container did not end although it was told to: it is told again.
+    StopFailed(String),
     /// A sandbox was stopped, or why not.
     SandboxStopped(Result<(), RuntimeError>),
     /// A probe changed its mind about a container.
@@ -74,6 +78,8 @@ pub struct Worker {
     containers: Vec<ContainerStatus>,
     health: BTreeMap<String, Health>,
     stopping: BTreeMap<String, Stopping>,
+    /// The attempts of containers that ran before the runtime forgot them.
+    earlier: BTreeMap<String, u32>,
     crashes: BTreeMap<String, Backoff>,
     start_waits: BTreeMap<String, Timestamp>,
     failures: BTreeMap<String, Waiting>,
@@ -109,6 +115,7 @@ impl Worker {
     ) -> Self {
         let Desired { wanted, removed } = desired.borrow_and_update().clone();
         let reported = wanted.pod.status.clone().unwrap_or_default();
+        let earlier = crate::status::attempts_after(&reported);
         let writer = Writer::new(&agent.options.client, wanted.pod.clone());
         let probing = Probing::new(agent.clone(), notes.clone());
         Self {
@@ -122,6 +129,7 @@ impl Worker {
             containers: Vec::new(),
             health: BTreeMap::new(),
             stopping: BTreeMap::new(),
+            earlier,
             crashes: BTreeMap::new(),
             start_waits: BTreeMap::new(),
             failures: BTreeMap::new(),
@@ -202,6 +210,7 @@ impl Worker {
             containers: &self.containers,
             health: &self.health,
             stopping: &self.stopping,
+            earlier: &self.earlier,
             bringing_up: self.bringing_up,
             stopping_sandbox: self.stopping_sandbox,
             crash_waits: &crash_waits,
@@ -379,7 +388,9 @@ impl Worker {
         tokio::spawn(async move {
             if let Err(error) = runtime.stop_container(&id, grace).await {
                 tracing::warn!(container = id, %error, "stop failed");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(STOP_WAIT).await;
+                let _ = notes.send(Note::StopFailed(id)).await;
+                return;
             }
             let _ = notes.send(Note::Container(id)).await;
         });
@@ -494,6 +505,12 @@ impl Worker {
             Note::Started(name, result) => self.started(name, *result).await,
             Note::PostStart(id, running) => self.health.entry(id).or_default().post_start_running = running,
             Note::BroughtUp => self.bringing_up = false,
+            Note::StopFailed(id) => {
+                if let Some(stopping) = self.stopping.get_mut(&id) {
+                    stopping.kill_at = None;
+                }
+                self.look_at(&id).await;
+            }
             Note::Contents => self.refresh(),
             Note::Evict(message) => self.evict(message),
             Note::HookDone(id) => {

@@ -77,6 +77,8 @@ pub struct Facts<'a> {
     pub health: &'a BTreeMap<String, Health>,
     /// Containers on their way out, by container id.
     pub stopping: &'a BTreeMap<String, Stopping>,
+    /// The attempts with which containers go on that ran before the runtime forgot them (a reboot), by name.
+    pub earlier: &'a BTreeMap<String, u32>,
     /// Something that brings the pod up (mounts, a sandbox, starts) is under way.
     pub bringing_up: bool,
     /// A sandbox is being stopped.

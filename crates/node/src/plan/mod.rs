@@ -327,7 +327,7 @@ fn start(facts: &Facts<'_>, member: &Member, plan: &mut Plan) {
             c.attempt
         }
         Some(c) => c.attempt + 1,
-        None => 0,
+        None => facts.earlier.get(member.name()).copied().unwrap_or(0),
     };
     plan.actions.push(Action::Start { name: member.name().to_owned(), attempt, restart });
 }

@@ -95,6 +95,7 @@ fn containers(text: &str) -> Vec<ContainerStatus> {
 struct World {
     health: BTreeMap<String, Health>,
     stopping: BTreeMap<String, Stopping>,
+    earlier: BTreeMap<String, u32>,
     crash_waits: BTreeMap<String, Timestamp>,
     start_waits: BTreeMap<String, Timestamp>,
     ending: Option<Ending>,
@@ -108,6 +109,7 @@ impl World {
             containers,
             health: &self.health,
             stopping: &self.stopping,
+            earlier: &self.earlier,
             bringing_up: false,
             stopping_sandbox: false,
             crash_waits: &self.crash_waits,
@@ -274,4 +276,11 @@ fn a_shorter_grace_sends_the_signal_again() {
     world.stopping.insert("a-0".into(), Stopping { since: at(5), grace, hook: Hook::Done, kill_at: Some(at(65)) });
     let plan = world.plan(&wanted, &[sandbox(SandboxState::Ready)], &containers("a+"));
     assert_eq!(words(&plan), "signal:a-0/3");
+}
+
+#[test]
+fn what_a_reboot_took_is_counted_as_a_restart() {
+    let wanted = pod("Always", vec![], &["a", "b"]);
+    let world = World { earlier: BTreeMap::from([("a".to_owned(), 3)]), ..World::default() };
+    assert_eq!(words(&world.plan(&wanted, &[sandbox(SandboxState::Ready)], &[])), "start:a.3 start:b.0");
 }

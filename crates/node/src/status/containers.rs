@@ -67,6 +67,10 @@ fn never_seen(seen: &Seen<'_>, member: &Member, before: Option<&api::ContainerSt
     }
     out.restart_count = before.map_or(0, |b| b.restart_count);
     out.started = Some(false);
+    if let Some(before) = before.filter(|b| b.state.as_ref().is_some_and(|s| s.running.is_some())) {
+        out.restart_count += 1;
+        out.last_state = Some(lost(before));
+    }
     let wait = seen.waiting.get(member.name());
     let main_waits = member.role == Role::Main && seen.wanted.initial().next().is_some();
     let default = if main_waits && !initialized(seen) { "PodInitializing" } else { "ContainerCreating" };
@@ -80,6 +84,22 @@ fn never_seen(seen: &Seen<'_>, member: &Member, before: Option<&api::ContainerSt
         default
     };
     out.state = Some(wait.map_or_else(|| waiting(default, ""), |w| waiting(&w.reason, &w.message)));
+}
+
+/// The end of a container that the runtime forgot while it ran, in upstream's words.
+fn lost(before: &api::ContainerStatus) -> api::ContainerState {
+    let running = before.state.as_ref().and_then(|s| s.running.as_ref());
+    let message =
+        "The container could not be located when the pod was deleted.  The container used to be Running".to_owned();
+    let terminated = api::ContainerStateTerminated {
+        container_id: before.container_id.clone(),
+        exit_code: 137,
+        reason: Some("ContainerStatusUnknown".to_owned()),
+        message: Some(message),
+        started_at: running.and_then(|r| r.started_at.clone()),
+        ..api::ContainerStateTerminated::default()
+    };
+    api::ContainerState { terminated: Some(terminated), ..api::ContainerState::default() }
 }
 
 fn initialized(seen: &Seen<'_>) -> bool {

@@ -113,6 +113,13 @@ pub fn status(seen: &Seen<'_>) -> PodStatus {
     status
 }
 
+/// The attempts with which containers go on that a status says have run: one more than their restarts.
+pub fn attempts_after(status: &PodStatus) -> BTreeMap<String, u32> {
+    let lists = [&status.init_container_statuses, &status.container_statuses];
+    let ran = lists.into_iter().flatten().flatten().filter(|s| s.container_id.is_some());
+    ran.map(|s| (s.name.clone(), u32::try_from(s.restart_count).unwrap_or(0) + 1)).collect()
+}
+
 fn addresses(seen: &Seen<'_>, status: &mut PodStatus) {
     if let Some(host) = seen.host_ip {
         status.host_ip = Some(host.to_string());

@@ -11,6 +11,9 @@ use crate::api::{Result, RuntimeError};
 use crate::record::{Request, Response, frame, unframe};
 use crate::sys;
 
+/// How long a shim may take to answer (upstream's runtimeRequestTimeout).
+const ANSWER_MAX: std::time::Duration = std::time::Duration::from_secs(120);
+
 /// One connection to a shim.
 pub struct Connection {
     socket: UnixStream,
@@ -67,7 +70,11 @@ impl Connection {
 
 /// One request, one answer.
 pub async fn ask(directory: &Path, request: &Request) -> Result<Response> {
-    let mut connection = Connection::open(directory).await?;
-    connection.send(request, &[]).await?;
-    connection.receive().await.map(|(response, _)| response)
+    let asked = async {
+        let mut connection = Connection::open(directory).await?;
+        connection.send(request, &[]).await?;
+        connection.receive().await.map(|(response, _)| response)
+    };
+    let late = |_| RuntimeError::Timeout("an answer of the sandbox's shim".to_owned());
+    tokio::time::timeout(ANSWER_MAX, asked).await.map_err(late)?
 }

@@ -212,12 +212,20 @@ impl Server {
             | Request::Resize { container, .. } => self.containers.contains_key(container),
             _ => true,
         };
+        let watches = matches!(request, Request::Watch);
         let outcome = if known { self.perform(id, request, fds) } else { Err("container not found".to_owned()) };
         let (response, fd) = match outcome {
             Ok(done) => done,
             Err(message) => (Response::Failed { message, not_found: !known }, None),
         };
         self.send(id, &response, fd.as_ref());
+        if watches {
+            // What could not be written to a full disk is told, at least.
+            let all = self.containers.values().map(|container| (container.record.id.clone(), container.status.clone()));
+            for (container, status) in all.collect::<Vec<_>>() {
+                self.send(id, &Response::Changed { container, status }, None);
+            }
+        }
     }
 
     fn send(&mut self, id: u64, response: &Response, fd: Option<&OwnedFd>) {

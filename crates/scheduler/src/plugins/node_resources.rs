@@ -54,9 +54,7 @@ fn least_allocated<'a>(pod: &'a PodInfo, _: &'a Cluster) -> Option<Score<'a>> {
 
 /// Nodes whose resources are used to about the same share are better.
 fn balanced<'a>(pod: &'a PodInfo, _: &'a Cluster) -> Option<Score<'a>> {
-    if pod.requests.iter().next().is_none() {
-        return None;
-    }
+    pod.requests.iter().next()?;
     let of = |node: &NodeInfo| {
         let share = |name: &str| {
             let capacity = node.allocatable.get(name) as f64;

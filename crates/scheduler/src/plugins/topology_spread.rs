@@ -28,7 +28,7 @@ struct Counted<'a> {
     own: i64,
 }
 
-fn constraints<'a>(pod: &'a PodInfo, hard: bool) -> Vec<&'a TopologySpreadConstraint> {
+fn constraints(pod: &PodInfo, hard: bool) -> Vec<&TopologySpreadConstraint> {
     let all = pod.pod.spec.iter().flat_map(|s| s.topology_spread_constraints.iter().flatten());
     all.filter(|c| (c.when_unsatisfiable == "DoNotSchedule") == hard).collect()
 }

@@ -37,7 +37,6 @@ pub struct Pki {
     directory: PathBuf,
     server_ca: Authority,
     client_ca: Authority,
-    front_proxy_ca: Authority,
     /// The key that signs service-account tokens, PKCS#8 PEM (P-256).
     pub service_account_key: String,
     /// The key that encrypts secrets in the store (AES-256).
@@ -59,7 +58,6 @@ impl Pki {
         Ok(Self {
             server_ca: authority("server-ca", "skiff-server-ca")?,
             client_ca: authority("client-ca", "skiff-client-ca")?,
-            front_proxy_ca: authority("request-header-ca", "skiff-request-header-ca")?,
             service_account_key: files::open_or_make(&tls.join("service.key"), authority::new_key)?,
             encryption_key: files::parse_hex(&encryption_key).context("cred/encryption.key is damaged")?,
             directory,
@@ -74,11 +72,6 @@ impl Pki {
     /// The authority of client certificates.
     pub fn client_ca(&self) -> &str {
         self.client_ca.certificate()
-    }
-
-    /// The authority of front proxies (aggregated API servers trust it).
-    pub fn front_proxy_ca(&self) -> &str {
-        self.front_proxy_ca.certificate()
     }
 
     /// The API server's serving certificate.
