@@ -23,6 +23,15 @@ pub(crate) fn validate_ip(text: &str, at: &Place<'_>, errors: &mut Vec<FieldErro
     }
 }
 
+/// What is wrong with an address that has to be written canonically.
+pub(crate) fn canonical_ip(text: &str) -> Vec<String> {
+    match text.parse::<IpAddr>() {
+        Ok(ip) if ip.to_string() == text => Vec::new(),
+        Ok(ip) => vec![format!("must be in canonical form ({:?})", ip.to_string())],
+        Err(_) => vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()],
+    }
+}
+
 /// A network in CIDR form, with no bits set beyond the prefix.
 pub(crate) fn validate_cidr(text: &str, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     let parsed =

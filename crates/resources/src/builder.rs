@@ -5,6 +5,7 @@ use machinery::json::Value;
 
 use crate::cells;
 use crate::row::{Column, Resource, SelectableField, Strategy, Subresource, Verb};
+use crate::versioned::Versioned;
 
 /// The column that stands first in most tables.
 pub static NAME_COLUMN: Column = Column {
@@ -124,6 +125,15 @@ impl Resource {
     #[must_use]
     pub fn strategy(mut self, strategy: impl Strategy + 'static) -> Self {
         self.strategy = Box::new(strategy);
+        self
+    }
+
+    /// The same resource in another version, which differs from the stored one (of the same group) in its name only.
+    #[must_use]
+    pub fn stored_as(mut self, version: &str) -> Self {
+        let (own, stored) = (self.group_version().to_string(), format!("{}/{version}", self.group));
+        let inner = std::mem::replace(&mut self.strategy, Box::new(Plain));
+        self.strategy = Box::new(Versioned::new(inner, &own, &stored));
         self
     }
 

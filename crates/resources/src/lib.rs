@@ -7,6 +7,7 @@ mod addresses;
 mod apps;
 mod builder;
 mod cells;
+mod checks;
 mod core;
 mod custom_resource_definitions;
 mod disruption_budgets;
@@ -22,6 +23,7 @@ mod reviews;
 mod row;
 #[cfg(test)]
 mod tests;
+mod versioned;
 
 pub use builder::NAME_COLUMN;
 pub use metadata::{validate_metadata, validate_metadata_update};

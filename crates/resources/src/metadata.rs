@@ -5,6 +5,7 @@ use machinery::gvk::GroupVersion;
 use machinery::json::Value;
 use machinery::names;
 
+use crate::addresses;
 use crate::place::{Json, Place, Report};
 use crate::read::{Read, same_at};
 use crate::row::NameRule;
@@ -22,6 +23,8 @@ impl NameRule {
             Self::Label => names::dns1123_label(name),
             Self::Label1035 => names::dns1035_label(name),
             Self::PathSegment => names::path_segment_name(name),
+            Self::IpAddress => addresses::canonical_ip(name),
+            Self::AfterSigner => names::dns1123_subdomain(name.rsplit_once(':').map_or(name, |(_, last)| last)),
         }
     }
 

@@ -247,6 +247,10 @@ pub enum NameRule {
     Label1035,
     /// Any path segment (RBAC).
     PathSegment,
+    /// An IP address as it is written canonically (IPAddress).
+    IpAddress,
+    /// A subdomain, after the name of a signer and `:` when the spec names one (ClusterTrustBundle).
+    AfterSigner,
 }
 
 impl Resource {
