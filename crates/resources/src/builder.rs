@@ -165,6 +165,11 @@ impl Column {
         Self::text("Age", "Time since the object was created.", cells::age)
     }
 
+    /// When the object was created: the only column of resources that upstream has no table for.
+    pub const fn created_at() -> Self {
+        Self { kind: "date", ..Self::text("Created At", "When the object was created.", cells::created_at) }
+    }
+
     /// Shown by `-o wide` only.
     #[must_use]
     pub const fn wide(self) -> Self {

@@ -23,6 +23,11 @@ pub fn age(object: &Value, now: Timestamp) -> Value {
     since(object.str_at(&["metadata", "creationTimestamp"]).unwrap_or_default(), now).into()
 }
 
+/// The moment of creation.
+pub fn created_at(object: &Value, _now: Timestamp) -> Value {
+    object.str_at(&["metadata", "creationTimestamp"]).unwrap_or_default().into()
+}
+
 /// Time since a moment, as `kubectl get` shows it: `5m`, `3d4h`.
 pub fn since(moment: &str, now: Timestamp) -> String {
     match moment.parse::<Timestamp>() {

@@ -5,6 +5,7 @@
 
 mod addresses;
 mod apps;
+pub mod batch;
 mod builder;
 mod cells;
 mod checks;
@@ -38,11 +39,13 @@ pub fn table() -> Vec<Arc<Resource>> {
         core::config_map::row(),
         core::endpoints::row(),
         core::event::row(),
+        core::limit_range::row(),
         core::namespace::row(),
         core::node::row(),
         core::pod::row(),
         core::pod_template::row(),
         core::replication_controller::row(),
+        core::resource_quota::row(),
         core::secret::row(),
         core::service_account::row(),
         core::service::row(),
@@ -51,6 +54,8 @@ pub fn table() -> Vec<Arc<Resource>> {
         apps::deployment::row(),
         apps::replica_set::row(),
         apps::stateful_set::row(),
+        batch::cron_job::row(),
+        batch::job::row(),
         core::event::events_row(),
         leases::row(),
         endpoint_slices::row(),

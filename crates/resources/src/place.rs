@@ -77,6 +77,8 @@ pub trait Report {
     fn required(&mut self, at: &Place<'_>, detail: &str);
     /// A field's value is wrong.
     fn invalid(&mut self, at: &Place<'_>, value: impl Shown, detail: &str);
+    /// Values of several fields do not go together.
+    fn invalid_together(&mut self, at: &Place<'_>, detail: &str);
     /// A field's value is none of those known.
     fn unsupported(&mut self, at: &Place<'_>, value: impl Shown, supported: &[&str]);
     /// A value stands twice where it may stand once.
@@ -103,6 +105,10 @@ impl Report for Vec<FieldError> {
     }
     fn invalid(&mut self, at: &Place<'_>, value: impl Shown, detail: &str) {
         self.push(FieldError::invalid(&at.path(), value, detail));
+    }
+    fn invalid_together(&mut self, at: &Place<'_>, detail: &str) {
+        let body = format!("Invalid value: {detail}");
+        self.push(FieldError { body, ..FieldError::invalid(&at.path(), "", "") });
     }
     fn unsupported(&mut self, at: &Place<'_>, value: impl Shown, supported: &[&str]) {
         self.push(FieldError::not_supported(&at.path(), value, supported));

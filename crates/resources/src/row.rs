@@ -211,6 +211,11 @@ pub trait Strategy: Send + Sync {
         false
     }
 
+    /// Whether what an object owns is orphaned by a deletion that does not say what becomes of it (jobs).
+    fn orphans_dependents(&self) -> bool {
+        false
+    }
+
     /// Whether an update without resourceVersion overwrites (upstream's AllowUnconditionalUpdate).
     fn allow_unconditional_update(&self) -> bool {
         true

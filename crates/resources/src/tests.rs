@@ -1,10 +1,23 @@
 //! Tests over all rows: valid objects pass, defaults are idempotent, bad objects get upstream's words.
 
+mod batch;
+mod quota;
+
 use std::sync::Arc;
 
 use machinery::json::Value;
 
 use crate::{Resource, Target, table, validate_metadata};
+
+/// `(object, what is wrong with it)`
+type Invalid = (&'static str, &'static [&'static str]);
+
+/// `(subresource or none, object, path to change, new value, what is wrong with the change)`
+type Changed = (&'static str, &'static str, &'static [&'static str], &'static str, &'static [&'static str]);
+
+const ALL_VALID: &[&[&str]] = &[VALID, batch::VALID, quota::VALID];
+const ALL_INVALID: &[&[Invalid]] = &[INVALID, batch::INVALID, quota::INVALID];
+const ALL_CHANGES: &[&[Changed]] = &[batch::CHANGES, quota::CHANGES];
 
 fn row(api_version: &str, kind: &str) -> Arc<Resource> {
     let found = table().into_iter().find(|r| r.kind == kind && r.group_version().to_string() == api_version);
@@ -25,6 +38,7 @@ fn created(text: &str) -> (Arc<Resource>, Value) {
     if row.namespaced {
         object.set_at(&["metadata", "namespace"], "default");
     }
+    object.set_at(&["metadata", "uid"], "u-1");
     row.strategy.default(&mut object);
     row.strategy.prepare_for_create(&mut object);
     (row, object)
@@ -114,7 +128,7 @@ const RICH_POD: &str = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"labels":{
 
 #[test]
 fn valid_objects_pass_and_defaults_are_idempotent() {
-    for text in VALID {
+    for text in ALL_VALID.iter().copied().flatten() {
         let (row, object) = created(text);
         assert_eq!(problems(&row, &object), Vec::<String>::new(), "{text}");
         let mut again = object.clone();
@@ -148,8 +162,7 @@ fn every_row_names_a_known_type_and_gives_cells_of_nothing() {
     }
 }
 
-/// `(object, what is wrong with it)`
-const INVALID: &[(&str, &[&str])] = &[
+const INVALID: &[Invalid] = &[
     (
         r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"Web_1"},"spec":{"containers":[{"name":"a","image":"b"}]}}"#,
         &[
@@ -329,7 +342,7 @@ const INVALID: &[(&str, &[&str])] = &[
 
 #[test]
 fn bad_objects_get_upstreams_words() {
-    for (text, wanted) in INVALID {
+    for (text, wanted) in ALL_INVALID.iter().copied().flatten() {
         let (row, object) = created(text);
         assert_eq!(problems(&row, &object), *wanted, "{text}");
     }
@@ -393,6 +406,19 @@ fn changes_follow_upstreams_rules() {
 }
 
 #[test]
+fn changes_of_objects_and_subresources_follow_upstreams_rules() {
+    for (subresource, text, path, value, wanted) in ALL_CHANGES.iter().copied().flatten() {
+        let (row, old) = created(text);
+        let mut new = old.clone();
+        new.set_at(path, parse(value));
+        let target = if subresource.is_empty() { Target::Object } else { Target::Subresource(subresource) };
+        row.strategy.prepare_for_update(&mut new, &old, target);
+        let errors = row.strategy.validate_update(&new, &old, target);
+        assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), *wanted, "{path:?} {value} {text}");
+    }
+}
+
+#[test]
 fn what_types_of_service_do_not_use_goes() {
     let (row, old) = created(
         r#"{"apiVersion":"v1","kind":"Service","spec":{"type":"NodePort","clusterIP":"10.0.0.1","ports":[{"port":80,"nodePort":30080}]}}"#,
@@ -418,7 +444,7 @@ fn new_pods_and_namespaces_get_what_the_server_owns() {
     let (_, pod) = created(VALID[5]);
     assert_eq!(pod.str_at(&["status", "qosClass"]), Some("BestEffort"));
     let (_, namespace) = created(r#"{"apiVersion":"v1","kind":"Namespace"}"#);
-    let wanted = r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"labels":{"kubernetes.io/metadata.name":"web"},"name":"web"},
+    let wanted = r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"labels":{"kubernetes.io/metadata.name":"web"},"name":"web","uid":"u-1"},
         "spec":{"finalizers":["kubernetes"]},"status":{"phase":"Active"}}"#;
     assert_eq!(namespace, parse(wanted));
     let (_, secret) = created(VALID[1]);

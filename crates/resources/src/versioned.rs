@@ -58,6 +58,9 @@ impl Strategy for Versioned {
     fn allow_create_on_update(&self) -> bool {
         self.inner.allow_create_on_update()
     }
+    fn orphans_dependents(&self) -> bool {
+        self.inner.orphans_dependents()
+    }
     fn allow_unconditional_update(&self) -> bool {
         self.inner.allow_unconditional_update()
     }

@@ -1,12 +1,14 @@
 //! What holds for every row of the table.
 
-use client::{PatchKind, Reply, WatchEvent};
+use client::{DeleteOptions, PatchKind, Reply, WatchEvent};
 use futures_util::StreamExt;
 use machinery::Value;
 use machinery::object::ObjectExt;
 use resources::{Resource, Subresource, Verb};
 
 use super::{Ask, Cluster, cluster, names};
+
+const JOB_POD: &str = r#"{"restartPolicy":"Never","containers":[{"name":"c","image":"i:1"}]}"#;
 
 /// The smallest valid object of a row, without its metadata.
 fn sample(row: &Resource) -> Value {
@@ -24,6 +26,10 @@ fn sample(row: &Resource) -> Value {
         ("rbac.authorization.k8s.io", plural) if plural.ends_with("bindings") => r#"{"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"x"}}"#.to_owned(),
         ("scheduling.k8s.io", _) => r#"{"value":10}"#.to_owned(),
         ("policy", _) => r#"{"spec":{"minAvailable":1,"selector":{"matchLabels":{"a":"b"}}}}"#.to_owned(),
+        ("batch", "jobs") => format!(r#"{{"spec":{{"template":{{"spec":{JOB_POD}}}}}}}"#),
+        ("batch", "cronjobs") => {
+            format!(r#"{{"spec":{{"schedule":"@daily","jobTemplate":{{"spec":{{"template":{{"spec":{JOB_POD}}}}}}}}}}}"#)
+        }
         ("coordination.k8s.io", _) => r#"{"spec":{}}"#.to_owned(),
         _ => "{}".to_owned(),
     };
@@ -74,7 +80,10 @@ async fn every_row_is_made_read_changed_and_deleted() {
             let patched = cluster.tree(Ask::row("patch", &row).name("one").patch(kind, patch)).await.unwrap();
             assert_eq!(patched.label("patched"), Some("yes"), "{what}");
         }
-        cluster.ask(&Ask::row("delete", &row).name("one").delete(|o| o.grace_period_seconds = Some(0))).await.unwrap();
+        let at_once = |o: &mut DeleteOptions| {
+            (o.grace_period_seconds, o.propagation_policy) = (Some(0), Some("Background".to_owned()));
+        };
+        cluster.ask(&Ask::row("delete", &row).name("one").delete(at_once)).await.unwrap();
         if row.plural != "namespaces" {
             let gone = cluster.tree(Ask::row("get", &row).name("one")).await.unwrap_err();
             assert_eq!(gone.to_string(), format!("{what} \"one\" not found"));
@@ -179,6 +188,7 @@ async fn collections_are_deleted_by_selector() {
             make(&cluster, &row, name).await;
         }
         let ask = Ask::row("deletecollection", &row).options(|o| o.label_selector = "test=a".into());
+        let ask = ask.delete(|o| o.propagation_policy = Some("Background".to_owned()));
         let served = cluster.ask(&ask).await.unwrap();
         assert!(matches!(served.reply, Reply::List(list) if list.items.len() == 1), "{}", row.plural);
         let left = cluster.list(Ask::row("list", &row).options(|o| o.label_selector = "test".into())).await.unwrap();
@@ -199,6 +209,16 @@ async fn the_unauthorized_get_nothing() {
             assert_eq!(error.code(), 403, "{} {}", verb.as_str(), row.plural);
         }
     }
+}
+
+#[tokio::test]
+async fn jobs_leave_their_pods_behind_unless_asked() {
+    let cluster = cluster().await;
+    let row = stored().find(|row| row.plural == "jobs").unwrap();
+    make(&cluster, &row, "one").await;
+    cluster.ask(&Ask::row("delete", &row).name("one")).await.unwrap();
+    let left = cluster.tree(Ask::row("get", &row).name("one")).await.unwrap();
+    assert_eq!(left.at(&["metadata", "finalizers"]), Some(&Value::from(vec![Value::from("orphan")])));
 }
 
 #[tokio::test]

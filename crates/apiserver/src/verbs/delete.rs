@@ -134,7 +134,7 @@ async fn once(
     if grace == Grace::Pending {
         return Ok(Outcome::Leaving(current.clone()));
     }
-    set_collector_finalizers(&mut object, options);
+    set_collector_finalizers(call, &mut object, options);
     let waits = !object.finalizers().is_empty();
     if waits && !object.is_deleting() {
         mark(&mut object, 0);
@@ -207,12 +207,18 @@ fn mark(object: &mut Value, seconds: i64) {
     }
 }
 
+fn has_collector_finalizer(object: &Value) -> bool {
+    let finalizers = object.at(&["metadata", "finalizers"]).and_then(Value::as_array);
+    finalizers.is_some_and(|list| list.iter().any(|f| matches!(f.as_str(), Some(ORPHAN | FOREGROUND))))
+}
+
 /// The finalizers by which the garbage collector knows what to do with dependents.
-fn set_collector_finalizers(object: &mut Value, options: &DeleteOptions) {
+fn set_collector_finalizers(call: &Call<'_>, object: &mut Value, options: &DeleteOptions) {
     let wanted = match options.propagation_policy.as_deref() {
         Some("Orphan") => Some(ORPHAN),
         Some("Foreground") => Some(FOREGROUND),
         Some(_) => None,
+        None if call.kind.row.strategy.orphans_dependents() && !has_collector_finalizer(object) => Some(ORPHAN),
         // Without a policy, what is there stays.
         None => return,
     };
@@ -242,6 +248,6 @@ async fn terminate_namespace(
     mark(&mut object, 0);
     object.remove_at(&["metadata", "deletionGracePeriodSeconds"]);
     object.set_at(&["status", "phase"], "Terminating");
-    set_collector_finalizers(&mut object, options);
+    set_collector_finalizers(call, &mut object, options);
     change::store(call, object, Some(current)).await.map(Outcome::Leaving)
 }
