@@ -11,43 +11,98 @@ pub(crate) const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 
 /// An IP address: no leading zeroes, no IPv4-mapped IPv6.
 pub(crate) fn validate_ip(text: &str, at: &Place<'_>, errors: &mut Vec<FieldError>) {
+    if let Some(problem) = ip_problem(text) {
+        errors.invalid(at, text, problem);
+    }
+}
+
+fn ip_problem(text: &str) -> Option<&'static str> {
     match text.parse::<IpAddr>() {
-        Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
-            errors.invalid(at, text, "must not be an IPv4-mapped IPv6 address");
-        }
-        Ok(_) => {}
-        Err(_) if without_leading_zeroes(text).parse::<IpAddr>().is_ok() => {
-            errors.invalid(at, text, "must not have leading 0s");
-        }
-        Err(_) => errors.invalid(at, text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
+        Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => Some("must not be an IPv4-mapped IPv6 address"),
+        Ok(_) => None,
+        Err(_) if is_ip(text) => Some("must not have leading 0s"),
+        Err(_) => Some("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
     }
 }
 
 /// What is wrong with an address that has to be written canonically.
 pub(crate) fn canonical_ip(text: &str) -> Vec<String> {
-    match text.parse::<IpAddr>() {
-        Ok(ip) if ip.to_string() == text => Vec::new(),
-        Ok(ip) => vec![format!("must be in canonical form ({:?})", ip.to_string())],
-        Err(_) => vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()],
+    match (ip_problem(text), text.parse::<IpAddr>()) {
+        (Some(problem), _) => vec![problem.to_owned()],
+        (None, Ok(ip)) if ip.to_string() != text => vec![format!("must be in canonical form ({:?})", ip.to_string())],
+        _ => Vec::new(),
     }
 }
 
-/// A network in CIDR form, with no bits set beyond the prefix.
+/// Whether a text is an IP address, also one in a form that is not allowed any more.
+pub(crate) fn is_ip(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok() || without_leading_zeroes(text).parse::<IpAddr>().is_ok()
+}
+
+/// A network: an address and the length of its prefix.
+#[derive(Clone, Copy)]
+pub(crate) struct Cidr {
+    ip: IpAddr,
+    prefix: u32,
+}
+
+impl Cidr {
+    /// Reads a network, also one in a form that is not allowed any more: with leading zeroes, with bits beyond the prefix.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (ip, prefix) = text.split_once('/')?;
+        let ip = ip.parse::<IpAddr>().or_else(|_| without_leading_zeroes(ip).parse()).ok()?;
+        let prefix = prefix.bytes().all(|b| b.is_ascii_digit()).then(|| prefix.parse::<u32>().ok()).flatten()?;
+        (prefix <= if ip.is_ipv4() { 32 } else { 128 }).then_some(Self { ip, prefix })
+    }
+
+    /// Whether it is of IPv6.
+    pub(crate) fn is_ipv6(self) -> bool {
+        self.ip.is_ipv6()
+    }
+
+    /// The network's first address.
+    fn first(self) -> IpAddr {
+        match self.ip {
+            IpAddr::V4(ip) => IpAddr::V4((ip.to_bits() & u32::MAX.checked_shl(32 - self.prefix).unwrap_or(0)).into()),
+            IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() & u128::MAX.checked_shl(128 - self.prefix).unwrap_or(0)).into()),
+        }
+    }
+
+    /// Whether a network is a part of this one, and smaller.
+    pub(crate) fn contains_strictly(self, part: Self) -> bool {
+        let head = Self { prefix: self.prefix, ..part };
+        part.is_ipv6() == self.is_ipv6() && part.prefix > self.prefix && head.first() == self.first()
+    }
+}
+
+/// A network in CIDR form, with no bits set beyond the prefix; what upstream asks of fields that are older than its
+/// stricter rules.
 pub(crate) fn validate_cidr(text: &str, at: &Place<'_>, errors: &mut Vec<FieldError>) {
-    let parsed =
-        text.split_once('/').and_then(|(ip, bits)| Some((ip.parse::<IpAddr>().ok()?, bits.parse::<u32>().ok()?)));
-    let Some((ip, bits)) = parsed else {
+    let Some(cidr) = Cidr::parse(text) else {
         errors.invalid(at, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
         return;
     };
-    let (value, width) = match ip {
-        IpAddr::V4(v4) => (u128::from(v4.to_bits()), 32),
-        IpAddr::V6(v6) => (v6.to_bits(), 128),
-    };
-    if bits > width {
-        errors.invalid(at, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
-    } else if bits < width && value & ((1 << (width - bits)) - 1) != 0 {
+    let (ip, prefix) = text.split_once('/').unwrap_or_default();
+    if ip.parse::<IpAddr>().is_err() || (prefix.len() > 1 && prefix.starts_with('0')) {
+        errors.invalid(at, text, "must not have leading 0s in IP or prefix length");
+    } else if matches!(cidr.ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
+        errors.invalid(at, text, "must not have an IPv4-mapped IPv6 address");
+    } else if cidr.first() != cidr.ip {
         errors.invalid(at, text, "must not have bits set beyond the prefix length");
+    }
+}
+
+/// The same, written as everybody writes it.
+pub(crate) fn validate_canonical_cidr(text: &str, at: &Place<'_>, errors: &mut Vec<FieldError>) {
+    let before = errors.len();
+    validate_cidr(text, at, errors);
+    if errors.len() > before {
+        return;
+    }
+    if let Some(canonical) = Cidr::parse(text).map(|cidr| format!("{}/{}", cidr.first(), cidr.prefix))
+        && canonical != text
+    {
+        errors.invalid(at, text, &format!("must be in canonical form ({canonical:?})"));
     }
 }
 

@@ -15,6 +15,7 @@ mod disruption_budgets;
 mod endpoint_slices;
 mod leases;
 pub mod metadata;
+mod networking;
 mod place;
 mod pod_spec;
 mod priority_classes;
@@ -63,6 +64,7 @@ pub fn table() -> Vec<Arc<Resource>> {
         priority_classes::row(),
         custom_resource_definitions::row(),
     ];
+    rows.extend(networking::rows());
     rows.extend(rbac::rows());
     rows.extend(reviews::rows());
     rows.into_iter().map(Arc::new).collect()

@@ -1,6 +1,7 @@
 //! Tests over all rows: valid objects pass, defaults are idempotent, bad objects get upstream's words.
 
 mod batch;
+mod networking;
 mod quota;
 
 use std::sync::Arc;
@@ -15,9 +16,9 @@ type Invalid = (&'static str, &'static [&'static str]);
 /// `(subresource or none, object, path to change, new value, what is wrong with the change)`
 type Changed = (&'static str, &'static str, &'static [&'static str], &'static str, &'static [&'static str]);
 
-const ALL_VALID: &[&[&str]] = &[VALID, batch::VALID, quota::VALID];
-const ALL_INVALID: &[&[Invalid]] = &[INVALID, batch::INVALID, quota::INVALID];
-const ALL_CHANGES: &[&[Changed]] = &[batch::CHANGES, quota::CHANGES];
+const ALL_VALID: &[&[&str]] = &[VALID, batch::VALID, networking::VALID, quota::VALID];
+const ALL_INVALID: &[&[Invalid]] = &[INVALID, batch::INVALID, networking::INVALID, quota::INVALID];
+const ALL_CHANGES: &[&[Changed]] = &[batch::CHANGES, networking::CHANGES, quota::CHANGES];
 
 fn row(api_version: &str, kind: &str) -> Arc<Resource> {
     let found = table().into_iter().find(|r| r.kind == kind && r.group_version().to_string() == api_version);
