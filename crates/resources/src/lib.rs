@@ -11,6 +11,7 @@ mod cells;
 mod checks;
 mod core;
 mod custom_resource_definitions;
+mod difference;
 mod disruption_budgets;
 mod endpoint_slices;
 mod leases;
@@ -23,6 +24,7 @@ mod rbac;
 mod read;
 mod reviews;
 mod row;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod versioned;
@@ -43,6 +45,8 @@ pub fn table() -> Vec<Arc<Resource>> {
         core::limit_range::row(),
         core::namespace::row(),
         core::node::row(),
+        core::persistent_volume::row(),
+        core::persistent_volume_claim::row(),
         core::pod::row(),
         core::pod_template::row(),
         core::replication_controller::row(),
@@ -67,5 +71,6 @@ pub fn table() -> Vec<Arc<Resource>> {
     rows.extend(networking::rows());
     rows.extend(rbac::rows());
     rows.extend(reviews::rows());
+    rows.extend(storage::rows());
     rows.into_iter().map(Arc::new).collect()
 }

@@ -3,6 +3,7 @@
 mod batch;
 mod networking;
 mod quota;
+mod storage;
 
 use std::sync::Arc;
 
@@ -16,9 +17,9 @@ type Invalid = (&'static str, &'static [&'static str]);
 /// `(subresource or none, object, path to change, new value, what is wrong with the change)`
 type Changed = (&'static str, &'static str, &'static [&'static str], &'static str, &'static [&'static str]);
 
-const ALL_VALID: &[&[&str]] = &[VALID, batch::VALID, networking::VALID, quota::VALID];
-const ALL_INVALID: &[&[Invalid]] = &[INVALID, batch::INVALID, networking::INVALID, quota::INVALID];
-const ALL_CHANGES: &[&[Changed]] = &[batch::CHANGES, networking::CHANGES, quota::CHANGES];
+const ALL_VALID: &[&[&str]] = &[VALID, batch::VALID, networking::VALID, quota::VALID, storage::VALID];
+const ALL_INVALID: &[&[Invalid]] = &[INVALID, batch::INVALID, networking::INVALID, quota::INVALID, storage::INVALID];
+const ALL_CHANGES: &[&[Changed]] = &[batch::CHANGES, networking::CHANGES, quota::CHANGES, storage::CHANGES];
 
 fn row(api_version: &str, kind: &str) -> Arc<Resource> {
     let found = table().into_iter().find(|r| r.kind == kind && r.group_version().to_string() == api_version);
@@ -542,6 +543,23 @@ fn gates_may_only_open_and_gated_pods_get_choosier() {
     let errors = row.strategy.validate_update(&new, &old, Target::Object);
     let text = "spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'c/d'";
     assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [text]);
+}
+
+#[test]
+fn claims_and_volumes_get_what_the_server_owns() {
+    let (_, claim) = created(storage::VALID[2]);
+    assert_eq!(claim.at(&["spec", "dataSourceRef"]), claim.at(&["spec", "dataSource"]));
+    assert_eq!(claim.str_at(&["status", "phase"]), Some("Pending"));
+    let (row, old) = created(storage::VALID[0]);
+    let mut new = old.clone();
+    new.set_at(&["status", "phase"], "Bound");
+    row.strategy.prepare_for_update(&mut new, &old, Target::Subresource("status"));
+    assert!(new.str_at(&["status", "lastPhaseTransitionTime"]).is_some());
+    let (row, old) = created(storage::VALID[5]);
+    let mut new = old.clone();
+    new.set_at(&["spec", "requiresRepublish"], true);
+    row.strategy.prepare_for_update(&mut new, &old, Target::Object);
+    assert_eq!(new.i64_at(&["metadata", "generation"]), Some(1));
 }
 
 #[test]

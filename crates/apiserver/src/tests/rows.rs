@@ -34,10 +34,24 @@ fn sample(row: &Resource) -> Value {
         ("batch", "cronjobs") => {
             format!(r#"{{"spec":{{"schedule":"@daily","jobTemplate":{{"spec":{{"template":{{"spec":{JOB_POD}}}}}}}}}}}"#)
         }
+        ("", "persistentvolumes") => r#"{"spec":{"capacity":{"storage":"1Gi"},"accessModes":["ReadWriteOnce"],"hostPath":{"path":"/x"}}}"#.to_owned(),
+        ("", "persistentvolumeclaims") => r#"{"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}"#.to_owned(),
+        ("storage.k8s.io", plural) => storage(plural).to_owned(),
         ("coordination.k8s.io", _) => r#"{"spec":{}}"#.to_owned(),
         _ => "{}".to_owned(),
     };
     Value::parse(text.as_bytes()).unwrap()
+}
+
+fn storage(plural: &str) -> &'static str {
+    match plural {
+        "csidrivers" => r#"{"spec":{}}"#,
+        "csinodes" => r#"{"spec":{"drivers":[]}}"#,
+        "csistoragecapacities" => r#"{"storageClassName":"fast"}"#,
+        "volumeattachments" => r#"{"spec":{"attacher":"d","nodeName":"n","source":{"persistentVolumeName":"v"}}}"#,
+        "volumeattributesclasses" => r#"{"driverName":"d","parameters":{"a":"b"}}"#,
+        _ => r#"{"provisioner":"example.com/disk"}"#,
+    }
 }
 
 fn stored() -> impl Iterator<Item = std::sync::Arc<Resource>> {

@@ -1,12 +1,15 @@
 //! The core group.
 
 pub mod binding;
+pub(crate) mod claim_rules;
 pub mod config_map;
 pub mod endpoints;
 pub mod event;
 pub mod limit_range;
 pub mod namespace;
 pub mod node;
+pub mod persistent_volume;
+pub mod persistent_volume_claim;
 pub mod pod;
 mod pod_cells;
 mod pod_status;
@@ -19,3 +22,4 @@ pub mod service;
 pub mod service_account;
 mod service_cells;
 pub(crate) mod service_rules;
+pub(crate) mod volume_rules;

@@ -198,9 +198,6 @@ fn default_volume(volume: &mut Value) {
     if let Some(projected) = present_mut(volume, "projected") {
         items_mut(projected, "sources").iter_mut().for_each(default_projection);
     }
-    if let Some(path) = present_mut(volume, "hostPath") {
-        set_default(path, "type", "");
-    }
     if let Some(image) = present_mut(volume, "image")
         && image.text("pullPolicy").is_empty()
     {
@@ -210,7 +207,7 @@ fn default_volume(volume: &mut Value) {
     if let Some(spec) = volume.at_mut(&["ephemeral", "volumeClaimTemplate", "spec"]) {
         set_default(spec, "volumeMode", "Filesystem");
     }
-    default_vendor_volume(volume);
+    volume_source(volume);
 }
 
 fn default_projection(source: &mut Value) {
@@ -222,7 +219,11 @@ fn default_projection(source: &mut Value) {
     }
 }
 
-fn default_vendor_volume(volume: &mut Value) {
+/// Defaults of sources that pods and persistent volumes share.
+pub fn volume_source(volume: &mut Value) {
+    if let Some(path) = present_mut(volume, "hostPath") {
+        set_default(path, "type", "");
+    }
     let defaults: [(&str, &[(&str, &str)]); 4] = [
         ("iscsi", &[("iscsiInterface", "default")]),
         ("rbd", &[("pool", "rbd"), ("user", "admin"), ("keyring", "/etc/ceph/keyring")]),

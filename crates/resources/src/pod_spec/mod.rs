@@ -12,7 +12,8 @@ pub mod scheduling;
 mod security;
 pub mod spec;
 pub mod update;
-mod volumes;
+pub mod vendor_volumes;
+pub mod volumes;
 pub mod warnings;
 
 use machinery::field::FieldError;

@@ -4,8 +4,9 @@ use machinery::field::FieldError;
 use machinery::json::Value;
 
 use super::qos;
+use crate::difference::{diff, normalized};
 use crate::place::{Json, Place, Report};
-use crate::read::{Read, is_empty, items_mut, same_at};
+use crate::read::{Read, items_mut, same_at};
 
 const MUTABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
      `spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to \
@@ -37,7 +38,8 @@ pub(crate) fn validate(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         munge_gated(&mut munged, old, &at, errors);
     }
     if normalized(&munged) != normalized(old) {
-        let detail = format!("pod updates may not change fields other than {MUTABLE}\n{}", diff(old, &munged));
+        let detail =
+            format!("pod updates may not change fields other than {MUTABLE}\n{}", diff("core.PodSpec", old, &munged));
         errors.forbidden(&at, &detail);
     }
 }
@@ -172,45 +174,6 @@ fn validate_node_affinity_change(
             errors.invalid(&place.index(index), Json(after), "only additions are allowed (no mutations or deletions)");
         }
     }
-}
-
-/// Without what Go leaves out, so that absent and empty compare alike.
-fn normalized(value: &Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            Value::Object(map.iter().filter(|(_, v)| !is_empty(v)).map(|(k, v)| (k, normalized(v))).collect())
-        }
-        Value::Array(list) => Value::Array(list.iter().map(normalized).collect()),
-        other => other.clone(),
-    }
-}
-
-/// The fields that differ, in the manner of the diff that upstream prints.
-fn diff(old: &Value, new: &Value) -> String {
-    let (old, new) = (normalized(old), normalized(new));
-    let empty = machinery::json::Map::new();
-    let (old, new) = (old.as_object().unwrap_or(&empty), new.as_object().unwrap_or(&empty));
-    let mut keys: Vec<&str> = old.keys().chain(new.keys()).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let mut text = String::from("  core.PodSpec{\n");
-    let mut identical = 0;
-    for key in keys {
-        if old.get(key) == new.get(key) {
-            identical += 1;
-            continue;
-        }
-        let name = format!("{}{}", key[..1].to_uppercase(), &key[1..]);
-        for (sign, side) in [('-', old.get(key)), ('+', new.get(key))] {
-            let shown = side.map_or_else(|| "nil".into(), |v| String::from_utf8_lossy(&v.to_bytes()).into_owned());
-            text.push_str(&format!("{sign} \t{name}: {shown},\n"));
-        }
-    }
-    if identical > 0 {
-        text.push_str(&format!("  \t... // {identical} identical fields\n"));
-    }
-    text.push_str("  }\n");
-    text
 }
 
 /// An update through `ephemeralcontainers`: they may only be added.

@@ -7,6 +7,8 @@ use machinery::names;
 use super::containers::validate_choice;
 use super::env::{FILE_FIELDS, validate_field_ref, validate_resource_ref};
 use super::qos::quantity;
+use super::vendor_volumes::{self, Owner};
+use crate::core::claim_rules;
 use crate::metadata::validate_label_selector;
 use crate::place::{Json, Place, Report};
 use crate::read::Read;
@@ -26,14 +28,14 @@ const SOURCES: [(&str, &[&str]); 30] = [
     ("awsElasticBlockStore", &["volumeID"]),
     ("secret", &["secretName"]),
     ("nfs", &["server", "path"]),
-    ("iscsi", &["targetPortal", "iqn"]),
+    ("iscsi", &[]),
     ("glusterfs", &["endpoints", "path"]),
     ("flocker", &[]),
     ("persistentVolumeClaim", &["claimName"]),
-    ("rbd", &["image"]),
+    ("rbd", &[]),
     ("cinder", &["volumeID"]),
     ("cephfs", &[]),
-    ("quobyte", &["registry", "volume"]),
+    ("quobyte", &[]),
     ("downwardAPI", &[]),
     ("fc", &[]),
     ("flexVolume", &["driver"]),
@@ -125,9 +127,6 @@ fn validate_kind(kind: &str, source: &Value, at: &Place<'_>, errors: &mut Vec<Fi
             validate_mode(source, "defaultMode", at, errors);
             validate_items(source, at, errors);
         }
-        "nfs" if !source.text("path").starts_with('/') => {
-            errors.invalid(&at.field("path"), source.text("path"), "must be an absolute path");
-        }
         "downwardAPI" => {
             validate_mode(source, "defaultMode", at, errors);
             for file in source.items("items") {
@@ -139,27 +138,17 @@ fn validate_kind(kind: &str, source: &Value, at: &Place<'_>, errors: &mut Vec<Fi
             validate_projections(source, at, errors);
         }
         "csi" => validate_csi(source, at, errors),
-        "ephemeral" if !source.has("volumeClaimTemplate") => errors.required(&at.field("volumeClaimTemplate"), ""),
+        "ephemeral" => match source.present("volumeClaimTemplate") {
+            Some(template) => claim_rules::validate_template(template, &at.field("volumeClaimTemplate"), errors),
+            None => errors.required(&at.field("volumeClaimTemplate"), ""),
+        },
         "image" => {
             if source.text("reference").is_empty() {
                 errors.required(&at.field("reference"), "");
             }
             validate_choice(source, "pullPolicy", &["Always", "IfNotPresent", "Never"], at, errors);
         }
-        "cephfs" | "rbd" if source.items("monitors").is_empty() => errors.required(&at.field("monitors"), ""),
-        "flocker" => validate_flocker(source, at, errors),
-        "fc" => validate_fibre_channel(source, at, errors),
-        "gcePersistentDisk" | "awsElasticBlockStore" => validate_range(source, "partition", at, errors),
-        "iscsi" => validate_range(source, "lun", at, errors),
-        _ => {}
-    }
-}
-
-fn validate_range(source: &Value, field: &str, at: &Place<'_>, errors: &mut Vec<FieldError>) {
-    let number = source.int(field).unwrap_or(0);
-    if !(0..=255).contains(&number) {
-        let lowest = u8::from(field == "partition");
-        errors.invalid(&at.field(field), number, &format!("must be between {lowest} and 255, inclusive"));
+        _ => vendor_volumes::validate(kind, source, Owner::Pod, at, errors),
     }
 }
 
@@ -176,7 +165,7 @@ fn validate_empty_dir(source: &Value, at: &Place<'_>, errors: &mut Vec<FieldErro
     }
 }
 
-fn validate_host_path(source: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
+pub(crate) fn validate_host_path(source: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     let path = source.text("path");
     if path.is_empty() {
         return;
@@ -187,38 +176,6 @@ fn validate_host_path(source: &Value, at: &Place<'_>, errors: &mut Vec<FieldErro
     let kind = source.text("type");
     if !HOST_PATH_TYPES.contains(&kind) {
         errors.unsupported(&at.field("type"), kind, &HOST_PATH_TYPES);
-    }
-}
-
-fn validate_flocker(source: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
-    let (name, uuid) = (source.text("datasetName"), source.text("datasetUUID"));
-    if name.is_empty() && uuid.is_empty() {
-        errors.required(at, "one of datasetName and datasetUUID is required");
-    }
-    if !name.is_empty() && !uuid.is_empty() {
-        errors.invalid(at, "resource", "datasetName and datasetUUID can not be specified simultaneously");
-    }
-    if name.contains('/') {
-        errors.invalid(&at.field("datasetName"), name, "must not contain '/'");
-    }
-}
-
-fn validate_fibre_channel(source: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
-    let (names, ids) = (source.items("targetWWNs"), source.items("wwids"));
-    let place = at.field("targetWWNs");
-    if names.is_empty() && ids.is_empty() {
-        errors.required(&place, "must specify either targetWWNs or wwids, but not both");
-    }
-    if !names.is_empty() && !ids.is_empty() {
-        let value = Json(source.get("targetWWNs").unwrap_or(&Value::Null));
-        errors.invalid(&place, value, "targetWWNs and wwids can not be specified simultaneously");
-    }
-    if !names.is_empty() {
-        match source.int("lun") {
-            None => errors.required(&at.field("lun"), "lun is required if targetWWNs is specified"),
-            Some(0..=255) => {}
-            Some(lun) => errors.invalid(&at.field("lun"), lun, "must be between 0 and 255, inclusive"),
-        }
     }
 }
 
@@ -404,7 +361,7 @@ fn validate_certificate(part: &Value, at: &Place<'_>, errors: &mut Vec<FieldErro
 }
 
 /// Whether a path has a `..` among its parts.
-pub(super) fn has_backsteps(path: &str) -> bool {
+pub(crate) fn has_backsteps(path: &str) -> bool {
     path.split('/').any(|part| part == "..")
 }
 

@@ -37,6 +37,27 @@ pub(crate) fn of(spec: &Value, at: &str) -> Vec<String> {
     warnings
 }
 
+/// Labels in expressions of a node selector's term (or a topology's), at `at[INDEX].key`, which have new names.
+pub(crate) fn of_node_expressions(term: &Value, at: &str, warnings: &mut Vec<String>) {
+    for (index, expression) in term.items("matchExpressions").iter().enumerate() {
+        let key = expression.text("key");
+        if let Some(text) = deprecated_label(key) {
+            warnings.push(format!("{at}[{index}].key: {key} is {text}"));
+        }
+    }
+}
+
+/// What upstream says of a label of nodes that has a new name.
+pub(crate) fn deprecated_label(label: &str) -> Option<String> {
+    let (_, since, instead) = OLD_LABELS.iter().find(|(old, ..)| *old == label)?;
+    Some(format!("deprecated since {since}; use {instead:?} instead"))
+}
+
+/// The new name of a label of nodes.
+pub(crate) fn renamed_label(label: &str) -> Option<&'static str> {
+    OLD_LABELS.iter().find(|(old, ..)| *old == label).map(|(_, _, instead)| *instead)
+}
+
 fn warn_hidden_variables(container: &Value, at: &str, warnings: &mut Vec<String>) {
     let variables = container.items("env");
     for (index, variable) in variables.iter().enumerate() {
