@@ -1,7 +1,10 @@
-//! What every cluster has from its first moment: the system namespaces and the `kubernetes` service with its endpoints.
+//! What every cluster has from its first moment: the system namespaces, the objects of [`resources::bootstrap`], and the
+//! `kubernetes` service with its endpoints.
 
 use client::{Action, Backend, Options, Reply, Request, User};
+use machinery::object::ObjectExt;
 use machinery::{ApiError, GroupVersionResource, Value};
+use resources::bootstrap::{Wanted, lets_be_kept_right, wanted};
 
 use crate::pipeline::Pipeline;
 
@@ -16,6 +19,7 @@ pub(crate) async fn run(pipeline: &Pipeline) -> Result<(), ApiError> {
     }
     let namespaces = NAMESPACES.map(|name| ensure_namespace(pipeline, name));
     futures_util::future::try_join_all(namespaces).await?;
+    futures_util::future::try_join_all(wanted().iter().map(|wanted| ensure_wanted(pipeline, wanted))).await?;
     if pipeline.row("", "v1", "services").is_some() {
         ensure(pipeline, "", "v1", "services", service(pipeline)).await?;
     }
@@ -53,6 +57,31 @@ async fn ensure_namespace(pipeline: &Pipeline, name: &str) -> Result<(), ApiErro
     match made {
         Err(error) if !error.is_already_exists() => Err(error),
         _ => Ok(()),
+    }
+}
+
+/// Makes an object that is missing; puts the spec of one right that is there and lets it.
+async fn ensure_wanted(pipeline: &Pipeline, wanted: &Wanted) -> Result<(), ApiError> {
+    let (group, version) = wanted.object.api_version().split_once('/').unwrap_or(("", wanted.object.api_version()));
+    let Some(kind) = pipeline.kinds.get(group, version, &wanted.plural) else { return Ok(()) };
+    let action = match kind.find("", wanted.object.name()) {
+        None => Action::Create(wanted.object.clone()),
+        Some(entry) if wanted.kept_right && lets_be_kept_right(entry.tree()) => {
+            let spec = wanted.object.get("spec").unwrap_or(&Value::Null);
+            if entry.tree().get("spec") == Some(spec) {
+                return Ok(());
+            }
+            let mut object = Value::clone(entry.tree());
+            object.set_at(&["spec"], spec.clone());
+            Action::Update(object)
+        }
+        Some(_) => return Ok(()),
+    };
+    let name = wanted.object.name();
+    match pipeline.call(&user(), request(group, version, &wanted.plural, None, action, name)).await {
+        // Somebody else was quicker; the next look sees what came of it.
+        Err(error) if error.is_already_exists() || error.is_conflict() => Ok(()),
+        other => other.map(|_| ()),
     }
 }
 

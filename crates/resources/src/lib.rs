@@ -4,16 +4,20 @@
 //! resource is a row made at run time, so rows own their strings and travel as `Arc<Resource>`.
 
 mod addresses;
+mod admission_registration;
 mod apps;
 pub mod batch;
+pub mod bootstrap;
 mod builder;
 mod cells;
 mod checks;
+mod conditions;
 mod core;
 mod custom_resource_definitions;
 mod difference;
 mod disruption_budgets;
 mod endpoint_slices;
+mod flow_control;
 mod leases;
 pub mod metadata;
 mod networking;
@@ -72,5 +76,7 @@ pub fn table() -> Vec<Arc<Resource>> {
     rows.extend(rbac::rows());
     rows.extend(reviews::rows());
     rows.extend(storage::rows());
+    rows.extend(admission_registration::rows());
+    rows.extend(flow_control::rows());
     rows.into_iter().map(Arc::new).collect()
 }

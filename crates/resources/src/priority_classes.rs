@@ -33,6 +33,24 @@ pub fn row() -> Resource {
         .strategy(PriorityClass)
 }
 
+/// The classes of the system, as every cluster has them.
+pub(crate) fn system() -> Vec<Value> {
+    const DESCRIPTIONS: [&str; 2] = [
+        "Used for system critical pods that must not be moved from their current node.",
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ];
+    let object = |((name, value), description): (&(&str, i64), &str)| {
+        let mut object = Value::object();
+        object.set_at(&["apiVersion"], "scheduling.k8s.io/v1");
+        object.set_at(&["kind"], "PriorityClass");
+        object.set_at(&["metadata", "name"], *name);
+        object.set_at(&["value"], *value);
+        object.set_at(&["description"], description);
+        object
+    };
+    SYSTEM.iter().zip(DESCRIPTIONS).map(object).collect()
+}
+
 struct PriorityClass;
 
 impl Strategy for PriorityClass {

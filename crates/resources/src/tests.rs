@@ -1,6 +1,8 @@
 //! Tests over all rows: valid objects pass, defaults are idempotent, bad objects get upstream's words.
 
+mod admission_registration;
 mod batch;
+mod flow_control;
 mod networking;
 mod quota;
 mod storage;
@@ -17,9 +19,32 @@ type Invalid = (&'static str, &'static [&'static str]);
 /// `(subresource or none, object, path to change, new value, what is wrong with the change)`
 type Changed = (&'static str, &'static str, &'static [&'static str], &'static str, &'static [&'static str]);
 
-const ALL_VALID: &[&[&str]] = &[VALID, batch::VALID, networking::VALID, quota::VALID, storage::VALID];
-const ALL_INVALID: &[&[Invalid]] = &[INVALID, batch::INVALID, networking::INVALID, quota::INVALID, storage::INVALID];
-const ALL_CHANGES: &[&[Changed]] = &[batch::CHANGES, networking::CHANGES, quota::CHANGES, storage::CHANGES];
+const ALL_VALID: &[&[&str]] = &[
+    VALID,
+    batch::VALID,
+    networking::VALID,
+    quota::VALID,
+    storage::VALID,
+    admission_registration::VALID,
+    flow_control::VALID,
+];
+const ALL_INVALID: &[&[Invalid]] = &[
+    INVALID,
+    batch::INVALID,
+    networking::INVALID,
+    quota::INVALID,
+    storage::INVALID,
+    admission_registration::INVALID,
+    flow_control::INVALID,
+];
+const ALL_CHANGES: &[&[Changed]] = &[
+    batch::CHANGES,
+    networking::CHANGES,
+    quota::CHANGES,
+    storage::CHANGES,
+    admission_registration::CHANGES,
+    flow_control::CHANGES,
+];
 
 fn row(api_version: &str, kind: &str) -> Arc<Resource> {
     let found = table().into_iter().find(|r| r.kind == kind && r.group_version().to_string() == api_version);
@@ -560,6 +585,18 @@ fn claims_and_volumes_get_what_the_server_owns() {
     new.set_at(&["spec", "requiresRepublish"], true);
     row.strategy.prepare_for_update(&mut new, &old, Target::Object);
     assert_eq!(new.i64_at(&["metadata", "generation"]), Some(1));
+}
+
+#[test]
+fn what_every_cluster_has_is_valid_and_complete() {
+    let wanted = crate::bootstrap::wanted();
+    assert_eq!(wanted.len(), 2 + 8 + 11);
+    for wanted in wanted {
+        let (row, object) = created(&wanted.object.to_string());
+        assert_eq!(problems(&row, &object), Vec::<String>::new(), "{}", wanted.object);
+        assert_eq!(object.get("spec"), wanted.object.get("spec"));
+        assert_eq!(wanted.kept_right, crate::bootstrap::lets_be_kept_right(&object));
+    }
 }
 
 #[test]

@@ -36,6 +36,9 @@ fn sample(row: &Resource) -> Value {
         }
         ("", "persistentvolumes") => r#"{"spec":{"capacity":{"storage":"1Gi"},"accessModes":["ReadWriteOnce"],"hostPath":{"path":"/x"}}}"#.to_owned(),
         ("", "persistentvolumeclaims") => r#"{"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}"#.to_owned(),
+        ("flowcontrol.apiserver.k8s.io", "flowschemas") => r#"{"spec":{"priorityLevelConfiguration":{"name":"system"}}}"#.to_owned(),
+        ("flowcontrol.apiserver.k8s.io", _) => r#"{"spec":{"type":"Limited","limited":{"limitResponse":{"type":"Reject"}}}}"#.to_owned(),
+        ("admissionregistration.k8s.io", plural) => admission(plural).to_owned(),
         ("storage.k8s.io", plural) => storage(plural).to_owned(),
         ("coordination.k8s.io", _) => r#"{"spec":{}}"#.to_owned(),
         _ => "{}".to_owned(),
@@ -51,6 +54,20 @@ fn storage(plural: &str) -> &'static str {
         "volumeattachments" => r#"{"spec":{"attacher":"d","nodeName":"n","source":{"persistentVolumeName":"v"}}}"#,
         "volumeattributesclasses" => r#"{"driverName":"d","parameters":{"a":"b"}}"#,
         _ => r#"{"provisioner":"example.com/disk"}"#,
+    }
+}
+
+fn admission(plural: &str) -> &'static str {
+    match plural {
+        "validatingadmissionpolicies" => {
+            r#"{"spec":{"matchConstraints":{"resourceRules":[{"operations":["*"],"apiGroups":["*"],"apiVersions":["*"],"resources":["*"]}]},"validations":[{"expression":"true"}]}}"#
+        }
+        "mutatingadmissionpolicies" => {
+            r#"{"spec":{"reinvocationPolicy":"Never","matchConstraints":{"resourceRules":[{"operations":["*"],"apiGroups":["*"],"apiVersions":["*"],"resources":["*"]}]},"mutations":[{"patchType":"JSONPatch","jsonPatch":{"expression":"[]"}}]}}"#
+        }
+        "validatingadmissionpolicybindings" => r#"{"spec":{"policyName":"p","validationActions":["Deny"]}}"#,
+        "mutatingadmissionpolicybindings" => r#"{"spec":{"policyName":"p"}}"#,
+        _ => "{}",
     }
 }
 
