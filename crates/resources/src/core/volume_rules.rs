@@ -199,14 +199,14 @@ fn validate_csi(source: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     {
         let Some(secret) = source.present(field) else { continue };
         let at = at.field(field);
-        let checks: [(&str, fn(&str) -> Vec<String>); 2] =
-            [("name", names::dns1123_subdomain), ("namespace", names::dns1123_label)];
-        for (part, check) in checks {
-            let text = secret.text(part);
+        for part in ["name", "namespace"] {
+            let (text, at) = (secret.text(part), at.field(part));
             if text.is_empty() {
-                errors.required(&at.field(part), "");
+                errors.required(&at, "");
+            } else if part == "name" {
+                errors.invalid_each(&at, text, names::dns1123_subdomain(text));
             } else {
-                errors.invalid_each(&at.field(part), text, check(text));
+                errors.invalid_each(&at, text, names::dns1123_label(text));
             }
         }
     }

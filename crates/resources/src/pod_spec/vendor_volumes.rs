@@ -48,8 +48,9 @@ pub(crate) fn validate(kind: &str, source: &Value, owner: Owner<'_>, at: &Place<
         "quobyte" => validate_quobyte(source, at, errors),
         "cinder" => validate_secret(source, owner, at, errors),
         "flexVolume" => validate_options(source, &at.field("options"), errors),
-        "azureFile" if owner != Owner::Pod => {
-            if source.has("secretNamespace") && source.text("secretNamespace").is_empty() {
+        "azureFile" => {
+            let named = owner != Owner::Pod && source.has("secretNamespace");
+            if named && source.text("secretNamespace").is_empty() {
                 errors.required(&at.field("secretNamespace"), "");
             }
         }

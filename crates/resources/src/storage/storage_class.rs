@@ -44,8 +44,8 @@ pub fn row() -> Resource {
 
 fn name(object: &Value, _now: Timestamp) -> Value {
     let name = object.str_at(&["metadata", "name"]).unwrap_or_default();
-    let is = |annotation: &&str| object.str_at(&["metadata", "annotations", annotation]) == Some("true");
-    if DEFAULT_ANNOTATIONS.iter().any(|a| is(a)) { format!("{name} (default)").into() } else { name.into() }
+    let set = |annotation: &&str| object.str_at(&["metadata", "annotations", annotation]) == Some("true");
+    if DEFAULT_ANNOTATIONS.iter().any(set) { format!("{name} (default)").into() } else { name.into() }
 }
 
 fn text_or(object: &Value, field: &str, otherwise: &str) -> Value {
