@@ -19,6 +19,10 @@ mod replica_sets;
 mod root_ca;
 mod service_accounts;
 mod service_endpoints;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -36,7 +40,7 @@ pub struct Controller {
 }
 
 /// All controllers.
-pub const CONTROLLERS: &[Controller] = &[
+pub static CONTROLLERS: &[Controller] = &[
     Controller { name: "namespace-controller", run: |c, s| Box::pin(namespaces::run(c, s)) },
     Controller { name: "serviceaccount-controller", run: |c, s| Box::pin(service_accounts::run(c, s)) },
     Controller { name: "root-ca-certificate-publisher-controller", run: |c, s| Box::pin(root_ca::run(c, s)) },
@@ -50,13 +54,15 @@ pub const CONTROLLERS: &[Controller] = &[
     Controller { name: "node-ipam-controller", run: |c, s| Box::pin(node_ipam::run(c, s)) },
 ];
 
-/// Runs all controllers until shutdown.
-pub async fn run(client: client::Client, options: Options, shutdown: Shutdown) {
-    let context = Arc::new(Context::new(client, options));
-    let mut tasks = tokio::task::JoinSet::new();
-    for controller in CONTROLLERS {
-        tracing::debug!(controller = controller.name, "starting");
-        tasks.spawn((controller.run)(context.clone(), shutdown.clone()));
-    }
-    while tasks.join_next().await.is_some() {}
+/// Runs all controllers until shutdown. Boxed, so that they are compiled here and not by the caller.
+pub fn run(client: client::Client, options: Options, shutdown: Shutdown) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let context = Arc::new(Context::new(client, options));
+        let mut tasks = tokio::task::JoinSet::new();
+        for controller in CONTROLLERS {
+            tracing::debug!(controller = controller.name, "starting");
+            tasks.spawn((controller.run)(context.clone(), shutdown.clone()));
+        }
+        while tasks.join_next().await.is_some() {}
+    })
 }

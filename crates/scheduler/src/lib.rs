@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use client::events::Recorder;
 use client::{Api, Change, Client, Informer, Shutdown, stopped};
+use futures_util::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use tokio::sync::Notify;
 
@@ -55,8 +56,12 @@ struct Scheduler {
     wake: Notify,
 }
 
-/// Runs until shutdown.
-pub async fn run(client: Client, options: Options, shutdown: Shutdown) {
+/// Runs until shutdown. Boxed, so that the scheduler is compiled here and not by its caller.
+pub fn run(client: Client, options: Options, shutdown: Shutdown) -> BoxFuture<'static, ()> {
+    Box::pin(work(client, options, shutdown))
+}
+
+async fn work(client: Client, options: Options, shutdown: Shutdown) {
     let pods = Informer::<Pod>::start(Api::all(&client), client::Options::default());
     let nodes = Informer::<Node>::start(Api::all(&client), client::Options::default());
     let namespaces = Informer::<Namespace>::start(Api::all(&client), client::Options::default());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Shutdown, stopped};
+use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,7 +22,17 @@ use crate::authentication::certificates::ClientCertificates;
 use crate::pipeline::Pipeline;
 
 /// Serves the API over HTTPS until the signal to stop; then open requests get a moment to end, and watches end at once.
-pub async fn serve(
+/// Boxed, so that the server is compiled here and not by its caller.
+pub fn serve(
+    listener: std::net::TcpListener,
+    pipeline: Arc<Pipeline>,
+    options: ServeOptions,
+    shutdown: Shutdown,
+) -> BoxFuture<'static, Result<(), ApiError>> {
+    Box::pin(accept(listener, pipeline, options, shutdown))
+}
+
+async fn accept(
     listener: std::net::TcpListener,
     pipeline: Arc<Pipeline>,
     options: ServeOptions,

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use client::events::{EventType, Recorder};
 use client::{Api, Change, Informer, Options, Shutdown};
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
 use runtime::RuntimeEvent;
@@ -175,8 +176,13 @@ impl Agent {
     }
 }
 
-/// Runs the node agent until the signal to stop. Containers go on running.
-pub async fn run(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
+/// Runs the node agent until the signal to stop. Containers go on running. Boxed, so that the agent is compiled here and not
+/// by its caller.
+pub fn run(options: NodeOptions, shutdown: Shutdown) -> BoxFuture<'static, std::io::Result<()>> {
+    Box::pin(work(options, shutdown))
+}
+
+async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
     std::fs::create_dir_all(options.data_dir.join("pods"))?;
     std::fs::create_dir_all(&options.log_dir)?;
     let machine = Machine::read(&options.data_dir);
