@@ -7,7 +7,9 @@ use client::events::Recorder;
 use client::{Api, Client, Informer, Resource, User};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use machinery::GroupVersionResource;
 
@@ -43,6 +45,8 @@ pub struct Informers {
     pub pods: Informer<Pod>,
     /// Replica sets, indexed by `owner`.
     pub replica_sets: Informer<ReplicaSet>,
+    /// Replication controllers.
+    pub replication_controllers: Informer<ReplicationController>,
     /// Deployments.
     pub deployments: Informer<Deployment>,
     /// Services.
@@ -79,6 +83,7 @@ impl Context {
         let informers = Informers {
             pods: start(&client),
             replica_sets: start(&client),
+            replication_controllers: start(&client),
             deployments: start(&client),
             services: start(&client),
             endpoints: start(&client),

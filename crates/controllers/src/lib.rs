@@ -5,6 +5,7 @@
 
 mod context;
 mod deployment;
+mod endpoint_slice_mirroring;
 mod endpoint_slices;
 mod endpoints;
 mod expectations;
@@ -16,6 +17,8 @@ mod owners;
 mod pod_gc;
 mod pods;
 mod replica_sets;
+mod replicas;
+mod replication_controllers;
 mod root_ca;
 mod service_accounts;
 mod service_endpoints;
@@ -28,6 +31,8 @@ use std::sync::Arc;
 
 use client::Shutdown;
 use futures_util::future::BoxFuture;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ReplicationController;
 
 pub use context::{ApiResource, Context, Informers, Options};
 
@@ -45,9 +50,17 @@ pub static CONTROLLERS: &[Controller] = &[
     Controller { name: "serviceaccount-controller", run: |c, s| Box::pin(service_accounts::run(c, s)) },
     Controller { name: "root-ca-certificate-publisher-controller", run: |c, s| Box::pin(root_ca::run(c, s)) },
     Controller { name: "deployment-controller", run: |c, s| Box::pin(deployment::run(c, s)) },
-    Controller { name: "replicaset-controller", run: |c, s| Box::pin(replica_sets::run(c, s)) },
+    Controller { name: "replicaset-controller", run: |c, s| Box::pin(replicas::run::<ReplicaSet>(c, s)) },
+    Controller {
+        name: "replicationcontroller-controller",
+        run: |c, s| Box::pin(replicas::run::<ReplicationController>(c, s)),
+    },
     Controller { name: "endpoints-controller", run: |c, s| Box::pin(endpoints::run(c, s)) },
     Controller { name: "endpointslice-controller", run: |c, s| Box::pin(endpoint_slices::run(c, s)) },
+    Controller {
+        name: "endpointslice-mirroring-controller",
+        run: |c, s| Box::pin(endpoint_slice_mirroring::run(c, s)),
+    },
     Controller { name: "garbage-collector-controller", run: |c, s| Box::pin(garbage_collector::run(c, s)) },
     Controller { name: "pod-garbage-collector-controller", run: |c, s| Box::pin(pod_gc::run(c, s)) },
     Controller { name: "node-lifecycle-controller", run: |c, s| Box::pin(node_lifecycle::run(c, s)) },

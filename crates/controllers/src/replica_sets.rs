@@ -1,334 +1,43 @@
 //! A replica set has as many pods as it asks for.
 
-use std::sync::Arc;
-use std::time::Duration;
+use client::{Informer, labels};
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use client::events::{EventType, Recorder};
-use client::reconcile::{self, Next};
-use client::{Api, Change, Client, DeleteOptions, ObjectKey, PatchKind, Queue, Shutdown, labels};
-use futures_util::future::join_all;
-use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
-use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use machinery::ApiError;
+use crate::context::Informers;
+use crate::replicas::Replicated;
 
-use crate::context::{Context, orphans_of};
-use crate::expectations::Expectations;
-use crate::{owners, pods};
+impl Replicated for ReplicaSet {
+    const CONTROLLER: &'static str = "replicaset-controller";
+    const COMPONENT: &'static str = "replicaset-controller";
 
-/// Most pods made or deleted in one go (upstream's BurstReplicas).
-const BURST_MAX: usize = 500;
-/// Keys worked on at a time.
-const WORKERS: usize = 5;
-
-struct Replicas {
-    context: Arc<Context>,
-    client: Client,
-    recorder: Recorder,
-    expectations: Expectations,
-}
-
-/// Runs until shutdown.
-pub async fn run(context: Arc<Context>, shutdown: Shutdown) {
-    let queue = Queue::new();
-    let client = context.client_of("replicaset-controller");
-    let recorder = context.recorder("replicaset-controller");
-    let controller =
-        Arc::new(Replicas { context: context.clone(), client, recorder, expectations: Expectations::default() });
-    let (changed, expectations) = (queue.clone(), controller.clone());
-    context.informers.replica_sets.on_change(move |change| {
-        let key = ObjectKey::of(change.object().as_ref());
-        if let Change::Deleted(_) = change {
-            expectations.expectations.forget(&key);
-        }
-        changed.add(key);
-    });
-    let (changed, observer) = (queue.clone(), controller.clone());
-    context.informers.pods.on_change(move |change| observer.pod_changed(change, &changed));
-    context.informers.pods.synced().await;
-    context.informers.replica_sets.synced().await;
-    reconcile::run("replicaset-controller", WORKERS, queue, shutdown, move |key| {
-        let controller = controller.clone();
-        async move { controller.reconcile(key).await }
-    })
-    .await;
-}
-
-impl Replicas {
-    fn pod_changed(&self, change: &Change<'_, Pod>, queue: &Queue<ObjectKey>) {
-        let pod = change.object();
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-        let owner_key = |pod: &Pod| {
-            let owner = owners::controller_of(&pod.metadata).filter(|o| o.kind == "ReplicaSet")?;
-            Some(ObjectKey::new(namespace, &owner.name))
-        };
-        if let Change::Applied { old: Some(old), .. } = change
-            && let Some(before) = owner_key(old)
-        {
-            queue.add(before);
-        }
-        let Some(key) = owner_key(pod) else {
-            return self.orphan_changed(change, queue);
-        };
-        match change {
-            Change::Applied { old: None, .. } => self.expectations.creation_seen(&key),
-            Change::Deleted(_) => self.expectations.deletion_seen(&key, uid),
-            Change::Applied { .. } => {}
-        }
-        if pod.metadata.deletion_timestamp.is_some() {
-            self.expectations.deletion_seen(&key, uid);
-        }
-        queue.add(key);
+    fn informer(informers: &Informers) -> &Informer<Self> {
+        &informers.replica_sets
     }
 
-    /// A pod that nobody controls may be adopted by any set whose selector it matches.
-    fn orphan_changed(&self, change: &Change<'_, Pod>, queue: &Queue<ObjectKey>) {
-        let pod = change.object();
-        if matches!(change, Change::Deleted(_)) || owners::controller_of(&pod.metadata).is_some() {
-            return;
-        }
-        for set in self.context.informers.replica_sets.list_in(pod.metadata.namespace.as_deref().unwrap_or_default()) {
-            if selects(&set, &pod.metadata) {
-                queue.add(ObjectKey::of(set.as_ref()));
-            }
-        }
+    fn replicas(&self) -> Option<i32> {
+        self.spec.as_ref()?.replicas
     }
 
-    async fn reconcile(&self, key: ObjectKey) -> Result<Next, ApiError> {
-        let Some(set) = self.context.informers.replica_sets.get(&key.namespace, &key.name) else {
-            self.expectations.forget(&key);
-            return Ok(Next::Wait);
-        };
-        let met = self.expectations.are_met(&key);
-        let owned = self.claim_pods(&set).await?;
-        let active: Vec<Arc<Pod>> = owned.into_iter().filter(|p| pods::is_active(p)).collect();
-        let managed = if met && set.metadata.deletion_timestamp.is_none() {
-            self.manage(&key, &set, &active).await
-        } else {
-            Ok(())
-        };
-        let status = status_of(&set, &active, managed.as_ref().err());
-        let next = next_availability(&set, &active);
-        if set.status.as_ref() != Some(&status) {
-            let mut changed = set.as_ref().clone();
-            changed.status = Some(status);
-            Api::<ReplicaSet>::namespaced(&self.client, &key.namespace).replace_status(&key.name, &changed).await?;
-        }
-        match managed {
-            // What is being deleted with its namespace needs no pods.
-            Err(error) if error.has_cause("NamespaceTerminating") => Ok(Next::Wait),
-            managed => managed.map(|()| next),
-        }
+    fn selects(&self, pod: &ObjectMeta) -> bool {
+        let selector = self.spec.as_ref().map(|s| &s.selector);
+        selector.is_some_and(|s| !labels::is_empty(s) && labels::matches(s, pod.labels.as_ref()))
     }
 
-    /// The pods that the set controls; orphans that match are adopted, owned ones that no longer match are released.
-    async fn claim_pods(&self, set: &ReplicaSet) -> Result<Vec<Arc<Pod>>, ApiError> {
-        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
-        let uid = set.metadata.uid.clone().unwrap_or_default();
-        let api = Api::<Pod>::namespaced(&self.client, namespace);
-        let mut claimed = Vec::new();
-        for pod in self.context.informers.pods.by_index("owner", &uid) {
-            if selects(set, &pod.metadata) || pod.metadata.deletion_timestamp.is_some() {
-                claimed.push(pod);
-            } else if set.metadata.deletion_timestamp.is_none() {
-                let name = pod.metadata.name.as_deref().unwrap_or_default();
-                let patch = owners::release_patch(&pod.metadata, &uid);
-                owners::unless_gone(api.patch(name, PatchKind::StrategicMerge, patch).await)?;
-            }
-        }
-        if set.metadata.deletion_timestamp.is_some() {
-            return Ok(claimed);
-        }
-        for pod in self.context.informers.pods.by_index("owner", &orphans_of(namespace)) {
-            if pods::is_active(&pod) && selects(set, &pod.metadata) {
-                let name = pod.metadata.name.as_deref().unwrap_or_default();
-                let patch = owners::adopt_patch(&pod.metadata, set)?;
-                claimed.extend(owners::unless_gone(api.patch(name, PatchKind::StrategicMerge, patch).await)?);
-            }
-        }
-        Ok(claimed)
+    fn template(&self) -> Option<&PodTemplateSpec> {
+        self.spec.as_ref()?.template.as_ref()
     }
 
-    /// Makes or deletes pods until there are as many as asked for.
-    async fn manage(&self, key: &ObjectKey, set: &ReplicaSet, active: &[Arc<Pod>]) -> Result<(), ApiError> {
-        let wanted = wanted_replicas(set);
-        if active.len() < wanted {
-            self.grow(key, set, (wanted - active.len()).min(BURST_MAX)).await
-        } else if active.len() > wanted {
-            self.shrink(key, set, active, (active.len() - wanted).min(BURST_MAX)).await
-        } else {
-            Ok(())
-        }
+    fn min_ready_seconds(&self) -> i32 {
+        self.spec.as_ref().and_then(|s| s.min_ready_seconds).unwrap_or(0)
     }
 
-    /// Makes pods in batches that double, so that a set whose pods are refused does not ask a hundred times.
-    async fn grow(&self, key: &ObjectKey, set: &ReplicaSet, count: usize) -> Result<(), ApiError> {
-        self.expectations.expect_creations(key, count);
-        let pod = new_pod(set);
-        let api = Api::<Pod>::namespaced(&self.client, &key.namespace);
-        let (mut made, mut batch) = (0, 1);
-        while made < count {
-            let size = batch.min(count - made);
-            let results = join_all((0..size).map(|_| api.create(&pod))).await;
-            let mut failure = None;
-            for result in results {
-                match result {
-                    Ok(pod) => self.say_made(set, &pod),
-                    Err(error) => {
-                        self.expectations.creation_seen(key);
-                        self.recorder.event_on(
-                            set,
-                            EventType::Warning,
-                            "FailedCreate",
-                            format!("Error creating: {error}"),
-                        );
-                        failure = Some(error);
-                    }
-                }
-            }
-            made += size;
-            batch *= 2;
-            if let Some(error) = failure {
-                (made..count).for_each(|_| self.expectations.creation_seen(key));
-                return Err(error);
-            }
-        }
-        Ok(())
+    fn status(&self) -> Option<ReplicaSetStatus> {
+        self.status.clone()
     }
 
-    fn say_made(&self, set: &ReplicaSet, pod: &Pod) {
-        let name = pod.metadata.name.as_deref().unwrap_or_default();
-        self.recorder.event_on(set, EventType::Normal, "SuccessfulCreate", format!("Created pod: {name}"));
-    }
-
-    async fn shrink(
-        &self,
-        key: &ObjectKey,
-        set: &ReplicaSet,
-        active: &[Arc<Pod>],
-        count: usize,
-    ) -> Result<(), ApiError> {
-        let mut order = active.to_vec();
-        pods::sort_for_deletion(&mut order);
-        order.truncate(count);
-        self.expectations.expect_deletions(key, order.iter().filter_map(|p| p.metadata.uid.clone()));
-        let api = Api::<Pod>::namespaced(&self.client, &key.namespace);
-        let deletions = order.iter().map(|pod| {
-            let name = pod.metadata.name.as_deref().unwrap_or_default();
-            api.delete(name, DeleteOptions { uid: pod.metadata.uid.clone(), ..DeleteOptions::default() })
-        });
-        let results = join_all(deletions).await;
-        let mut failure = None;
-        for (pod, result) in order.iter().zip(results) {
-            let name = pod.metadata.name.as_deref().unwrap_or_default();
-            match result {
-                Ok(()) => {
-                    self.recorder.event_on(set, EventType::Normal, "SuccessfulDelete", format!("Deleted pod: {name}"));
-                }
-                Err(error) => {
-                    self.expectations.deletion_seen(key, pod.metadata.uid.as_deref().unwrap_or_default());
-                    if !error.is_not_found() {
-                        self.recorder.event_on(
-                            set,
-                            EventType::Warning,
-                            "FailedDelete",
-                            format!("Error deleting: {error}"),
-                        );
-                        failure = Some(error);
-                    }
-                }
-            }
-        }
-        failure.map_or(Ok(()), Err)
-    }
-}
-
-fn wanted_replicas(set: &ReplicaSet) -> usize {
-    usize::try_from(set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1)).unwrap_or(0)
-}
-
-fn selects(set: &ReplicaSet, meta: &ObjectMeta) -> bool {
-    set.spec
-        .as_ref()
-        .is_some_and(|s| !labels::is_empty(&s.selector) && labels::matches(&s.selector, meta.labels.as_ref()))
-}
-
-/// A pod made of the set's template.
-fn new_pod(set: &ReplicaSet) -> Pod {
-    let name = set.metadata.name.as_deref().unwrap_or_default();
-    let template = set.spec.as_ref().and_then(|s| s.template.clone()).unwrap_or_default();
-    let meta = template.metadata.unwrap_or_default();
-    let metadata = ObjectMeta {
-        generate_name: Some(format!("{name}-")),
-        namespace: set.metadata.namespace.clone(),
-        labels: meta.labels,
-        annotations: meta.annotations,
-        finalizers: meta.finalizers,
-        owner_references: Some(vec![owners::reference_to(set)]),
-        ..ObjectMeta::default()
-    };
-    Pod { metadata, spec: template.spec, status: None }
-}
-
-fn min_ready_seconds(set: &ReplicaSet) -> i32 {
-    set.spec.as_ref().and_then(|s| s.min_ready_seconds).unwrap_or(0)
-}
-
-fn status_of(set: &ReplicaSet, active: &[Arc<Pod>], failure: Option<&ApiError>) -> ReplicaSetStatus {
-    let now = seams::clock::now();
-    let count =
-        |keep: &dyn Fn(&Pod) -> bool| i32::try_from(active.iter().filter(|p| keep(p)).count()).unwrap_or(i32::MAX);
-    let template = set.spec.as_ref().and_then(|s| s.template.as_ref()).and_then(|t| t.metadata.as_ref());
-    let template_labels = template.and_then(|m| m.labels.clone()).unwrap_or_default();
-    let filled = |n: i32| (n != 0).then_some(n);
-    let old = set.status.clone().unwrap_or_default();
-    ReplicaSetStatus {
-        replicas: count(&|_| true),
-        fully_labeled_replicas: filled(count(&|p| labels::contains_all(p.metadata.labels.as_ref(), &template_labels))),
-        ready_replicas: filled(count(&pods::is_ready)),
-        available_replicas: filled(count(&|p| {
-            pods::available_at(p, min_ready_seconds(set)).is_some_and(|at| at <= now)
-        })),
-        observed_generation: set.metadata.generation,
-        conditions: conditions(old.conditions, set, active, failure),
-        terminating_replicas: old.terminating_replicas,
-    }
-}
-
-/// `ReplicaFailure` is there exactly while pods cannot be made or deleted.
-fn conditions(
-    old: Option<Vec<ReplicaSetCondition>>,
-    set: &ReplicaSet,
-    active: &[Arc<Pod>],
-    failure: Option<&ApiError>,
-) -> Option<Vec<ReplicaSetCondition>> {
-    let mut list = old.unwrap_or_default();
-    let known = list.iter().position(|c| c.type_ == "ReplicaFailure");
-    match (failure, known) {
-        (Some(error), None) => list.push(ReplicaSetCondition {
-            type_: "ReplicaFailure".to_owned(),
-            status: "True".to_owned(),
-            reason: Some(if active.len() < wanted_replicas(set) { "FailedCreate" } else { "FailedDelete" }.to_owned()),
-            message: Some(error.to_string()),
-            last_transition_time: Some(Time(seams::clock::now_seconds())),
-        }),
-        (None, Some(i)) => {
-            list.remove(i);
-        }
-        _ => {}
-    }
-    (!list.is_empty()).then_some(list)
-}
-
-/// When the next ready pod becomes available by time alone.
-fn next_availability(set: &ReplicaSet, active: &[Arc<Pod>]) -> Next {
-    let now = seams::clock::now();
-    let times = active.iter().filter_map(|p| pods::available_at(p, min_ready_seconds(set)));
-    match times.filter(|at| *at > now).min() {
-        Some(at) => {
-            Next::After(Duration::try_from(at.duration_since(now)).unwrap_or_default() + Duration::from_millis(10))
-        }
-        None => Next::Wait,
+    fn set_status(&mut self, status: ReplicaSetStatus) {
+        self.status = Some(status);
     }
 }

@@ -570,6 +570,30 @@ fn gates_may_only_open_and_gated_pods_get_choosier() {
     assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [text]);
 }
 
+/// Both forms select by the same values, each by its own names.
+#[test]
+fn events_are_selected_by_the_names_of_their_form() {
+    let event = parse(
+        r#"{"regarding":{"kind":"Pod","name":"web"},"deprecatedSource":{"component":"old"},"reportingController":"c"}"#,
+    );
+    let value = |row: &Resource, field: &str| {
+        let found = row.selectable_fields.iter().find(|f| f.name == field);
+        found.map(|f| (f.value)(&event))
+    };
+    let rows: Vec<_> = table().into_iter().filter(|row| row.kind == "Event").collect();
+    let cases = [
+        (["involvedObject.kind", "regarding.kind"], "Pod"),
+        (["involvedObject.name", "regarding.name"], "web"),
+        (["reportingComponent", "reportingController"], "c"),
+    ];
+    for (fields, wanted) in cases {
+        for (row, [own, other]) in rows.iter().zip([fields, [fields[1], fields[0]]]) {
+            assert_eq!(value(row, own).as_deref(), Some(wanted), "{} {own}", row.group);
+            assert_eq!(value(row, other), None, "{} {other}", row.group);
+        }
+    }
+}
+
 #[test]
 fn claims_and_volumes_get_what_the_server_owns() {
     let (_, claim) = created(storage::VALID[2]);

@@ -54,6 +54,19 @@ pub(super) const ROLES: &[Role] = &[
         ],
     },
     Role {
+        name: "system:controller:replication-controller",
+        subjects: &[
+            Subject::Controller("replication-controller"),
+            Subject::Controller("replicationcontroller-controller"),
+        ],
+        rules: &[
+            rule(&["get", "list", "watch", "update", "patch"], CORE, &["replicationcontrollers"]),
+            rule(WRITE, CORE, &["replicationcontrollers/status", "replicationcontrollers/finalizers"]),
+            rule(&["create", "delete", "get", "list", "patch", "watch"], CORE, &["pods"]),
+            RECORD,
+        ],
+    },
+    Role {
         name: "system:controller:endpoint-controller",
         subjects: &[Subject::Controller("endpoint-controller"), Subject::Controller("endpoints-controller")],
         rules: &[
@@ -69,6 +82,20 @@ pub(super) const ROLES: &[Role] = &[
         rules: &[
             rule(READ, CORE, &["services", "pods", "nodes"]),
             rule(&["update"], CORE, &["services/finalizers"]),
+            rule(ALL_READ_WRITE, &["discovery.k8s.io"], &["endpointslices"]),
+            rule(&["create"], &["discovery.k8s.io"], &["endpointslices/restricted"]),
+            RECORD,
+        ],
+    },
+    Role {
+        name: "system:controller:endpointslicemirroring-controller",
+        subjects: &[
+            Subject::Controller("endpointslicemirroring-controller"),
+            Subject::Controller("endpointslice-mirroring-controller"),
+        ],
+        rules: &[
+            rule(READ, CORE, &["services", "endpoints"]),
+            rule(&["update"], CORE, &["services/finalizers", "endpoints/finalizers"]),
             rule(ALL_READ_WRITE, &["discovery.k8s.io"], &["endpointslices"]),
             rule(&["create"], &["discovery.k8s.io"], &["endpointslices/restricted"]),
             RECORD,

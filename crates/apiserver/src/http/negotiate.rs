@@ -98,8 +98,19 @@ fn clause(text: &str) -> Option<Clause<'_>> {
     Some(clause)
 }
 
-/// What to answer with. `transforms` says whether tables and metadata can be had here. Tables have no protobuf form.
-pub fn accepted(accept: Option<&str>, transforms: bool) -> Result<Accepted, ApiError> {
+/// What objects can be turned into somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transforms {
+    /// Nothing else: these are no objects.
+    None,
+    /// Metadata: objects that are answered and not kept have no tables.
+    Metadata,
+    /// Tables and metadata.
+    All,
+}
+
+/// What to answer with. Tables have no protobuf form.
+pub fn accepted(accept: Option<&str>, transforms: Transforms) -> Result<Accepted, ApiError> {
     let Some(accept) = accept.filter(|a| !a.trim().is_empty()) else { return Ok(Accepted::default()) };
     let found = clauses(accept).iter().find_map(|clause| {
         let format = format(clause.kind, clause.subtype)?;
@@ -121,12 +132,12 @@ fn format(kind: &str, subtype: &str) -> Option<Format> {
     }
 }
 
-fn shape(clause: &Clause<'_>, transforms: bool) -> Option<Shape> {
+fn shape(clause: &Clause<'_>, transforms: Transforms) -> Option<Shape> {
     let (kind, group, version) = (clause.param("as"), clause.param("g"), clause.param("v"));
     if kind.is_empty() {
         return Some(Shape::Object);
     }
-    if !transforms || group != "meta.k8s.io" {
+    if transforms == Transforms::None || group != "meta.k8s.io" {
         return None;
     }
     let version = match version {
@@ -135,7 +146,7 @@ fn shape(clause: &Clause<'_>, transforms: bool) -> Option<Shape> {
         _ => return None,
     };
     match kind {
-        "Table" => Some(Shape::Table(version)),
+        "Table" if transforms == Transforms::All => Some(Shape::Table(version)),
         "PartialObjectMetadata" | "PartialObjectMetadataList" => Some(Shape::Metadata(version)),
         _ => None,
     }
@@ -197,16 +208,19 @@ mod tests {
             ("application/json;as=Table;v=v2;g=meta.k8s.io,application/json", Format::Json, Shape::Object),
         ];
         for (accept, format, shape) in cases {
-            let got = accepted(Some(accept), true).unwrap();
+            let got = accepted(Some(accept), Transforms::All).unwrap();
             assert_eq!((got.format, got.shape), (format, shape), "{accept}");
         }
-        assert_eq!(accepted(Some(TABLE), false).unwrap().shape, Shape::Object);
+        assert_eq!(accepted(Some(TABLE), Transforms::None).unwrap().shape, Shape::Object);
+        assert_eq!(accepted(Some(TABLE), Transforms::Metadata).unwrap().shape, Shape::Object);
+        let metadata = accepted(Some(metadata), Transforms::Metadata).unwrap();
+        assert_eq!(metadata.shape, Shape::Metadata("v1"));
         for accept in [
             "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io",
             "text/plain",
             "application/json;as=Table;v=v1;g=x",
         ] {
-            assert_eq!(accepted(Some(accept), true).unwrap_err().code(), 406, "{accept}");
+            assert_eq!(accepted(Some(accept), Transforms::All).unwrap_err().code(), 406, "{accept}");
         }
     }
 

@@ -8,7 +8,7 @@ use machinery::openapi::{V2_PROTOBUF, V2_PROTOBUF_REQUESTED};
 use machinery::{ApiError, Value};
 
 use super::info::RequestInfo;
-use super::negotiate::{accepted, clauses};
+use super::negotiate::{Transforms, accepted, clauses};
 use super::options::HealthCheck;
 use super::query::Query;
 use super::respond::{self, Answer, Wants};
@@ -90,7 +90,7 @@ impl Service {
 
     fn discovery(&self, document: Option<Value>, headers: &HeaderMap, wants: &Wants) -> Answer {
         let Some(tree) = document else { return not_found() };
-        match accepted(header(headers, ACCEPT.as_str()), false) {
+        match accepted(header(headers, ACCEPT.as_str()), Transforms::None) {
             Ok(form) => respond::value(200, &tree, &wants.with(form)),
             Err(e) => respond::error(&e, wants),
         }

@@ -9,12 +9,12 @@ use futures_util::FutureExt;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use machinery::ApiError;
+use machinery::{ApiError, Value};
 use resources::Resource;
 
 use super::info::RequestInfo;
 use super::metrics::Metrics;
-use super::negotiate::{Accepted, Format, Shape, accepted, body_format, media_type, patch_kind};
+use super::negotiate::{Accepted, Format, Shape, Transforms, accepted, body_format, media_type, patch_kind};
 use super::options::ServeOptions;
 use super::query::{OptionsKind, Query};
 use super::respond::{self, Answer, Wants};
@@ -164,7 +164,7 @@ impl Service {
             let message = "the server does not allow this method on the requested resource";
             return Err(ApiError::MethodNotAllowed(message.to_owned()));
         }
-        let form = self.form(call)?;
+        let form = form(call, row.as_deref())?;
         let incoming = self.incoming(call, request).await?;
         let include = IncludeObject::parse(call.query.first("includeObject")).map_err(ApiError::BadRequest)?;
         if info.verb == "watch" {
@@ -179,16 +179,6 @@ impl Service {
         let mut answer = reply(&row, served.reply, served.code, &call.wants.with(form), include);
         respond::add_warnings(answer.headers_mut(), &served.warnings);
         Ok(answer)
-    }
-
-    /// The form of the answer. Watches have none in YAML.
-    fn form(&self, call: &Call) -> Result<Accepted, ApiError> {
-        let accept = call.headers.get(ACCEPT).and_then(|a| a.to_str().ok());
-        let form = accepted(accept, true)?;
-        if call.info.verb == "watch" && form.format == Format::Yaml {
-            return Err(ApiError::NotAcceptable("application/json, application/vnd.kubernetes.protobuf".to_owned()));
-        }
-        Ok(form)
     }
 
     /// The request as the pipeline takes it.
@@ -247,6 +237,17 @@ impl Call {
     }
 }
 
+/// The form of the answer. Watches have none in YAML; what is answered and not kept has no tables.
+fn form(call: &Call, row: Option<&Resource>) -> Result<Accepted, ApiError> {
+    let accept = call.headers.get(ACCEPT).and_then(|a| a.to_str().ok());
+    let transforms = if row.is_some_and(|row| !row.stored) { Transforms::Metadata } else { Transforms::All };
+    let form = accepted(accept, transforms)?;
+    if call.info.verb == "watch" && form.format == Format::Yaml {
+        return Err(ApiError::NotAcceptable("application/json, application/vnd.kubernetes.protobuf".to_owned()));
+    }
+    Ok(form)
+}
+
 /// `/api/v1/watch/…/NAME` watches one object.
 fn select_name(options: &mut Options, name: &str) {
     if !name.is_empty() {
@@ -260,7 +261,7 @@ fn wants(headers: &HeaderMap, query: &Query) -> Wants {
     let by_hand = ["curl", "Wget", "Mozilla/5.0"].iter().any(|agent| text(USER_AGENT).starts_with(agent));
     let pretty = if query.has("pretty") { query.flag("pretty") } else { by_hand };
     let gzip = text(ACCEPT_ENCODING).split(',').any(|e| e.split(';').next().unwrap_or_default().trim() == "gzip");
-    let accepted = accepted(headers.get(ACCEPT).and_then(|a| a.to_str().ok()), true).unwrap_or_default();
+    let accepted = accepted(headers.get(ACCEPT).and_then(|a| a.to_str().ok()), Transforms::All).unwrap_or_default();
     Wants { accepted: Accepted { shape: Shape::Object, ..accepted }, pretty: pretty || accepted.pretty, gzip }
 }
 
@@ -279,8 +280,15 @@ fn reply(row: &Resource, reply: Reply, code: u16, wants: &Wants, include: Includ
             respond::value(code, entry.tree(), wants)
         }
         (Reply::Object(entry), _, _) => respond::bytes(code, entry.bytes(), wants),
+        (Reply::Value(tree), Shape::Metadata(version), _) if tree.get("metadata").is_some() && !is_status(&tree) => {
+            respond::value(code, &crate::table::partial(&tree, version), wants)
+        }
         (Reply::Value(tree), _, _) => respond::value(code, &tree, wants),
     }
+}
+
+fn is_status(tree: &Value) -> bool {
+    tree.str_at(&["kind"]) == Some("Status")
 }
 
 /// Reads a body, up to the limit.

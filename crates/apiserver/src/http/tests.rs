@@ -53,6 +53,27 @@ async fn the_form_is_negotiated() {
     cluster.stop().await;
 }
 
+const REVIEW: &str = r#"{"apiVersion":"authorization.k8s.io/v1","kind":"SelfSubjectAccessReview",
+    "spec":{"nonResourceAttributes":{"path":"/","verb":"get"}}}"#;
+
+/// What is answered and not kept has metadata, but no table.
+#[tokio::test]
+async fn reviews_have_no_tables() {
+    let cluster = Cluster::start().await;
+    let mut client = cluster.client(Identity::Admin, "h2").await;
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let metadata = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+    let cases =
+        [(table, 406, "Status"), (TABLE, 201, "SelfSubjectAccessReview"), (metadata, 201, "PartialObjectMetadata")];
+    for (accept, code, kind) in cases {
+        let headers = [("content-type", "application/json"), ("accept", accept)];
+        let answer = client.send(Method::POST, path, &headers, REVIEW).await;
+        assert_eq!((answer.code, answer.tree().str_at(&["kind"])), (code, Some(kind)), "{accept}");
+    }
+    cluster.stop().await;
+}
+
 #[tokio::test]
 async fn bad_requests_get_upstreams_answers() {
     let cluster = Cluster::start().await;

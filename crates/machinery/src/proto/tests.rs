@@ -47,6 +47,18 @@ fn objects_survive() {
     );
 }
 
+/// Go writes the verbs of a resource as a message of their own.
+#[test]
+fn verbs_are_a_message() {
+    let list = r#"{"apiVersion":"v1","kind":"APIResourceList","groupVersion":"v1","resources":[
+        {"name":"pods","singularName":"pod","namespaced":true,"kind":"Pod","verbs":["get","list"],"shortNames":["po"]}]}"#;
+    there_and_back(list, "io.k8s.apimachinery.pkg.apis.meta.v1.APIResourceList");
+    let ty = lookup("io.k8s.apimachinery.pkg.apis.meta.v1.APIResourceList").unwrap();
+    let bytes = encode(&Value::parse(list.as_bytes()).unwrap(), ty).unwrap();
+    let verbs = b"\x22\x0b\x0a\x03get\x0a\x04list";
+    assert!(bytes.windows(verbs.len()).any(|window| window == verbs), "{bytes:?}");
+}
+
 #[test]
 fn bytes_are_as_go_reads_them() {
     let ty = lookup("io.k8s.api.core.v1.ConfigMap").unwrap();

@@ -20,7 +20,7 @@ pub fn row() -> Resource {
     Resource::new("v1", "Event", "events")
         .short_names(&["ev"])
         .columns(columns())
-        .selectable(selectable_fields())
+        .selectable(core_fields())
         .strategy(CoreEvent)
 }
 
@@ -29,30 +29,19 @@ pub fn events_row() -> Resource {
     Resource::new("events.k8s.io/v1", "Event", "events")
         .short_names(&["ev"])
         .columns(columns())
-        .selectable(selectable_fields())
+        .selectable(newer_fields())
         .strategy(NewEvent)
 }
 
-fn selectable_fields() -> Vec<SelectableField> {
-    fn involved(object: &Value, field: &str) -> String {
-        ["involvedObject", "regarding"]
-            .iter()
-            .map(|o| selectable(object, &[o, field]))
-            .find(|s| !s.is_empty())
-            .unwrap_or_default()
-    }
-    let reporting = |object: &Value| -> String {
-        let newer = either(object, "reportingComponent", "reportingController");
-        if newer.is_empty() { source(object).text("component").to_owned() } else { newer.to_owned() }
-    };
+fn core_fields() -> Vec<SelectableField> {
     vec![
-        SelectableField::new("involvedObject.kind", |object| involved(object, "kind")),
-        SelectableField::new("involvedObject.namespace", |object| involved(object, "namespace")),
-        SelectableField::new("involvedObject.name", |object| involved(object, "name")),
-        SelectableField::new("involvedObject.uid", |object| involved(object, "uid")),
-        SelectableField::new("involvedObject.apiVersion", |object| involved(object, "apiVersion")),
-        SelectableField::new("involvedObject.resourceVersion", |object| involved(object, "resourceVersion")),
-        SelectableField::new("involvedObject.fieldPath", |object| involved(object, "fieldPath")),
+        SelectableField::new("involvedObject.kind", |object| about(object, "kind")),
+        SelectableField::new("involvedObject.namespace", |object| about(object, "namespace")),
+        SelectableField::new("involvedObject.name", |object| about(object, "name")),
+        SelectableField::new("involvedObject.uid", |object| about(object, "uid")),
+        SelectableField::new("involvedObject.apiVersion", |object| about(object, "apiVersion")),
+        SelectableField::new("involvedObject.resourceVersion", |object| about(object, "resourceVersion")),
+        SelectableField::new("involvedObject.fieldPath", |object| about(object, "fieldPath")),
         SelectableField::new("reason", |object| selectable(object, &["reason"])),
         SelectableField::new("reportingComponent", reporting),
         SelectableField::new("source", |object| {
@@ -66,6 +55,32 @@ fn selectable_fields() -> Vec<SelectableField> {
         }),
         SelectableField::new("type", |object| selectable(object, &["type"])),
     ]
+}
+
+/// The same values by the newer form's names; it has no source.
+fn newer_fields() -> Vec<SelectableField> {
+    vec![
+        SelectableField::new("regarding.kind", |object| about(object, "kind")),
+        SelectableField::new("regarding.namespace", |object| about(object, "namespace")),
+        SelectableField::new("regarding.name", |object| about(object, "name")),
+        SelectableField::new("regarding.uid", |object| about(object, "uid")),
+        SelectableField::new("regarding.apiVersion", |object| about(object, "apiVersion")),
+        SelectableField::new("regarding.resourceVersion", |object| about(object, "resourceVersion")),
+        SelectableField::new("regarding.fieldPath", |object| about(object, "fieldPath")),
+        SelectableField::new("reason", |object| selectable(object, &["reason"])),
+        SelectableField::new("reportingController", reporting),
+        SelectableField::new("type", |object| selectable(object, &["type"])),
+    ]
+}
+
+/// A field of the object that an event is about.
+fn about(object: &Value, field: &str) -> String {
+    let found = ["involvedObject", "regarding"].iter().map(|o| selectable(object, &[o, field]));
+    found.into_iter().find(|s| !s.is_empty()).unwrap_or_default()
+}
+
+fn reporting(object: &Value) -> String {
+    either(object, "reportingComponent", "reportingController").to_owned()
 }
 
 fn columns() -> Vec<Column> {
