@@ -280,7 +280,7 @@ fn reply(row: &Resource, reply: Reply, code: u16, wants: &Wants, include: Includ
             respond::value(code, entry.tree(), wants)
         }
         (Reply::Object(entry), _, _) => respond::bytes(code, entry.bytes(), wants),
-        (Reply::Value(tree), Shape::Metadata(version), _) if tree.get("metadata").is_some() && !is_status(&tree) => {
+        (Reply::Value(tree), Shape::Metadata(version), _) if !is_status(&tree) => {
             respond::value(code, &crate::table::partial(&tree, version), wants)
         }
         (Reply::Value(tree), _, _) => respond::value(code, &tree, wants),
