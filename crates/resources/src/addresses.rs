@@ -60,6 +60,11 @@ impl Cidr {
         self.ip.is_ipv6()
     }
 
+    /// The address and the length of the prefix, as everybody writes them.
+    pub(crate) fn canonical(self) -> String {
+        format!("{}/{}", self.ip, self.prefix)
+    }
+
     /// The network's first address.
     fn first(self) -> IpAddr {
         match self.ip {

@@ -18,7 +18,7 @@ pub static NAME_COLUMN: Column = Column {
 };
 
 /// The strategy of resources with nothing particular to them.
-struct Plain;
+pub(crate) struct Plain;
 
 impl Strategy for Plain {}
 

@@ -14,6 +14,7 @@ mod checks;
 mod conditions;
 mod core;
 mod custom_resource_definitions;
+mod devices;
 mod difference;
 mod disruption_budgets;
 mod endpoint_slices;
@@ -78,5 +79,6 @@ pub fn table() -> Vec<Arc<Resource>> {
     rows.extend(storage::rows());
     rows.extend(admission_registration::rows());
     rows.extend(flow_control::rows());
+    rows.extend(devices::rows());
     rows.into_iter().map(Arc::new).collect()
 }

@@ -2,6 +2,7 @@
 
 mod admission_registration;
 mod batch;
+mod devices;
 mod flow_control;
 mod networking;
 mod quota;
@@ -27,6 +28,7 @@ const ALL_VALID: &[&[&str]] = &[
     storage::VALID,
     admission_registration::VALID,
     flow_control::VALID,
+    devices::VALID,
 ];
 const ALL_INVALID: &[&[Invalid]] = &[
     INVALID,
@@ -36,6 +38,7 @@ const ALL_INVALID: &[&[Invalid]] = &[
     storage::INVALID,
     admission_registration::INVALID,
     flow_control::INVALID,
+    devices::INVALID,
 ];
 const ALL_CHANGES: &[&[Changed]] = &[
     batch::CHANGES,
@@ -44,6 +47,7 @@ const ALL_CHANGES: &[&[Changed]] = &[
     storage::CHANGES,
     admission_registration::CHANGES,
     flow_control::CHANGES,
+    devices::CHANGES,
 ];
 
 fn row(api_version: &str, kind: &str) -> Arc<Resource> {

@@ -1,6 +1,7 @@
 //! Admission: what is decided by looking beyond the object, one file per plugin, in upstream's order.
 
 mod default_toleration_seconds;
+mod device_admin_access;
 mod namespace_lifecycle;
 mod node_restriction;
 mod priority;
@@ -103,6 +104,7 @@ impl Admission {
                 Box::new(node_restriction::NodeRestriction),
                 Box::new(priority::Priority),
                 Box::new(default_toleration_seconds::DefaultTolerationSeconds),
+                Box::new(device_admin_access::DeviceAdminAccess),
             ],
         }
     }

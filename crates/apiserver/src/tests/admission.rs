@@ -1,5 +1,6 @@
 //! Admission.
 
+use client::PatchKind;
 use machinery::Value;
 use machinery::object::ObjectExt;
 
@@ -74,4 +75,51 @@ async fn nodes_write_only_what_is_theirs() {
     assert_eq!(cluster.tree(node(Ask::new("delete", "v1", "pods").name("p"))).await.unwrap_err().code(), 403);
     assert_eq!(cluster.tree(node(pod("q"))).await.unwrap_err().code(), 403);
     cluster.tree(node(config_map("free"))).await.unwrap();
+}
+
+#[tokio::test]
+async fn devices_of_others_are_for_marked_namespaces() {
+    let cluster = cluster().await;
+    for (version, request) in [
+        ("v1", r#"{"name":"a","exactly":{"deviceClassName":"c","adminAccess":true}}"#),
+        ("v1beta1", r#"{"name":"a","deviceClassName":"c","adminAccess":true}"#),
+    ] {
+        let body = format!(r#"{{"metadata":{{"generateName":"a-"}},"spec":{{"devices":{{"requests":[{request}]}}}}}}"#);
+        let ask = Ask::new("create", &format!("resource.k8s.io/{version}"), "resourceclaims").body(&body);
+        let refused = cluster.tree(ask.clone()).await.unwrap_err().to_string();
+        let text = "spec.devices.requests[0].adminAccess: Forbidden: admin access to devices requires the \
+                    `resource.kubernetes.io/admin-access: true` label on the containing namespace";
+        assert!(refused.contains(text), "{refused}");
+        let mark = |value: &str| {
+            let patch = format!(r#"{{"metadata":{{"labels":{{"resource.kubernetes.io/admin-access":{value}}}}}}}"#);
+            Ask::new("patch", "v1", "namespaces").namespace("").name("default").patch(PatchKind::Merge, &patch)
+        };
+        cluster.tree(mark("\"true\"")).await.unwrap();
+        let made = cluster.tree(ask).await.unwrap();
+        let stored = Ask::new("get", "resource.k8s.io/v1beta2", "resourceclaims").name(made.name());
+        let stored = cluster.tree(stored).await.unwrap();
+        let requests = stored.at(&["spec", "devices", "requests"]).unwrap().as_array().unwrap();
+        assert_eq!(requests[0].at(&["exactly", "adminAccess"]), Some(&true.into()));
+        cluster.tree(mark("null")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_every_cluster_has_is_made_and_put_right() {
+    let cluster = cluster().await;
+    let ask = |verb: &str, plural: &str, name: &str| {
+        Ask::new(verb, "flowcontrol.apiserver.k8s.io/v1", plural).namespace("").name(name)
+    };
+    let level = cluster.tree(ask("get", "prioritylevelconfigurations", "workload-low")).await.unwrap();
+    assert_eq!(level.i64_at(&["spec", "limited", "nominalConcurrencyShares"]), Some(100));
+    let patch = r#"{"spec":{"limited":{"nominalConcurrencyShares":1}}}"#;
+    let changed = ask("patch", "prioritylevelconfigurations", "workload-low").patch(PatchKind::Merge, patch);
+    cluster.tree(changed).await.unwrap();
+    cluster.ask(&ask("delete", "flowschemas", "probes")).await.unwrap();
+    crate::bootstrap::run(&cluster.pipeline).await.unwrap();
+    let level = cluster.tree(ask("get", "prioritylevelconfigurations", "workload-low")).await.unwrap();
+    assert_eq!(level.i64_at(&["spec", "limited", "nominalConcurrencyShares"]), Some(100));
+    cluster.tree(ask("get", "flowschemas", "probes")).await.unwrap();
+    let class = Ask::new("get", "scheduling.k8s.io/v1", "priorityclasses").namespace("").name("system-node-critical");
+    assert_eq!(cluster.tree(class).await.unwrap().i64_at(&["value"]), Some(2_000_001_000));
 }

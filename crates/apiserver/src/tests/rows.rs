@@ -36,6 +36,9 @@ fn sample(row: &Resource) -> Value {
         }
         ("", "persistentvolumes") => r#"{"spec":{"capacity":{"storage":"1Gi"},"accessModes":["ReadWriteOnce"],"hostPath":{"path":"/x"}}}"#.to_owned(),
         ("", "persistentvolumeclaims") => r#"{"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}"#.to_owned(),
+        ("resource.k8s.io", "resourceslices") => r#"{"spec":{"driver":"d.example.com","nodeName":"n","pool":{"name":"p","generation":1,"resourceSliceCount":1}}}"#.to_owned(),
+        ("resource.k8s.io", "resourceclaimtemplates") => r#"{"spec":{"spec":{}}}"#.to_owned(),
+        ("resource.k8s.io", _) => r#"{"spec":{}}"#.to_owned(),
         ("flowcontrol.apiserver.k8s.io", "flowschemas") => r#"{"spec":{"priorityLevelConfiguration":{"name":"system"}}}"#.to_owned(),
         ("flowcontrol.apiserver.k8s.io", _) => r#"{"spec":{"type":"Limited","limited":{"limitResponse":{"type":"Reject"}}}}"#.to_owned(),
         ("admissionregistration.k8s.io", plural) => admission(plural).to_owned(),

@@ -17,16 +17,21 @@ const TEMPLATE_METADATA: [&str; 2] = ["annotations", "labels"];
 /// The template of a claim, as pods' ephemeral volumes have it.
 pub(crate) fn validate_template(template: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     let empty = Value::object();
+    validate_template_metadata(template, &at.field("metadata"), errors);
+    validate_spec(template.get("spec").unwrap_or(&empty), &at.field("spec"), errors);
+}
+
+/// Metadata of a template from which claims (on volumes or devices) are made.
+pub(crate) fn validate_template_metadata(template: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
+    let empty = Value::object();
     let metadata = template.get("metadata").unwrap_or(&empty);
-    let place = at.field("metadata");
-    validate_annotations(metadata, &place.field("annotations"), errors);
-    validate_labels(metadata, "labels", &place.field("labels"), errors);
+    validate_annotations(metadata, &at.field("annotations"), errors);
+    validate_labels(metadata, "labels", &at.field("labels"), errors);
     for (field, value) in metadata.as_object().into_iter().flat_map(|map| map.iter()) {
         if !TEMPLATE_METADATA.contains(&field) && !is_empty(value) {
-            errors.forbidden(&place.field(field), "cannot be set");
+            errors.forbidden(&at.field(field), "cannot be set");
         }
     }
-    validate_spec(template.get("spec").unwrap_or(&empty), &at.field("spec"), errors);
 }
 
 /// The spec of a claim.
