@@ -45,6 +45,7 @@ impl Kinds {
             let converts = known.is_some();
             let sealer = sealer.clone().filter(|_| row.group.is_empty() && row.plural == "secrets");
             let cache = known.unwrap_or_else(|| Arc::new(Cache::new(&row.storage, sealer)));
+            cache.hold(row);
             if row.stored {
                 caches.insert(row.storage.clone(), cache.clone());
             }

@@ -46,6 +46,7 @@ impl Resource {
             has_generation: false,
             graceful_deletion: false,
             stored: true,
+            fixed: Vec::new(),
             strategy: Box::new(Plain),
         }
     }
@@ -55,6 +56,15 @@ impl Resource {
     pub fn create_only(mut self) -> Self {
         self.verbs = vec![Verb::Create];
         self.stored = false;
+        self
+    }
+
+    /// A resource whose objects are always these.
+    #[must_use]
+    pub fn fixed(mut self, objects: Vec<Value>) -> Self {
+        self.verbs = vec![Verb::Get, Verb::List];
+        self.stored = false;
+        self.fixed = objects;
         self
     }
 

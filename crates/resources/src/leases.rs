@@ -2,6 +2,7 @@
 
 use machinery::field::FieldError;
 use machinery::json::Value;
+use machinery::names;
 
 use crate::place::{Place, Report};
 use crate::read::Read;
@@ -52,13 +53,19 @@ impl Strategy for Lease {
 }
 
 fn validate_strategy(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
-    let Some(strategy) = spec.present("strategy").and_then(Value::as_str) else {
-        if !spec.text("preferredHolder").is_empty() {
-            errors.required(&at.field("strategy"), "strategy must be specified when preferredHolder is set");
-        }
-        return;
-    };
-    if !matches!(strategy, "OldestEmulationVersion") && !strategy.contains('/') {
-        errors.unsupported(&at.field("strategy"), strategy, &["OldestEmulationVersion"]);
+    if let Some(strategy) = spec.present("strategy").and_then(Value::as_str) {
+        validate_strategy_name(strategy, &at.field("strategy"), errors);
+    }
+    if !spec.text("preferredHolder").is_empty() && spec.text("strategy").is_empty() {
+        errors.forbidden(&at.field("preferredHolder"), "may only be specified if `strategy` is defined");
+    }
+}
+
+/// How a holder is chosen: a way that Kubernetes knows, or somebody's own.
+pub(crate) fn validate_strategy_name(strategy: &str, at: &Place<'_>, errors: &mut Vec<FieldError>) {
+    if strategy.contains('/') {
+        errors.invalid_each(at, strategy, names::qualified_name(strategy));
+    } else if strategy != "OldestEmulationVersion" {
+        errors.unsupported(at, strategy, &["OldestEmulationVersion"]);
     }
 }

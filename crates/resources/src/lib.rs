@@ -6,10 +6,12 @@
 mod addresses;
 mod admission_registration;
 mod apps;
+mod autoscaling;
 pub mod batch;
 pub mod bootstrap;
 mod builder;
 mod cells;
+pub mod certificates;
 mod checks;
 mod conditions;
 mod core;
@@ -19,6 +21,7 @@ mod difference;
 mod disruption_budgets;
 mod endpoint_slices;
 mod flow_control;
+mod lease_candidates;
 mod leases;
 pub mod metadata;
 mod networking;
@@ -29,6 +32,7 @@ mod rbac;
 mod read;
 mod reviews;
 mod row;
+mod runtime_classes;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -44,6 +48,7 @@ use std::sync::Arc;
 pub fn table() -> Vec<Arc<Resource>> {
     let mut rows = vec![
         core::binding::row(),
+        core::component_status::row(),
         core::config_map::row(),
         core::endpoints::row(),
         core::event::row(),
@@ -64,20 +69,20 @@ pub fn table() -> Vec<Arc<Resource>> {
         apps::deployment::row(),
         apps::replica_set::row(),
         apps::stateful_set::row(),
-        batch::cron_job::row(),
-        batch::job::row(),
         core::event::events_row(),
-        leases::row(),
-        endpoint_slices::row(),
-        disruption_budgets::row(),
-        priority_classes::row(),
-        custom_resource_definitions::row(),
     ];
-    rows.extend(networking::rows());
-    rows.extend(rbac::rows());
     rows.extend(reviews::rows());
+    rows.extend(autoscaling::rows());
+    rows.extend([batch::cron_job::row(), batch::job::row()]);
+    rows.extend(certificates::rows());
+    rows.extend(networking::rows());
+    rows.push(disruption_budgets::row());
+    rows.extend(rbac::rows());
     rows.extend(storage::rows());
     rows.extend(admission_registration::rows());
+    rows.extend([custom_resource_definitions::row(), priority_classes::row(), leases::row()]);
+    rows.extend(lease_candidates::rows());
+    rows.extend([runtime_classes::row(), endpoint_slices::row()]);
     rows.extend(flow_control::rows());
     rows.extend(devices::rows());
     rows.into_iter().map(Arc::new).collect()

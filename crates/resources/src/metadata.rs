@@ -24,7 +24,7 @@ impl NameRule {
             Self::Label1035 => names::dns1035_label(name),
             Self::PathSegment => names::path_segment_name(name),
             Self::IpAddress => addresses::canonical_ip(name),
-            Self::AfterSigner => names::dns1123_subdomain(name.rsplit_once(':').map_or(name, |(_, last)| last)),
+            Self::ConfigMapKey => names::config_map_key(name),
         }
     }
 

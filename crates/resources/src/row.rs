@@ -43,6 +43,8 @@ pub struct Resource {
     pub graceful_deletion: bool,
     /// Whether objects are kept. Rows that are not stored (reviews) only answer `create`, computed by the API server.
     pub stored: bool,
+    /// Objects that are always there, and are neither stored nor changed.
+    pub fixed: Vec<Value>,
     /// What is particular to it.
     pub strategy: Box<dyn Strategy>,
 }
@@ -254,8 +256,8 @@ pub enum NameRule {
     PathSegment,
     /// An IP address as it is written canonically (IPAddress).
     IpAddress,
-    /// A subdomain, after the name of a signer and `:` when the spec names one (ClusterTrustBundle).
-    AfterSigner,
+    /// A key of a config map (LeaseCandidate).
+    ConfigMapKey,
 }
 
 impl Resource {

@@ -1,10 +1,13 @@
 //! Tests over all rows: valid objects pass, defaults are idempotent, bad objects get upstream's words.
 
 mod admission_registration;
+mod autoscaling;
 mod batch;
+mod certificates;
 mod devices;
 mod flow_control;
 mod networking;
+mod others;
 mod quota;
 mod storage;
 
@@ -22,32 +25,41 @@ type Changed = (&'static str, &'static str, &'static [&'static str], &'static st
 
 const ALL_VALID: &[&[&str]] = &[
     VALID,
+    admission_registration::VALID,
+    autoscaling::VALID,
     batch::VALID,
+    certificates::VALID,
+    devices::VALID,
+    flow_control::VALID,
     networking::VALID,
+    others::VALID,
     quota::VALID,
     storage::VALID,
-    admission_registration::VALID,
-    flow_control::VALID,
-    devices::VALID,
 ];
 const ALL_INVALID: &[&[Invalid]] = &[
     INVALID,
+    admission_registration::INVALID,
+    autoscaling::INVALID,
     batch::INVALID,
+    certificates::INVALID,
+    devices::INVALID,
+    flow_control::INVALID,
     networking::INVALID,
+    others::INVALID,
     quota::INVALID,
     storage::INVALID,
-    admission_registration::INVALID,
-    flow_control::INVALID,
-    devices::INVALID,
 ];
 const ALL_CHANGES: &[&[Changed]] = &[
+    admission_registration::CHANGES,
+    autoscaling::CHANGES,
     batch::CHANGES,
+    certificates::CHANGES,
+    devices::CHANGES,
+    flow_control::CHANGES,
     networking::CHANGES,
+    others::CHANGES,
     quota::CHANGES,
     storage::CHANGES,
-    admission_registration::CHANGES,
-    flow_control::CHANGES,
-    devices::CHANGES,
 ];
 
 fn row(api_version: &str, kind: &str) -> Arc<Resource> {

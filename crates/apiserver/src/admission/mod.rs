@@ -1,5 +1,6 @@
 //! Admission: what is decided by looking beyond the object, one file per plugin, in upstream's order.
 
+mod certificates;
 mod default_toleration_seconds;
 mod device_admin_access;
 mod namespace_lifecycle;
@@ -14,6 +15,7 @@ use machinery::{ApiError, Value};
 use resources::Target;
 
 use crate::kind::{Kind, Kinds};
+use crate::pipeline::Authorizer;
 use crate::verbs::Call;
 
 /// What is about to be done.
@@ -28,6 +30,7 @@ pub(crate) enum Operation {
 pub(crate) struct Review<'a> {
     pub operation: Operation,
     pub user: &'a User,
+    pub authorizer: &'a dyn Authorizer,
     pub kinds: &'a Kinds,
     pub kind: &'a Kind,
     pub target: Target,
@@ -47,10 +50,10 @@ impl<'a> Review<'a> {
         object: &'a mut Value,
         old: Option<&'a Value>,
     ) -> Self {
-        let kinds = &call.pipeline.kinds;
+        let (kinds, authorizer) = (&call.pipeline.kinds, &*call.pipeline.config.authorizer);
         let Call { kind, user, attributes, .. } = call;
         let (namespace, name) = (attributes.namespace.as_str(), attributes.name.as_str());
-        Self { operation, user, kinds, kind, target, namespace, name, object, old }
+        Self { operation, user, authorizer, kinds, kind, target, namespace, name, object, old }
     }
 
     /// Whether it is about this resource (of the core group) itself.
@@ -104,6 +107,7 @@ impl Admission {
                 Box::new(node_restriction::NodeRestriction),
                 Box::new(priority::Priority),
                 Box::new(default_toleration_seconds::DefaultTolerationSeconds),
+                Box::new(certificates::Certificates),
                 Box::new(device_admin_access::DeviceAdminAccess),
             ],
         }

@@ -16,6 +16,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use machinery::{ApiError, Entry};
+use resources::Resource;
 use tokio::sync::watch;
 
 use envelope::Sealer;
@@ -101,6 +102,16 @@ impl Cache {
             state: RwLock::default(),
             topics: Mutex::default(),
             changed: watch::Sender::new(()),
+        }
+    }
+
+    /// Holds the objects of a row that are always there.
+    pub(crate) fn hold(&self, row: &Resource) {
+        let mut state = self.write();
+        for object in &row.fixed {
+            let name = object.str_at(&["metadata", "name"]).unwrap_or_default();
+            let entry = Entry::from_tree(0, Arc::new(object.clone()));
+            state.objects.insert(row.key("", name).into(), Arc::new(entry));
         }
     }
 

@@ -123,3 +123,31 @@ async fn what_every_cluster_has_is_made_and_put_right() {
     let class = Ask::new("get", "scheduling.k8s.io/v1", "priorityclasses").namespace("").name("system-node-critical");
     assert_eq!(cluster.tree(class).await.unwrap().i64_at(&["value"]), Some(2_000_001_000));
 }
+
+#[tokio::test]
+async fn requests_for_certificates_name_their_user() {
+    let cluster = cluster().await;
+    let requests = |verb: &str| Ask::new(verb, "certificates.k8s.io/v1", "certificatesigningrequests").namespace("");
+    let body = |name: &str, group: &str| {
+        let request = super::rows::signing_request(group);
+        format!(
+            r#"{{"metadata":{{"name":"{name}"}},"spec":{{"signerName":"kubernetes.io/kube-apiserver-client","usages":["client auth"],"username":"liar","request":"{request}"}}}}"#
+        )
+    };
+    let node = |ask: Ask| ask.user("system:node:n1", &["system:nodes"]);
+    let made = cluster.tree(node(requests("create").body(&body("a", "x")))).await.unwrap();
+    assert_eq!(made.str_at(&["spec", "username"]), Some("system:node:n1"));
+    assert_eq!(made.at(&["spec", "groups"]).unwrap().to_string(), r#"["system:nodes","system:authenticated"]"#);
+    let error = cluster.tree(requests("create").body(&body("b", "system:masters"))).await.unwrap_err().to_string();
+    let wanted = "certificatesigningrequests.certificates.k8s.io \"b\" is forbidden: use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed";
+    assert_eq!(error, wanted);
+    let mut approved = made.clone();
+    let condition = r#"[{"type":"Approved","status":"True","reason":"r"}]"#;
+    approved.set_at(&["status", "conditions"], Value::parse(condition.as_bytes()).unwrap());
+    let approval = || requests("update").name("a").sub("approval").tree(approved.clone());
+    let error = cluster.tree(node(approval())).await.unwrap_err().to_string();
+    let wanted = "user not permitted to approve requests with signerName \"kubernetes.io/kube-apiserver-client\"";
+    assert!(error.ends_with(wanted), "{error}");
+    let approved = cluster.tree(approval()).await.unwrap();
+    assert!(approved.at(&["status", "conditions"]).unwrap().to_string().contains("lastUpdateTime"));
+}

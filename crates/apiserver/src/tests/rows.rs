@@ -1,9 +1,12 @@
 //! What holds for every row of the table.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use client::{DeleteOptions, PatchKind, Reply, WatchEvent};
 use futures_util::StreamExt;
 use machinery::Value;
 use machinery::object::ObjectExt;
+use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequest, DnType, IsCa, KeyPair};
 use resources::{NameRule, Resource, Subresource, Verb};
 
 use super::{Ask, Cluster, cluster, names};
@@ -30,6 +33,21 @@ fn sample(row: &Resource) -> Value {
         ("networking.k8s.io", "ingressclasses") => r#"{"spec":{"controller":"example.com/c"}}"#.to_owned(),
         ("networking.k8s.io", "ipaddresses") => r#"{"spec":{"parentRef":{"resource":"services","name":"web"}}}"#.to_owned(),
         ("networking.k8s.io", "servicecidrs") => r#"{"spec":{"cidrs":["10.0.0.0/16"]}}"#.to_owned(),
+        ("autoscaling", _) => r#"{"spec":{"scaleTargetRef":{"kind":"Deployment","name":"web"},"maxReplicas":3}}"#.to_owned(),
+        ("node.k8s.io", _) => r#"{"handler":"runc"}"#.to_owned(),
+        ("coordination.k8s.io", "leasecandidates") => r#"{"spec":{"leaseName":"l","binaryVersion":"1.36.0","emulationVersion":"1.36.0","strategy":"OldestEmulationVersion"}}"#.to_owned(),
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            format!(r#"{{"spec":{{"signerName":"example.com/s","usages":["client auth"],"request":"{}"}}}}"#, signing_request("x"))
+        }
+        ("certificates.k8s.io", "clustertrustbundles") => {
+            let mut bundle = Value::object();
+            bundle.set_at(&["spec", "trustBundle"], authority());
+            bundle.to_string()
+        }
+        ("certificates.k8s.io", _) => {
+            let request = BASE64_STANDARD.encode(request_of("x").der());
+            format!(r#"{{"spec":{{"signerName":"example.com/s","podName":"p","podUID":"1","serviceAccountName":"a","serviceAccountUID":"2","nodeName":"n","nodeUID":"3","stubPKCS10Request":"{request}"}}}}"#)
+        }
         ("batch", "jobs") => format!(r#"{{"spec":{{"template":{{"spec":{JOB_POD}}}}}}}"#),
         ("batch", "cronjobs") => {
             format!(r#"{{"spec":{{"schedule":"@daily","jobTemplate":{{"spec":{{"template":{{"spec":{JOB_POD}}}}}}}}}}}"#)
@@ -72,6 +90,23 @@ fn admission(plural: &str) -> &'static str {
         "mutatingadmissionpolicybindings" => r#"{"spec":{"policyName":"p"}}"#,
         _ => "{}",
     }
+}
+
+fn request_of(group: &str) -> CertificateSigningRequest {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::OrganizationName, group);
+    params.serialize_request(&KeyPair::generate().unwrap()).unwrap()
+}
+
+/// `spec.request` of a CertificateSigningRequest.
+pub(super) fn signing_request(group: &str) -> String {
+    BASE64_STANDARD.encode(request_of(group).pem().unwrap())
+}
+
+fn authority() -> String {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
 }
 
 fn stored() -> impl Iterator<Item = std::sync::Arc<Resource>> {
@@ -273,6 +308,18 @@ async fn jobs_leave_their_pods_behind_unless_asked() {
     cluster.ask(&Ask::row("delete", &row).name("one")).await.unwrap();
     let left = cluster.tree(Ask::row("get", &row).name("one")).await.unwrap();
     assert_eq!(left.at(&["metadata", "finalizers"]), Some(&Value::from(vec![Value::from("orphan")])));
+}
+
+#[tokio::test]
+async fn components_are_read_and_not_written() {
+    let cluster = cluster().await;
+    let row = resources::table().into_iter().find(|row| row.plural == "componentstatuses").unwrap();
+    let all = cluster.list(Ask::row("list", &row)).await.unwrap();
+    assert_eq!(names(&all), ["controller-manager", "etcd-0", "scheduler"]);
+    let one = cluster.tree(Ask::row("get", &row).name("scheduler")).await.unwrap();
+    assert_eq!(one.name(), "scheduler");
+    let refused = cluster.ask(&Ask::row("create", &row).tree(Value::object())).await.unwrap_err();
+    assert_eq!(refused.code(), 405);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 pub mod binding;
 pub(crate) mod claim_rules;
+pub mod component_status;
 pub mod config_map;
 pub mod endpoints;
 pub mod event;
@@ -14,7 +15,7 @@ pub mod pod;
 mod pod_cells;
 mod pod_status;
 pub mod pod_template;
-mod quota_names;
+pub(crate) mod quota_names;
 pub mod replication_controller;
 pub mod resource_quota;
 pub mod secret;

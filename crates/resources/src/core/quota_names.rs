@@ -66,7 +66,7 @@ pub(super) fn validate_resource(name: &str, at: &Place<'_>, errors: &mut Vec<Fie
 }
 
 /// A resource that containers may ask for.
-pub(super) fn validate_container_resource(name: &str, at: &Place<'_>, errors: &mut Vec<FieldError>) {
+pub(crate) fn validate_container_resource(name: &str, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     validate_resource(name, at, errors);
     if !name.contains('/') {
         if !OF_CONTAINERS.contains(&name) && !name.starts_with(HUGE_PAGES) {

@@ -7,7 +7,7 @@ pub mod match_labels;
 mod mounts;
 mod probes;
 pub mod qos;
-mod resources;
+pub(crate) mod resources;
 pub mod scheduling;
 mod security;
 pub mod spec;

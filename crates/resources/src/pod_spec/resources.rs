@@ -13,7 +13,7 @@ const OF_CONTAINERS: [&str; 3] = ["cpu", "ephemeral-storage", "memory"];
 const HUGE_PAGES: &str = "hugepages-";
 
 /// `resources` of a container.
-pub(super) fn validate_container(resources: &Value, spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
+pub(crate) fn validate_container(resources: &Value, spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     let limits = at.field("limits");
     for (name, value) in resources.entries("limits").iter() {
         validate_entry(name, value, &limits.key(name), errors);

@@ -190,7 +190,7 @@ fn validate_key_lists(term: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>
 }
 
 /// Tolerations of a pod.
-pub(super) fn validate_tolerations(spec: &Value, list: &Place<'_>, errors: &mut Vec<FieldError>) {
+pub(crate) fn validate_tolerations(spec: &Value, list: &Place<'_>, errors: &mut Vec<FieldError>) {
     for (index, toleration) in spec.items("tolerations").iter().enumerate() {
         let at = list.index(index);
         let (key, operator) = (toleration.text("key"), toleration.text("operator"));

@@ -15,9 +15,9 @@ const OLD_LABELS: [(&str, &str, &str); 5] = [
 /// What is deprecated or without effect, with paths below `at` (`spec` or `spec.template.spec`).
 pub(crate) fn of(spec: &Value, at: &str) -> Vec<String> {
     let mut warnings = Vec::new();
-    for (label, since, instead) in OLD_LABELS {
-        if spec.entries("nodeSelector").contains_key(label) {
-            warnings.push(format!("{at}.nodeSelector[{label}]: deprecated since {since}; use {instead:?} instead"));
+    for label in spec.entries("nodeSelector").keys() {
+        if let Some(text) = deprecated_label(label) {
+            warnings.push(format!("{at}.nodeSelector[{label}]: {text}"));
         }
     }
     for (index, volume) in spec.items("volumes").iter().enumerate() {
@@ -56,6 +56,11 @@ pub(crate) fn deprecated_label(label: &str) -> Option<String> {
 /// The new name of a label of nodes.
 pub(crate) fn renamed_label(label: &str) -> Option<&'static str> {
     OLD_LABELS.iter().find(|(old, ..)| *old == label).map(|(_, _, instead)| *instead)
+}
+
+/// Labels of a `nodeSelector` that have new names, with what is said of them at a path.
+pub(crate) fn of_labels(tree: &Value, at: &str) -> Vec<String> {
+    tree.entries("nodeSelector").keys().filter_map(deprecated_label).map(|text| format!("{at}: {text}")).collect()
 }
 
 fn warn_hidden_variables(container: &Value, at: &str, warnings: &mut Vec<String>) {
