@@ -1,5 +1,4 @@
 //! Checks of values that resources of several groups share.
-#![allow(dead_code, reason = "a set that rows choose from")]
 
 use machinery::field::FieldError;
 use machinery::json::Value;

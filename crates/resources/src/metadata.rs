@@ -21,7 +21,6 @@ impl NameRule {
         match self {
             Self::Subdomain => names::dns1123_subdomain(name),
             Self::Label => names::dns1123_label(name),
-            Self::Label1035 => names::dns1035_label(name),
             Self::PathSegment => names::path_segment_name(name),
             Self::IpAddress => addresses::canonical_ip(name),
             Self::ConfigMapKey => names::config_map_key(name),

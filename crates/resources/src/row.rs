@@ -250,8 +250,6 @@ pub enum NameRule {
     Subdomain,
     /// RFC 1123 label (namespaces).
     Label,
-    /// RFC 1035 label (services).
-    Label1035,
     /// Any path segment (RBAC).
     PathSegment,
     /// An IP address as it is written canonically (IPAddress).

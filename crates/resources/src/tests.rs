@@ -334,9 +334,9 @@ const INVALID: &[Invalid] = &[
     ),
     (r#"{"apiVersion":"v1","kind":"Service","spec":{}}"#, &["spec.ports: Required value"]),
     (
-        r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"1web"},"spec":{"ports":[{"port":80}]}}"#,
+        r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"-1web"},"spec":{"ports":[{"port":80}]}}"#,
         &[
-            "metadata.name: Invalid value: \"1web\": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')",
+            "metadata.name: Invalid value: \"-1web\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
         ],
     ),
     (

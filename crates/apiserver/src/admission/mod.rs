@@ -1,11 +1,13 @@
 //! Admission: what is decided by looking beyond the object, one file per plugin, in upstream's order.
 
 mod certificates;
+mod default_ingress_class;
 mod default_toleration_seconds;
 mod device_admin_access;
 mod namespace_lifecycle;
 mod node_restriction;
 mod priority;
+mod runtime_class;
 mod service_account;
 
 use client::User;
@@ -107,7 +109,9 @@ impl Admission {
                 Box::new(node_restriction::NodeRestriction),
                 Box::new(priority::Priority),
                 Box::new(default_toleration_seconds::DefaultTolerationSeconds),
+                Box::new(runtime_class::RuntimeClass),
                 Box::new(certificates::Certificates),
+                Box::new(default_ingress_class::DefaultIngressClass),
                 Box::new(device_admin_access::DeviceAdminAccess),
             ],
         }

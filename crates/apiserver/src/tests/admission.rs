@@ -151,3 +151,52 @@ async fn requests_for_certificates_name_their_user() {
     let approved = cluster.tree(approval()).await.unwrap();
     assert!(approved.at(&["status", "conditions"]).unwrap().to_string().contains("lastUpdateTime"));
 }
+
+#[tokio::test]
+async fn runtime_classes_shape_their_pods() {
+    let cluster = cluster().await;
+    let body = |name: &str, more: &str| {
+        format!(
+            r#"{{"metadata":{{"name":"{name}"}},"spec":{{"runtimeClassName":"kata",{more}"automountServiceAccountToken":false,"containers":[{{"name":"c","image":"i:1"}}]}}}}"#
+        )
+    };
+    let make = |body: String| Ask::new("create", "v1", "pods").body(&body);
+    let error = cluster.tree(make(body("a", ""))).await.unwrap_err().to_string();
+    assert_eq!(error, "pods \"a\" is forbidden: pod rejected: RuntimeClass \"kata\" not found");
+    let class = r#"{"metadata":{"name":"kata"},"handler":"kata","overhead":{"podFixed":{"cpu":"100m"}},"scheduling":{"nodeSelector":{"kata":"yes"},
+        "tolerations":[{"key":"kata","operator":"Exists"},{"key":"node.kubernetes.io/not-ready","operator":"Exists","effect":"NoExecute","tolerationSeconds":300}]}}"#;
+    cluster.tree(Ask::new("create", "node.k8s.io/v1", "runtimeclasses").namespace("").body(class)).await.unwrap();
+    let pod = cluster.tree(make(body("a", ""))).await.unwrap();
+    assert_eq!(pod.str_at(&["spec", "overhead", "cpu"]), Some("100m"));
+    assert_eq!(pod.str_at(&["spec", "nodeSelector", "kata"]), Some("yes"));
+    assert_eq!(pod.at(&["spec", "tolerations"]).and_then(Value::as_array).map(Vec::len), Some(3));
+    let error = cluster.tree(make(body("b", r#""nodeSelector":{"kata":"no"},"#))).await.unwrap_err().to_string();
+    let wanted = "conflict: runtimeClass.scheduling.nodeSelector[kata] = yes; pod.spec.nodeSelector[kata] = no";
+    assert!(error.ends_with(wanted), "{error}");
+    let error = cluster.tree(make(body("b", r#""overhead":{"cpu":"1"},"#))).await.unwrap_err().to_string();
+    assert!(error.ends_with("Pod's Overhead doesn't match RuntimeClass's defined Overhead"), "{error}");
+    let plain = body("b", r#""overhead":{"cpu":"1"},"#).replace(r#""runtimeClassName":"kata","#, "");
+    let error = cluster.tree(make(plain)).await.unwrap_err().to_string();
+    assert!(error.ends_with("Pod Overhead set without corresponding RuntimeClass defined Overhead"), "{error}");
+}
+
+#[tokio::test]
+async fn ingresses_get_the_newest_default_class() {
+    let cluster = cluster().await;
+    let ingress = |name: &str| {
+        let body = format!(
+            r#"{{"metadata":{{"name":"{name}"}},"spec":{{"defaultBackend":{{"service":{{"name":"s","port":{{"number":80}}}}}}}}}}"#
+        );
+        cluster.tree(Ask::new("create", "networking.k8s.io/v1", "ingresses").body(&body))
+    };
+    let class_of = |ingress: Value| ingress.str_at(&["spec", "ingressClassName"]).map(str::to_owned);
+    assert_eq!(class_of(ingress("a").await.unwrap()), None);
+    for (name, marked) in [("b", "true"), ("a", "true"), ("c", "false")] {
+        let body = format!(
+            r#"{{"metadata":{{"name":"{name}","annotations":{{"ingressclass.kubernetes.io/is-default-class":"{marked}"}}}},"spec":{{"controller":"a.b/c"}}}}"#
+        );
+        let ask = Ask::new("create", "networking.k8s.io/v1", "ingressclasses").namespace("").body(&body);
+        cluster.tree(ask).await.unwrap();
+    }
+    assert_eq!(class_of(ingress("b").await.unwrap()).as_deref(), Some("a"));
+}

@@ -80,7 +80,7 @@ impl Strategy for Service {
     }
 
     fn name_rule(&self) -> NameRule {
-        NameRule::Label1035
+        NameRule::Label
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {

@@ -62,7 +62,7 @@ pub(super) fn validate_backend(backend: &Value, at: &Place<'_>, errors: &mut Vec
 
 fn validate_service(service: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     let empty = Value::object();
-    validate_required_name(service.text("name"), "", names::dns1035_label, &at.field("service.name"), errors);
+    validate_required_name(service.text("name"), "", names::dns1123_label, &at.field("service.name"), errors);
     let port = service.present("port").unwrap_or(&empty);
     let (name, number) = (port.text("name"), port.int("number").unwrap_or(0));
     match (name.is_empty(), number) {
