@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use machinery::json::Value;
 
 use crate::flow_control::objects;
-use crate::{priority_classes, table};
+use crate::{api_services, priority_classes, table};
 
 /// An object, and what happens to it later.
 pub struct Wanted {
@@ -23,7 +23,8 @@ pub fn wanted() -> &'static [Wanted] {
     ALL.get_or_init(|| {
         let rows = table();
         let kept = objects::all_objects().into_iter().map(|object| (object, true));
-        let made = priority_classes::system().into_iter().map(|object| (object, false));
+        let made = priority_classes::system().into_iter().chain(api_services::local(&rows));
+        let made = made.map(|object| (object, false));
         let complete = |(mut object, kept_right): (Value, bool)| {
             let (api_version, kind) = (object.str_at(&["apiVersion"])?, object.str_at(&["kind"])?);
             let row = rows.iter().find(|row| row.kind == kind && row.group_version().to_string() == api_version)?;

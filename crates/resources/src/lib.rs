@@ -5,6 +5,7 @@
 
 mod addresses;
 mod admission_registration;
+mod api_services;
 mod apps;
 mod autoscaling;
 pub mod batch;
@@ -34,6 +35,7 @@ mod reviews;
 mod row;
 mod runtime_classes;
 mod storage;
+mod storage_migrations;
 #[cfg(test)]
 mod tests;
 mod versioned;
@@ -85,5 +87,11 @@ pub fn table() -> Vec<Arc<Resource>> {
     rows.extend([runtime_classes::row(), endpoint_slices::row()]);
     rows.extend(flow_control::rows());
     rows.extend(devices::rows());
+    rows.extend([api_services::row(), storage_migrations::row()]);
+    // Groups of one priority are listed by name, as upstream's aggregator does; rows of one group stay in order.
+    rows.sort_by(|a, b| {
+        let priority = |row: &Resource| api_services::group_priority(&row.group);
+        priority(b).cmp(&priority(a)).then_with(|| a.group.cmp(&b.group))
+    });
     rows.into_iter().map(Arc::new).collect()
 }

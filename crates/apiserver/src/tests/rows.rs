@@ -54,6 +54,8 @@ fn sample(row: &Resource) -> Value {
         }
         ("", "persistentvolumes") => r#"{"spec":{"capacity":{"storage":"1Gi"},"accessModes":["ReadWriteOnce"],"hostPath":{"path":"/x"}}}"#.to_owned(),
         ("", "persistentvolumeclaims") => r#"{"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}"#.to_owned(),
+        ("apiregistration.k8s.io", _) => r#"{"spec":{"group":"example.com","groupPriorityMinimum":1,"versionPriority":1}}"#.to_owned(),
+        ("storagemigration.k8s.io", _) => r#"{"spec":{"resource":{"resource":"secrets"}}}"#.to_owned(),
         ("resource.k8s.io", "resourceslices") => r#"{"spec":{"driver":"d.example.com","nodeName":"n","pool":{"name":"p","generation":1,"resourceSliceCount":1}}}"#.to_owned(),
         ("resource.k8s.io", "resourceclaimtemplates") => r#"{"spec":{"spec":{}}}"#.to_owned(),
         ("resource.k8s.io", _) => r#"{"spec":{}}"#.to_owned(),
@@ -113,10 +115,11 @@ fn stored() -> impl Iterator<Item = std::sync::Arc<Resource>> {
     resources::table().into_iter().filter(|row| row.stored && row.verbs.contains(&Verb::Create))
 }
 
-/// A short name as this row's names look: IP addresses are named by themselves.
+/// A short name as this row's names look: IP addresses are named by themselves, APIServices by what they serve.
 fn named(row: &Resource, name: &str) -> String {
     match row.strategy.name_rule() {
         NameRule::IpAddress => format!("10.0.0.{}", name.as_bytes()[0]),
+        _ if row.kind == "APIService" => format!("{name}.example.com"),
         _ => name.to_owned(),
     }
 }
@@ -125,6 +128,9 @@ fn object(row: &Resource, name: &str) -> Value {
     let mut object = sample(row);
     object.set_at(&["metadata", "name"], named(row, name));
     object.set_at(&["metadata", "labels", "test"], name);
+    if row.kind == "APIService" {
+        object.set_at(&["spec", "version"], name);
+    }
     object
 }
 
@@ -184,7 +190,7 @@ async fn names_are_generated_and_dry_runs_leave_nothing() {
         let made = cluster.tree(dry).await.unwrap_or_else(|e| panic!("{what}: {e}"));
         assert!(!made.uid().is_empty() && made.resource_version().is_empty(), "{what}");
         assert_eq!(cluster.list(Ask::row("list", &row)).await.unwrap().items.len(), before, "{what}");
-        if row.strategy.name_rule() == NameRule::IpAddress {
+        if row.strategy.name_rule() == NameRule::IpAddress || row.kind == "APIService" {
             continue;
         }
         let mut generated = object(&row, "x");

@@ -30,6 +30,7 @@ pub fn mutating(api_version: &str) -> Resource {
 fn row(api_version: &str, kind: &str, plural: &str, mutating: bool) -> Resource {
     Resource::new(api_version, kind, plural)
         .cluster_scoped()
+        .categories(&["api-extensions"])
         .generation()
         .columns(vec![
             Column::text("PolicyName", "The policy that is bound.", |object, _| {

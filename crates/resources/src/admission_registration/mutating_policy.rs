@@ -18,6 +18,7 @@ const PATCH_TYPES: [&str; 2] = ["ApplyConfiguration", "JSONPatch"];
 pub fn row(api_version: &str) -> Resource {
     Resource::new(api_version, "MutatingAdmissionPolicy", "mutatingadmissionpolicies")
         .cluster_scoped()
+        .categories(&["api-extensions"])
         .generation()
         .columns(vec![
             Column::integer("Mutations", "Changes that are made.", |object, _| {

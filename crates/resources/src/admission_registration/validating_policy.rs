@@ -21,6 +21,7 @@ const NOTHING: &str = "validations or auditAnnotations must contain at least one
 pub fn row() -> Resource {
     Resource::new(API_VERSION, "ValidatingAdmissionPolicy", "validatingadmissionpolicies")
         .cluster_scoped()
+        .categories(&["api-extensions"])
         .generation()
         .subresources(&[Subresource::Status])
         .columns(vec![

@@ -30,6 +30,7 @@ pub fn validating() -> Resource {
 fn row(kind: &str, plural: &str, mutating: bool) -> Resource {
     Resource::new(API_VERSION, kind, plural)
         .cluster_scoped()
+        .categories(&["api-extensions"])
         .generation()
         .columns(vec![
             Column::integer("Webhooks", "Webhooks that are registered.", |object, _| {
