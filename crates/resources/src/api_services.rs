@@ -21,8 +21,11 @@ const STATUSES: [&str; 3] = ["True", "False", "Unknown"];
 /// Says that an APIService was made at a server's start.
 const MANAGED: (&str, &str) = ("kube-aggregator.kubernetes.io/automanaged", "onstart");
 
-/// Priorities of groups, and of versions in them: higher ones are listed first.
-const PRIORITIES: &[(&str, i64, &[(&str, i64)])] = &[
+/// A group, its priority, and its versions with theirs.
+type Priorities = (&'static str, i64, &'static [(&'static str, i64)]);
+
+/// Higher ones are listed first.
+const PRIORITIES: &[Priorities] = &[
     ("", 18_000, &[("v1", 1)]),
     ("apps", 17_800, &[("v1", 15)]),
     ("events.k8s.io", 17_750, &[("v1", 15)]),

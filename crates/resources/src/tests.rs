@@ -35,11 +35,8 @@ const ALL_VALID: &[&[&str]] = &[
     networking::VALID,
     others::VALID,
     quota::VALID,
-    storage::VALID,
-    admission_registration::VALID,
-    flow_control::VALID,
-    devices::VALID,
     registrations::VALID,
+    storage::VALID,
 ];
 const ALL_INVALID: &[&[Invalid]] = &[
     INVALID,
@@ -52,11 +49,8 @@ const ALL_INVALID: &[&[Invalid]] = &[
     networking::INVALID,
     others::INVALID,
     quota::INVALID,
-    storage::INVALID,
-    admission_registration::INVALID,
-    flow_control::INVALID,
-    devices::INVALID,
     registrations::INVALID,
+    storage::INVALID,
 ];
 const ALL_CHANGES: &[&[Changed]] = &[
     admission_registration::CHANGES,
@@ -68,11 +62,8 @@ const ALL_CHANGES: &[&[Changed]] = &[
     networking::CHANGES,
     others::CHANGES,
     quota::CHANGES,
-    storage::CHANGES,
-    admission_registration::CHANGES,
-    flow_control::CHANGES,
-    devices::CHANGES,
     registrations::CHANGES,
+    storage::CHANGES,
 ];
 
 fn row(api_version: &str, kind: &str) -> Arc<Resource> {
