@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use client::events::Recorder;
 use client::{Api, Client, Informer, Resource, User};
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use machinery::GroupVersionResource;
 
 /// A resource that the API serves, as far as the garbage collector and the namespace controller care.
@@ -49,6 +50,10 @@ pub struct Informers {
     pub replication_controllers: Informer<ReplicationController>,
     /// Deployments.
     pub deployments: Informer<Deployment>,
+    /// Stateful sets.
+    pub stateful_sets: Informer<StatefulSet>,
+    /// Disruption budgets.
+    pub disruption_budgets: Informer<PodDisruptionBudget>,
     /// Services.
     pub services: Informer<Service>,
     /// Endpoints.
@@ -85,6 +90,8 @@ impl Context {
             replica_sets: start(&client),
             replication_controllers: start(&client),
             deployments: start(&client),
+            stateful_sets: start(&client),
+            disruption_budgets: start(&client),
             services: start(&client),
             endpoints: start(&client),
             endpoint_slices: start(&client),

@@ -5,6 +5,7 @@
 
 mod context;
 mod deployment;
+mod disruption;
 mod endpoint_slice_mirroring;
 mod endpoint_slices;
 mod endpoints;
@@ -61,6 +62,7 @@ pub static CONTROLLERS: &[Controller] = &[
         name: "endpointslice-mirroring-controller",
         run: |c, s| Box::pin(endpoint_slice_mirroring::run(c, s)),
     },
+    Controller { name: "disruption-controller", run: |c, s| Box::pin(disruption::run(c, s)) },
     Controller { name: "garbage-collector-controller", run: |c, s| Box::pin(garbage_collector::run(c, s)) },
     Controller { name: "pod-garbage-collector-controller", run: |c, s| Box::pin(pod_gc::run(c, s)) },
     Controller { name: "node-lifecycle-controller", run: |c, s| Box::pin(node_lifecycle::run(c, s)) },

@@ -1,9 +1,11 @@
 //! Admission: what is decided by looking beyond the object, one file per plugin, in upstream's order.
 
+mod amounts;
 mod certificates;
 mod default_ingress_class;
 mod default_toleration_seconds;
 mod device_admin_access;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod priority;
@@ -105,6 +107,7 @@ impl Admission {
         Self {
             plugins: vec![
                 Box::new(namespace_lifecycle::NamespaceLifecycle),
+                Box::new(limit_ranger::LimitRanger),
                 Box::new(service_account::ServiceAccount),
                 Box::new(node_restriction::NodeRestriction),
                 Box::new(priority::Priority),

@@ -102,6 +102,19 @@ pub(super) const ROLES: &[Role] = &[
         ],
     },
     Role {
+        name: "system:controller:disruption-controller",
+        subjects: &[Subject::Controller("disruption-controller")],
+        rules: &[
+            rule(READ, APPS, &["deployments", "replicasets", "statefulsets"]),
+            rule(READ, CORE, &["replicationcontrollers", "pods"]),
+            rule(READ, &["policy"], &["poddisruptionbudgets"]),
+            rule(&["update"], &["policy"], &["poddisruptionbudgets/status"]),
+            rule(WRITE, CORE, &["pods/status"]),
+            rule(&["get"], &["*"], &["*/scale"]),
+            RECORD,
+        ],
+    },
+    Role {
         name: "system:controller:generic-garbage-collector",
         subjects: &[
             Subject::Controller("generic-garbage-collector"),

@@ -1,6 +1,6 @@
 //! `eviction` of pods: a deletion that asks the pod's disruption budget first.
 
-use client::DeleteOptions;
+use client::{DeleteOptions, Reply};
 use machinery::object::ObjectExt;
 use machinery::selector::LabelSelector;
 use machinery::{ApiError, Entry, Value, time};
@@ -24,7 +24,7 @@ pub(super) async fn evict(call: &mut Call<'_>, body: Body) -> Result<Served, Api
     if !eviction.name().is_empty() && eviction.name() != call.name() {
         return Err(ApiError::BadRequest("name in URL does not match name in Eviction object".to_owned()));
     }
-    let (options, dry_run) = match eviction.get("deleteOptions").cloned() {
+    let (mut options, dry_run) = match eviction.get("deleteOptions").cloned() {
         Some(options) => decode::delete_options(Body::Tree(options), DeleteOptions::default())?,
         None => (DeleteOptions::default(), false),
     };
@@ -36,8 +36,37 @@ pub(super) async fn evict(call: &mut Call<'_>, body: Body) -> Result<Served, Api
     if !ignores_budgets(pod.tree()) {
         spend(call, pod.tree()).await?;
     }
+    if !call.options.dry_run {
+        announce(call, &mut options).await?;
+    }
     delete::remove(call, call.name(), &options).await?;
     Ok(success(201))
+}
+
+/// Writes into the pod's status why it goes (condition `DisruptionTarget`, KEP-3329).
+async fn announce(call: &Call<'_>, options: &mut DeleteOptions) -> Result<(), ApiError> {
+    let mut write = Call { warnings: Vec::new(), ..*call };
+    let edit = |pod: &Value| {
+        delete::check_preconditions(call, call.name(), options, pod)?;
+        let mut condition = Value::object();
+        condition.set_at(&["type"], "DisruptionTarget");
+        condition.set_at(&["status"], "True");
+        condition.set_at(&["reason"], "EvictionByEvictionAPI");
+        condition.set_at(&["message"], "Eviction API: evicting");
+        condition.set_at(&["lastTransitionTime"], time::format(seams::clock::now()));
+        let known = pod.at(&["status", "conditions"]).and_then(Value::as_array).cloned().unwrap_or_default();
+        let is_target = |c: &Value| c.str_at(&["type"]) == Some("DisruptionTarget");
+        let mut conditions: Vec<Value> = known.into_iter().filter(|c| !is_target(c)).collect();
+        conditions.push(condition);
+        let mut pod = pod.clone();
+        pod.set_at(&["status", "conditions"], conditions);
+        Ok(pod)
+    };
+    let served = update::run(&mut write, Target::Subresource("status"), Source::Edit(&edit)).await?;
+    if let (Some(version), Reply::Object(entry)) = (&mut options.resource_version, served.reply) {
+        *version = entry.revision.to_string();
+    }
+    Ok(())
 }
 
 /// Pods that are done, not running yet, or on their way out disturb nobody.
@@ -52,6 +81,7 @@ async fn spend(call: &Call<'_>, pod: &Value) -> Result<(), ApiError> {
     let budgets = budgets_of(kind, pod)?;
     let budget = match &budgets[..] {
         [] => return Ok(()),
+        [one] if goes_free(one.tree(), pod) => return Ok(()),
         [one] => one.tree().name().to_owned(),
         _ => {
             let message =
@@ -64,6 +94,20 @@ async fn spend(call: &Call<'_>, pod: &Value) -> Result<(), ApiError> {
     let name = pod.name().to_owned();
     let edit = move |budget: &Value| spent(budget, &name);
     update::run(&mut write, Target::Subresource("status"), Source::Edit(&edit)).await.map(|_| ())
+}
+
+/// Whether a pod that serves nobody may go without being counted (`spec.unhealthyPodEvictionPolicy`, KEP-3017): always, or by
+/// default when the budget has all that it needs.
+fn goes_free(budget: &Value, pod: &Value) -> bool {
+    let conditions = pod.at(&["status", "conditions"]).and_then(Value::as_array);
+    let ready = |c: &Value| c.str_at(&["type"]) == Some("Ready") && c.str_at(&["status"]) == Some("True");
+    if conditions.is_some_and(|all| all.iter().any(ready)) {
+        return false;
+    }
+    let number = |field: &str| budget.i64_at(&["status", field]).unwrap_or(0);
+    let needs = number("desiredHealthy");
+    let always = budget.str_at(&["spec", "unhealthyPodEvictionPolicy"]) == Some("AlwaysAllow");
+    always || (needs > 0 && number("currentHealthy") >= needs)
 }
 
 fn budgets_of(kind: &Kind, pod: &Value) -> Result<Vec<Arc<Entry>>, ApiError> {

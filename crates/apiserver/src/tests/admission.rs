@@ -200,3 +200,18 @@ async fn ingresses_get_the_newest_default_class() {
     }
     assert_eq!(class_of(ingress("b").await.unwrap()).as_deref(), Some("a"));
 }
+
+#[tokio::test]
+async fn limit_ranges_give_defaults_and_refuse_what_is_beyond() {
+    let cluster = cluster().await;
+    let range = r#"{"metadata":{"name":"r"},"spec":{"limits":[{"type":"Container","max":{"cpu":"1"},"default":{"cpu":"500m"}}]}}"#;
+    cluster.tree(Ask::new("create", "v1", "limitranges").body(range)).await.unwrap();
+    let made = cluster.tree(pod("p")).await.unwrap();
+    let container = &made.at(&["spec", "containers"]).and_then(Value::as_array).unwrap()[0];
+    let resources = container.get("resources").unwrap();
+    assert_eq!(resources.to_string(), r#"{"limits":{"cpu":"500m"},"requests":{"cpu":"500m"}}"#);
+    assert_eq!(made.str_at(&["status", "qosClass"]), Some("Burstable"));
+    let body = r#"{"metadata":{"name":"q"},"spec":{"containers":[{"name":"c","image":"i:1","resources":{"limits":{"cpu":"2"}}}]}}"#;
+    let error = cluster.tree(Ask::new("create", "v1", "pods").body(body)).await.unwrap_err().to_string();
+    assert_eq!(error, "pods \"q\" is forbidden: maximum cpu usage per Container is 1, but limit is 2");
+}

@@ -120,7 +120,8 @@ async fn a_budget_refuses_evictions_until_it_allows_them() {
     let status = |plural: &str, api: &str, name: &str, json: &str| {
         Ask::new("patch", api, plural).name(name).sub("status").patch(PatchKind::Merge, json)
     };
-    cluster.tree(status("pods", "v1", "e", r#"{"status":{"phase":"Running"}}"#)).await.unwrap();
+    let running = r#"{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}"#;
+    cluster.tree(status("pods", "v1", "e", running)).await.unwrap();
     let body = r#"{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"e"}}"#;
     let evict = Ask::new("create", "v1", "pods").name("e").sub("eviction").body(body);
     let error = cluster.tree(evict.clone()).await.unwrap_err();
@@ -132,6 +133,45 @@ async fn a_budget_refuses_evictions_until_it_allows_them() {
     let budget = cluster.tree(Ask::new("get", "policy/v1", "poddisruptionbudgets").name("b")).await.unwrap();
     assert_eq!(budget.i64_at(&["status", "disruptionsAllowed"]), Some(0));
     assert!(budget.at(&["status", "disruptedPods", "e"]).is_some());
+}
+
+#[tokio::test]
+async fn pods_that_are_not_ready_may_go_uncounted() {
+    let cluster = cluster().await;
+    let cases = [
+        ("AlwaysAllow", r#"{"currentHealthy":0,"desiredHealthy":1}"#, true),
+        ("IfHealthyBudget", r#"{"currentHealthy":0,"desiredHealthy":1}"#, false),
+        ("IfHealthyBudget", r#"{"currentHealthy":1,"desiredHealthy":1}"#, true),
+        ("IfHealthyBudget", r#"{"currentHealthy":0,"desiredHealthy":0}"#, false),
+    ];
+    for (number, (policy, numbers, goes)) in cases.into_iter().enumerate() {
+        let name = format!("p{number}");
+        let body = format!(
+            r#"{{"metadata":{{"name":"{name}"}},"spec":{{"minAvailable":1,"unhealthyPodEvictionPolicy":"{policy}",
+            "selector":{{"matchLabels":{{"a":"{name}"}}}}}}}}"#
+        );
+        cluster.tree(Ask::new("create", "policy/v1", "poddisruptionbudgets").body(&body)).await.unwrap();
+        let mut tree = cluster.tree(Ask::new("get", "policy/v1", "poddisruptionbudgets").name(&name)).await.unwrap();
+        tree.set_at(&["status"], Value::parse(numbers.as_bytes()).unwrap());
+        tree.set_at(&["status", "observedGeneration"], 1);
+        let update = Ask::new("update", "policy/v1", "poddisruptionbudgets").name(&name).sub("status").tree(tree);
+        cluster.tree(update).await.unwrap();
+        let body = format!(
+            r#"{{"metadata":{{"name":"{name}","labels":{{"a":"{name}"}},"finalizers":["a/b"]}},
+            "spec":{{"containers":[{{"name":"c","image":"i:1"}}]}}}}"#
+        );
+        cluster.tree(Ask::new("create", "v1", "pods").body(&body)).await.unwrap();
+        let running = r#"{"status":{"phase":"Running"}}"#;
+        let patch = Ask::new("patch", "v1", "pods").name(&name).sub("status").patch(PatchKind::Merge, running);
+        cluster.tree(patch).await.unwrap();
+        let body = format!(r#"{{"apiVersion":"policy/v1","kind":"Eviction","metadata":{{"name":"{name}"}}}}"#);
+        let evicted = cluster.ask(&Ask::new("create", "v1", "pods").name(&name).sub("eviction").body(&body)).await;
+        assert_eq!(evicted.is_ok(), goes, "{policy} {numbers}");
+        let pod = cluster.tree(Ask::new("get", "v1", "pods").name(&name)).await.unwrap();
+        let reason = pod.at(&["status", "conditions"]).and_then(Value::as_array).and_then(|c| c.last());
+        let reason = reason.and_then(|c| c.str_at(&["reason"]));
+        assert_eq!(reason, goes.then_some("EvictionByEvictionAPI"), "{policy} {numbers}");
+    }
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ pub(crate) async fn remove(call: &Call<'_>, name: &str, options: &DeleteOptions)
         let found = kind.find(call.namespace(), name);
         let current = found.ok_or_else(|| ApiError::not_found(&kind.resource, name))?;
         let current = kind.present(&current);
-        check_preconditions(call, name, options, &current)?;
+        check_preconditions(call, name, options, current.tree())?;
         let mut nothing = Value::Null;
         let mut review = Review::new(call, Operation::Delete, Target::Object, &mut nothing, Some(current.tree()));
         review.name = name;
@@ -93,8 +93,14 @@ pub(crate) async fn remove(call: &Call<'_>, name: &str, options: &DeleteOptions)
     Err(change::modified(call, name))
 }
 
-fn check_preconditions(call: &Call<'_>, name: &str, options: &DeleteOptions, current: &Entry) -> Result<(), ApiError> {
-    let found = current.tree().uid();
+/// Whether an object is the one that is meant.
+pub(crate) fn check_preconditions(
+    call: &Call<'_>,
+    name: &str,
+    options: &DeleteOptions,
+    current: &Value,
+) -> Result<(), ApiError> {
+    let found = current.uid();
     if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != found) {
         let detail = format!(
             "the UID in the precondition ({uid}) does not match the UID in record ({found}). \
@@ -102,7 +108,7 @@ fn check_preconditions(call: &Call<'_>, name: &str, options: &DeleteOptions, cur
         );
         return Err(ApiError::conflict(&call.kind.resource, name, detail));
     }
-    let found = current.revision.to_string();
+    let found = current.resource_version();
     if let Some(version) = options.resource_version.as_deref().filter(|version| *version != found) {
         let detail = format!(
             "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({found}). \
