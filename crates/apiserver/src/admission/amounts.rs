@@ -76,7 +76,10 @@ mod tests {
     #[test]
     fn what_pods_ask_for() {
         let cases = [
-            (r#"{"containers":[{"resources":{"requests":{"cpu":"1"}}},{"resources":{"requests":{"cpu":"500m"}}}]}"#, "1500m"),
+            (
+                r#"{"containers":[{"resources":{"requests":{"cpu":"1"}}},{"resources":{"requests":{"cpu":"500m"}}}]}"#,
+                "1500m",
+            ),
             (
                 r#"{"initContainers":[{"resources":{"requests":{"cpu":"3"}}}],"containers":[{"resources":{"requests":{"cpu":"1"}}}]}"#,
                 "3",

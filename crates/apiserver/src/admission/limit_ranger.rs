@@ -165,7 +165,13 @@ fn check_claim(limit: &Value, claim: &Value, problems: &mut Vec<String>) {
 }
 
 /// What is wrong with amounts that have to reach a bound.
-fn below(kind: &str, name: &str, least: &Quantity, request: Option<&Quantity>, limit: Option<&Quantity>) -> Option<String> {
+fn below(
+    kind: &str,
+    name: &str,
+    least: &Quantity,
+    request: Option<&Quantity>,
+    limit: Option<&Quantity>,
+) -> Option<String> {
     let bound = format!("minimum {name} usage per {kind} is {least}");
     match (request, limit) {
         (None, _) => Some(format!("{bound}.  No request is specified")),
@@ -176,7 +182,13 @@ fn below(kind: &str, name: &str, least: &Quantity, request: Option<&Quantity>, l
 }
 
 /// What is wrong with amounts that have to stay within a bound.
-fn above(kind: &str, name: &str, most: &Quantity, request: Option<&Quantity>, limit: Option<&Quantity>) -> Option<String> {
+fn above(
+    kind: &str,
+    name: &str,
+    most: &Quantity,
+    request: Option<&Quantity>,
+    limit: Option<&Quantity>,
+) -> Option<String> {
     let bound = format!("maximum {name} usage per {kind} is {most}");
     match (request, limit) {
         (_, None) => Some(format!("{bound}.  No limit is specified")),
@@ -256,12 +268,12 @@ mod tests {
                 half,
                 "minimum cpu usage per Container is 600m, but request is 500m",
             ),
+            (r#"{"type":"Pod","max":{"cpu":"1"}}"#, half, "maximum cpu usage per Pod is 1, but limit is 1500m"),
             (
-                r#"{"type":"Pod","max":{"cpu":"1"}}"#,
-                half,
-                "maximum cpu usage per Pod is 1, but limit is 1500m",
+                r#"{"type":"Container","max":{"cpu":"1"}}"#,
+                none,
+                "maximum cpu usage per Container is 1.  No limit is specified",
             ),
-            (r#"{"type":"Container","max":{"cpu":"1"}}"#, none, "maximum cpu usage per Container is 1.  No limit is specified"),
             (
                 r#"{"type":"Container","maxLimitRequestRatio":{"cpu":"2"}}"#,
                 half,
