@@ -57,6 +57,7 @@ fn sample(row: &Resource) -> Value {
         ("apiregistration.k8s.io", _) => r#"{"spec":{"group":"example.com","groupPriorityMinimum":1,"versionPriority":1}}"#.to_owned(),
         ("storagemigration.k8s.io", _) => r#"{"spec":{"resource":{"resource":"secrets"}}}"#.to_owned(),
         ("resource.k8s.io", "resourceslices") => r#"{"spec":{"driver":"d.example.com","nodeName":"n","pool":{"name":"p","generation":1,"resourceSliceCount":1}}}"#.to_owned(),
+        ("resource.k8s.io", "devicetaintrules") => r#"{"spec":{"taint":{"key":"k","effect":"None"}}}"#.to_owned(),
         ("resource.k8s.io", "resourceclaimtemplates") => r#"{"spec":{"spec":{}}}"#.to_owned(),
         ("resource.k8s.io", _) => r#"{"spec":{}}"#.to_owned(),
         ("flowcontrol.apiserver.k8s.io", "flowschemas") => r#"{"spec":{"priorityLevelConfiguration":{"name":"system"}}}"#.to_owned(),

@@ -13,6 +13,7 @@ pub(super) const VALID: &[&str] = &[
     TEMPLATE,
     r#"{"apiVersion":"resource.k8s.io/v1beta1","kind":"ResourceClaimTemplate","spec":{"spec":{"devices":{"requests":[{"name":"a","deviceClassName":"c"}]}}}}"#,
     SLICE,
+    RULE,
     r#"{"apiVersion":"resource.k8s.io/v1","kind":"ResourceSlice","spec":{"driver":"d.example.com","nodeName":"n","pool":{"name":"p/q","generation":1,"resourceSliceCount":1},
         "sharedCounters":[{"name":"memory","counters":{"total":{"value":"8Gi"}}}]}}"#,
     r#"{"apiVersion":"resource.k8s.io/v1beta1","kind":"ResourceSlice","spec":{"driver":"d.example.com","nodeName":"n",
@@ -40,7 +41,18 @@ const SLICE: &str = r#"{"apiVersion":"resource.k8s.io/v1","kind":"ResourceSlice"
         {"name":"b","allowMultipleAllocations":true,"consumesCounters":[{"counterSet":"memory","counters":{"total":{"value":"1Gi"}}}],
          "capacity":{"slots":{"value":"4","requestPolicy":{"default":"2","validValues":["1","2","4"]}}}}]}}"#;
 
+const RULE: &str = r#"{"apiVersion":"resource.k8s.io/v1beta2","kind":"DeviceTaintRule","spec":{"deviceSelector":{"pool":"p"},
+    "taint":{"key":"k","effect":"None"}}}"#;
+
 pub(super) const INVALID: &[Invalid] = &[
+    (
+        r#"{"apiVersion":"resource.k8s.io/v1beta2","kind":"DeviceTaintRule","spec":{"deviceSelector":{"pool":"","driver":"A_"},"taint":{"key":"k"}}}"#,
+        &[
+            "spec.deviceSelector.driver: Invalid value: \"A_\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+            "spec.deviceSelector.pool: Required value",
+            "spec.taint.effect: Required value",
+        ],
+    ),
     (
         r#"{"apiVersion":"resource.k8s.io/v1","kind":"DeviceClass","spec":{"selectors":[{}],"extendedResourceName":"cpu","config":[{},
             {"opaque":{"driver":"d","parameters":"x"}}]}}"#,
@@ -128,6 +140,14 @@ pub(super) const INVALID: &[Invalid] = &[
 ];
 
 pub(super) const CHANGES: &[Changed] = &[
+    ("", RULE, &["spec", "taint", "effect"], "\"NoExecute\"", &[]),
+    (
+        "status",
+        RULE,
+        &["status", "conditions"],
+        r#"[{"type":"EvictionInProgress","status":"True","lastTransitionTime":"2026-01-01T00:00:00Z"}]"#,
+        &["status.conditions[0].reason: Required value"],
+    ),
     (
         "",
         r#"{"apiVersion":"resource.k8s.io/v1","kind":"ResourceClaim","spec":{"devices":{}}}"#,
