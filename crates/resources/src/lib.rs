@@ -17,6 +17,7 @@ mod checks;
 mod conditions;
 mod core;
 mod custom_resource_definitions;
+mod deprecations;
 mod devices;
 mod difference;
 mod disruption_budgets;

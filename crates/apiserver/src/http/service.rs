@@ -172,12 +172,16 @@ impl Service {
             let watch = self.pipeline.watch(incoming).await?;
             let row = row.ok_or(ApiError::UnknownPath)?;
             let encoder = Encoder { row, format: form.format, shape: form.shape, include, told_columns: false };
-            return Ok(watches::answer(watch, encoder, timeout, self.shutdown.clone()));
+            let deprecation = encoder.row.deprecation();
+            let mut answer = watches::answer(watch, encoder, timeout, self.shutdown.clone());
+            respond::add_warnings(answer.headers_mut(), deprecation.as_slice());
+            return Ok(answer);
         }
         let served = self.pipeline.serve(incoming).await?;
         let row = row.ok_or(ApiError::UnknownPath)?;
         let mut answer = reply(&row, served.reply, served.code, &call.wants.with(form), include);
-        respond::add_warnings(answer.headers_mut(), &served.warnings);
+        let warnings: Vec<String> = row.deprecation().into_iter().chain(served.warnings).collect();
+        respond::add_warnings(answer.headers_mut(), &warnings);
         Ok(answer)
     }
 
@@ -240,7 +244,8 @@ impl Call {
 /// The form of the answer. Watches have none in YAML; what is answered and not kept has no tables.
 fn form(call: &Call, row: Option<&Resource>) -> Result<Accepted, ApiError> {
     let accept = call.headers.get(ACCEPT).and_then(|a| a.to_str().ok());
-    let transforms = if row.is_some_and(|row| !row.stored) { Transforms::Metadata } else { Transforms::All };
+    let is_review = row.is_some_and(|row| !row.stored && row.fixed.is_empty());
+    let transforms = if is_review { Transforms::Metadata } else { Transforms::All };
     let form = accepted(accept, transforms)?;
     if call.info.verb == "watch" && form.format == Format::Yaml {
         return Err(ApiError::NotAcceptable("application/json, application/vnd.kubernetes.protobuf".to_owned()));

@@ -276,3 +276,21 @@ async fn upgraded_connections_are_passed_on_both_ways() {
     assert_eq!(rest, b"bye", "what is sent after our end still arrives");
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn clients_of_deprecated_versions_are_warned() {
+    let cluster = Cluster::start().await;
+    let mut client = cluster.client(Identity::Admin, "http/1.1").await;
+    let components = client.get("/api/v1/componentstatuses", &[("accept", TABLE)]).await;
+    assert_eq!(components.headers["warning"], "299 - \"v1 ComponentStatus is deprecated in v1.19+\"");
+    let rows = components.tree().get("rows").and_then(Value::as_array).unwrap().len();
+    assert_eq!(rows, 3);
+    for query in ["", "?watch=true&timeoutSeconds=1"] {
+        let answer = client.get(&format!("/apis/networking.k8s.io/v1beta1/servicecidrs{query}"), &[]).await;
+        let wanted = "299 - \"networking.k8s.io/v1beta1 ServiceCIDR is deprecated in v1.34+, unavailable in v1.37+\"";
+        assert_eq!(answer.headers["warning"], wanted, "{query}");
+    }
+    let newest = client.get("/apis/networking.k8s.io/v1/servicecidrs", &[]).await;
+    assert!(!newest.headers.contains_key("warning"));
+    cluster.stop().await;
+}

@@ -49,10 +49,6 @@ impl Strategy for Endpoints {
     fn allow_create_on_update(&self) -> bool {
         true
     }
-
-    fn warnings(&self, _object: &Value) -> Vec<String> {
-        vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()]
-    }
 }
 
 fn validate_subset(subset: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
