@@ -1,5 +1,8 @@
 //! Checks of values that resources of several groups share.
 
+use std::collections::HashSet;
+use std::hash::Hash;
+
 use machinery::field::FieldError;
 use machinery::json::Value;
 use machinery::names;
@@ -81,4 +84,10 @@ pub(crate) fn only_new(errors: Vec<FieldError>, before: &[FieldError]) -> Vec<Fi
 pub(crate) fn go_list(texts: &[&str]) -> String {
     let quoted: Vec<String> = texts.iter().map(|text| format!("{text:?}")).collect();
     format!("[{}]", quoted.join(" "))
+}
+
+/// For each of some keys, whether it stood before; in time that grows with their number only.
+pub(crate) fn repeats<K: Hash + Eq>(keys: impl IntoIterator<Item = K>) -> Vec<bool> {
+    let mut seen = HashSet::new();
+    keys.into_iter().map(|key| !seen.insert(key)).collect()
 }

@@ -4,7 +4,7 @@ use machinery::field::FieldError;
 use machinery::json::Value;
 use machinery::names;
 
-use crate::checks::IMMUTABLE;
+use crate::checks::{IMMUTABLE, repeats};
 use crate::metadata::validate_labels;
 use crate::place::{Json, Place, Report};
 use crate::pod_spec::{resources, scheduling, warnings};
@@ -68,12 +68,9 @@ fn validate_scheduling(tree: &Value, at: &Place<'_>, errors: &mut Vec<FieldError
     // Upstream names the list twice.
     scheduling::validate_tolerations(tree, &list.field("tolerations"), errors);
     let tolerations = tree.items("tolerations");
-    let same = |one: &Value, other: &Value| {
-        ["key", "operator", "value", "effect"].iter().all(|field| one.text(field) == other.text(field))
-    };
-    for (index, toleration) in tolerations.iter().enumerate() {
-        if tolerations[..index].iter().any(|other| same(toleration, other)) {
-            errors.duplicate(&list.index(index), Json(toleration));
-        }
+    let repeated =
+        repeats(tolerations.iter().map(|t| ["key", "operator", "value", "effect"].map(|field| t.text(field))));
+    for (index, toleration) in tolerations.iter().enumerate().filter(|(index, _)| repeated[*index]) {
+        errors.duplicate(&list.index(index), Json(toleration));
     }
 }

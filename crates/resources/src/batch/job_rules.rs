@@ -6,7 +6,7 @@ use machinery::names;
 
 use super::indexes;
 use crate::apps::template::validate_not_negative;
-use crate::checks::{go_list, validate_domain_prefixed_path, validate_one_of};
+use crate::checks::{go_list, repeats, validate_domain_prefixed_path, validate_one_of};
 use crate::place::{Json, Place, Report};
 use crate::pod_spec;
 use crate::read::Read;
@@ -184,11 +184,12 @@ fn validate_exit_codes(spec: &Value, codes: &Value, at: &Place<'_>, errors: &mut
     } else if values.len() > EXIT_CODES_MAX {
         errors.too_many(&field, values.len(), EXIT_CODES_MAX);
     }
+    let repeated = repeats(&values);
     for (index, code) in values.iter().enumerate() {
         if operator == "In" && *code == 0 {
             errors.invalid(&field.index(index), *code, "must not be 0 for the In operator");
         }
-        if values[..index].contains(code) {
+        if repeated[index] {
             errors.duplicate(&field.index(index), *code);
         }
     }

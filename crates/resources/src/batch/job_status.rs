@@ -1,6 +1,8 @@
 //! Validation of the status of Jobs. Controllers besides the built-in one may write it, so what clients rely on is held up:
 //! each rule looks at what it is about only when that changes.
 
+use std::collections::HashSet;
+
 use machinery::field::FieldError;
 use machinery::json::Value;
 use machinery::time;
@@ -74,16 +76,14 @@ impl Change<'_> {
 fn validate_uncounted(status: &Value, errors: &mut Vec<FieldError>) {
     let Some(uncounted) = status.present("uncountedTerminatedPods") else { return };
     let at = AT.field("uncountedTerminatedPods");
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     for field in ["succeeded", "failed"] {
         for (index, uid) in uncounted.texts(field).enumerate() {
             let list = at.field(field);
             if uid.is_empty() {
                 errors.invalid(&list.index(index), uid, "must not be empty");
-            } else if seen.contains(&uid) {
+            } else if !seen.insert(uid) {
                 errors.duplicate(&list.index(index), uid);
-            } else {
-                seen.push(uid);
             }
         }
     }

@@ -13,26 +13,31 @@ pub(super) struct Block {
     pub der: Vec<u8>,
 }
 
-/// All well-formed blocks of a text.
+/// All well-formed blocks of a text, in one pass: a block in which another one begins is none.
 pub(super) fn blocks(text: &str) -> Vec<Block> {
-    let (mut blocks, mut lines) = (Vec::new(), text.lines());
-    while let Some(line) = lines.next() {
-        let begin = line.trim_end().strip_prefix("-----BEGIN ").and_then(|rest| rest.strip_suffix("-----"));
-        let Some(label) = begin else { continue };
-        let end = format!("-----END {label}-----");
-        let mut rest = lines.clone();
-        let body: Vec<&str> = rest.by_ref().map(str::trim).take_while(|line| *line != end).collect();
-        // A block without its end is none.
-        if body.len() == lines.clone().count() {
-            continue;
-        }
-        let headers = body.iter().take_while(|line| line.contains(':')).count();
-        if let Ok(der) = BASE64_STANDARD.decode(body[headers..].concat()) {
-            blocks.push(Block { label: label.to_owned(), has_headers: headers > 0, der });
-            lines = rest;
+    let mut blocks = Vec::new();
+    let mut open: Option<(&str, Vec<&str>)> = None;
+    for line in text.lines().map(str::trim) {
+        if let Some(label) = marker(line, "-----BEGIN ") {
+            open = Some((label, Vec::new()));
+        } else if let Some(label) = marker(line, "-----END ") {
+            blocks
+                .extend(open.take().filter(|(begun, _)| *begun == label).and_then(|(label, body)| block(label, &body)));
+        } else if let Some((_, body)) = &mut open {
+            body.push(line);
         }
     }
     blocks
+}
+
+fn marker<'a>(line: &'a str, start: &str) -> Option<&'a str> {
+    line.strip_prefix(start)?.strip_suffix("-----")
+}
+
+fn block(label: &str, body: &[&str]) -> Option<Block> {
+    let headers = body.iter().take_while(|line| line.contains(':')).count();
+    let der = BASE64_STANDARD.decode(body[headers..].concat()).ok()?;
+    Some(Block { label: label.to_owned(), has_headers: headers > 0, der })
 }
 
 #[cfg(test)]
@@ -46,5 +51,7 @@ mod tests {
         let wanted = [("A B".to_owned(), false, b"abc".to_vec()), ("C".to_owned(), true, b"a".to_vec())];
         assert_eq!(found, wanted);
         assert!(blocks("-----BEGIN A-----\n!\n-----END A-----").is_empty());
+        let broken = "-----BEGIN A-----\n-----BEGIN B-----\nYQ==\n-----END B-----\n-----END A-----";
+        assert_eq!(blocks(broken).len(), 1);
     }
 }

@@ -4,6 +4,7 @@ use machinery::field::FieldError;
 use machinery::json::Value;
 
 use super::{keys, signer_name};
+use crate::checks::repeats;
 use crate::place::{Place, Report};
 use crate::read::Read;
 use crate::row::Target;
@@ -78,9 +79,8 @@ fn validate_usages(spec: &Value, old: Option<&Value>, list: &Place<'_>, errors: 
             errors.unsupported(&list.index(index), *usage, &USAGES);
         }
     }
-    let repeats = |usages: &[&str], index: usize| usages[..index].contains(&usages[index]);
-    if !(0..before.len()).any(|index| repeats(&before, index)) {
-        for index in (0..usages.len()).filter(|index| repeats(&usages, *index)) {
+    if !repeats(&before).contains(&true) {
+        for (index, _) in repeats(&usages).into_iter().enumerate().filter(|(_, repeated)| *repeated) {
             errors.duplicate(&list.index(index), usages[index]);
         }
     }
@@ -93,10 +93,12 @@ fn types(status: &Value) -> Vec<&str> {
 fn validate_conditions(status: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     let before = old.map(types).unwrap_or_default();
     let kinds = types(status);
-    let repeats = |kinds: &[&str], index: usize| kinds[..index].contains(&kinds[index]);
+    let repeated = repeats(&kinds);
     let may_be_empty = before.contains(&"");
-    let may_repeat = (0..before.len()).any(|index| repeats(&before, index));
+    let may_repeat = repeats(&before).contains(&true);
     let may_contradict = before.contains(&"Approved") && before.contains(&"Denied");
+    let first = |kind: &str| kinds.iter().position(|known| *known == kind);
+    let (approved, denied) = (first("Approved"), first("Denied"));
     let list = Place::root("status.conditions");
     for (index, condition) in status.items("conditions").iter().enumerate() {
         let (at, kind) = (list.index(index), kinds[index]);
@@ -109,16 +111,13 @@ fn validate_conditions(status: &Value, old: Option<&Value>, errors: &mut Vec<Fie
             status if !known.contains(&status) => errors.unsupported(&at.field("status"), status, known),
             _ => {}
         }
-        let opposite = match kind {
-            "Approved" => "Denied",
-            "Denied" => "Approved",
-            _ => "none",
-        };
-        if !may_contradict && kinds[..index].contains(&opposite) {
+        let opposite = if kind == "Approved" { denied } else { approved };
+        let decides = matches!(kind, "Approved" | "Denied");
+        if !may_contradict && decides && opposite.is_some_and(|other| other < index) {
             let detail = "Approved and Denied conditions are mutually exclusive";
             errors.invalid(&at.field("type"), kind, detail);
         }
-        if !may_repeat && repeats(&kinds, index) {
+        if !may_repeat && repeated[index] {
             errors.duplicate(&at.field("type"), kind);
         }
     }

@@ -6,6 +6,7 @@ use machinery::names;
 use machinery::quantity::{Format, Quantity};
 
 use super::quota_names::{may_overcommit, validate_container_resource, validate_resource};
+use crate::checks::repeats;
 use crate::place::{Place, Report};
 use crate::pod_spec::qos::quantity;
 use crate::read::{Read, items_mut, present_mut, set_default};
@@ -44,11 +45,12 @@ impl Strategy for LimitRange {
         let empty = Value::object();
         let limits = object.get("spec").unwrap_or(&empty).items("limits");
         let list = Place::root("spec.limits");
+        let repeated = repeats(limits.iter().map(|limit| limit.text("type")));
         for (index, limit) in limits.iter().enumerate() {
             let at = list.index(index);
             let kind = limit.text("type");
             validate_type(kind, &at.field("type"), &mut errors);
-            if limits[..index].iter().any(|other| other.text("type") == kind) {
+            if repeated[index] {
                 errors.duplicate(&at.field("type"), kind);
             }
             validate_lists(limit, kind, &at, &mut errors);
