@@ -10,7 +10,8 @@ use serde_json::Value;
 use crate::connection::{Connection, Target};
 use tokio::time::Instant;
 
-const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long anything may take.
+pub const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A running server. Dropping it stops it and removes what it ran.
 pub struct Cluster {
@@ -105,27 +106,8 @@ impl Drop for Cluster {
         let pid = nix::unistd::Pid::from_raw(self.server.id().cast_signed());
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         let _ = self.server.wait();
-        // Containers outlive the server: whatever is in its cgroup goes now.
-        let root = std::path::Path::new("/sys/fs/cgroup");
-        for hierarchy in std::fs::read_dir(root).into_iter().flatten().flatten().map(|e| e.path()).chain([root.into()])
-        {
-            remove_group(&hierarchy.join(self.cgroup.trim_start_matches('/')));
-        }
-    }
-}
-
-fn remove_group(path: &std::path::Path) {
-    for child in std::fs::read_dir(path).into_iter().flatten().flatten().filter(|e| e.path().is_dir()) {
-        remove_group(&child.path());
-    }
-    let members = std::fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
-    for pid in members.lines().filter_map(|l| l.parse().ok()) {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
-    }
-    for _ in 0..100 {
-        if !path.exists() || std::fs::remove_dir(path).is_ok() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
+        // Containers and their shims outlive the server.
+        testkit::remove_cgroups(&self.cgroup);
+        testkit::kill_by_argument(&self.directory.path().to_string_lossy());
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, condition};
+use crate::cluster::{Cluster, WAIT_MAX, condition};
 use crate::connection::Connection;
 use crate::figures::Times;
 use tokio::time::Instant;
@@ -62,7 +62,10 @@ async fn batch(cluster: &Cluster, api: &Connection, prefix: &str, count: usize) 
         }
         Ok(ready.len() == count)
     });
-    let (posted, watched) = tokio::join!(futures_util::future::try_join_all(posts), watching);
+    let both = async { tokio::join!(futures_util::future::try_join_all(posts), watching) };
+    let Ok((posted, watched)) = tokio::time::timeout(WAIT_MAX, both).await else {
+        bail!("not all of the {count} pods became ready")
+    };
     posted?;
     watched?;
     api.delete(PODS, Bytes::new()).await?;

@@ -92,9 +92,12 @@ impl Agent {
         self.nodes.get("", &self.options.node_name)
     }
 
-    /// The pods that have a worker, as last wanted.
+    /// The pods that the API has for this node, as last wanted. What was removed there and is still ending here is left out: its
+    /// place is given away, as upstream does.
     pub fn pods(&self) -> Vec<Arc<Wanted>> {
-        lock(&self.workers).values().map(|h| h.desired.borrow().wanted.clone()).collect()
+        let workers = lock(&self.workers);
+        let desired = workers.values().map(|handle| handle.desired.borrow());
+        desired.filter(|desired| !desired.removed).map(|desired| desired.wanted.clone()).collect()
     }
 
     /// Gives the cgroups of the classes the weight of the pods that are here now.

@@ -27,7 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("runtime", &["seams", "machinery"]),
     ("cli", COMPONENT),
     ("xtask", &[]),
-    ("bench", &[]),
+    ("bench", &["testkit"]),
 ];
 
 /// May depend on every crate.
