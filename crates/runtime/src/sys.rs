@@ -54,6 +54,14 @@ pub fn mount(source: &str, target: &Path, kind: &str, flags: libc::c_ulong, data
     check(result.into()).map(drop)
 }
 
+/// `fsopen(2)`: a context of a file system, which nothing is mounted from yet.
+pub fn open_file_system(name: &str) -> io::Result<OwnedFd> {
+    const FSOPEN_CLOEXEC: u32 = 1;
+    let name = c_string(name)?;
+    // SAFETY: a valid C string that outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_fsopen, name.as_ptr(), FSOPEN_CLOEXEC) }).map(owned)
+}
+
 /// `umount2(2)`.
 pub fn unmount(target: &Path, flags: i32) -> io::Result<()> {
     let target = c_string(target)?;

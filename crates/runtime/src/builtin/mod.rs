@@ -2,6 +2,7 @@
 
 mod calls;
 mod containers;
+mod preflight;
 mod sandboxes;
 mod shim_client;
 mod streams;
@@ -108,6 +109,7 @@ impl BuiltinRuntime {
     /// Opens the runtime and takes over what earlier lives of this process left running.
     pub async fn open(options: BuiltinOptions) -> Result<Self> {
         let inner = blocking(move || {
+            preflight::check()?;
             for directory in [options.state_dir.join("sandboxes"), options.data_dir.join("containers")] {
                 std::fs::create_dir_all(&directory).map_err(failed(directory.display()))?;
             }
