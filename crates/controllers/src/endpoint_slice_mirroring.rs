@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use client::events::{EventType, Recorder};
 use client::reconcile::{self, Next};
-use client::{Api, Change, Client, DeleteOptions, ObjectKey, Queue, Shutdown};
+use client::{Change, Client, ObjectKey, Queue, Shutdown};
 use k8s_openapi::api::core::v1::{EndpointAddress, Endpoints};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -15,6 +15,7 @@ use machinery::ApiError;
 use crate::context::Context;
 use crate::owners;
 use crate::service_endpoints::{Port, SERVICE_NAME_LABEL, TRIGGER_TIME};
+use crate::slice_plan::Plan;
 
 /// Most addresses of one subset that are mirrored (upstream's default).
 const ADDRESSES_MAX: usize = 1_000;
@@ -87,7 +88,7 @@ async fn reconcile(context: &Context, client: &Client, recorder: &Recorder, key:
         }
         _ => Plan { delete: known, ..Plan::default() },
     };
-    apply(client, &key.namespace, plan).await?;
+    plan.apply(client, &key.namespace).await?;
     Ok(Next::Wait)
 }
 
@@ -96,25 +97,6 @@ fn wants_mirror(endpoints: &Endpoints) -> bool {
     let skip = endpoints.metadata.labels.as_ref().and_then(|l| l.get(SKIP_MIRROR)).is_some_and(|v| v == "true");
     let is_lock = endpoints.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(LEADER));
     !skip && !is_lock
-}
-
-async fn apply(client: &Client, namespace: &str, plan: Plan) -> Result<(), ApiError> {
-    let api = Api::<EndpointSlice>::namespaced(client, namespace);
-    for slice in &plan.create {
-        match api.create(slice).await {
-            Err(error) if error.has_cause("NamespaceTerminating") => return Ok(()),
-            made => drop(made?),
-        }
-    }
-    for slice in &plan.update {
-        api.replace(slice.metadata.name.as_deref().unwrap_or_default(), slice).await?;
-    }
-    for slice in &plan.delete {
-        let exactly = DeleteOptions { uid: slice.metadata.uid.clone(), ..DeleteOptions::default() };
-        let deleted = api.delete(slice.metadata.name.as_deref().unwrap_or_default(), exactly).await;
-        deleted.or_else(|e| if e.is_not_found() { Ok(()) } else { Err(e) })?;
-    }
-    Ok(())
 }
 
 /// What sets slices apart: the family of their addresses, and their ports.
@@ -194,14 +176,6 @@ fn endpoint(address: &EndpointAddress, ready: bool) -> Endpoint {
         target_ref: address.target_ref.clone(),
         ..Endpoint::default()
     }
-}
-
-/// What to do so that the mirrors of endpoints are right.
-#[derive(Default, Debug)]
-struct Plan {
-    create: Vec<EndpointSlice>,
-    update: Vec<EndpointSlice>,
-    delete: Vec<Arc<EndpointSlice>>,
 }
 
 /// One slice for each family and set of ports; slices that are not wanted as they are become those that are missing.

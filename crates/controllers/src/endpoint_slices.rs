@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use client::reconcile::{self, Next};
-use client::{Api, Change, Client, DeleteOptions, ObjectKey, Queue, Shutdown};
+use client::{Change, Client, ObjectKey, Queue, Shutdown};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -13,6 +13,7 @@ use machinery::ApiError;
 use crate::context::Context;
 use crate::owners;
 use crate::service_endpoints::{self, Backend, HEADLESS_LABEL, Port, SERVICE_NAME_LABEL, TRIGGER_TIME};
+use crate::slice_plan::Plan;
 
 /// Most endpoints of one slice (upstream's default).
 const ENDPOINTS_MAX: usize = 100;
@@ -84,34 +85,10 @@ async fn reconcile(context: &Context, client: &Client, key: &ObjectKey) -> Resul
             plan(&service, &backends, &known, zone)
         }
         // Without a service or a selector, what was made for it goes.
-        _ => Plan { delete: known.iter().map(|slice| slice.as_ref().clone()).collect(), ..Plan::default() },
+        _ => Plan { delete: known, ..Plan::default() },
     };
-    apply(client, &key.namespace, plan).await?;
+    plan.apply(client, &key.namespace).await?;
     Ok(Next::Wait)
-}
-
-async fn apply(client: &Client, namespace: &str, plan: Plan) -> Result<(), ApiError> {
-    let api = Api::<EndpointSlice>::namespaced(client, namespace);
-    for slice in &plan.create {
-        api.create(slice).await?;
-    }
-    for slice in &plan.update {
-        api.replace(slice.metadata.name.as_deref().unwrap_or_default(), slice).await?;
-    }
-    for slice in &plan.delete {
-        let exactly = DeleteOptions { uid: slice.metadata.uid.clone(), ..DeleteOptions::default() };
-        let deleted = api.delete(slice.metadata.name.as_deref().unwrap_or_default(), exactly).await;
-        deleted.or_else(|e| if e.is_not_found() { Ok(()) } else { Err(e) })?;
-    }
-    Ok(())
-}
-
-/// What to do so that the slices of a service are right.
-#[derive(Default, Debug)]
-struct Plan {
-    create: Vec<EndpointSlice>,
-    update: Vec<EndpointSlice>,
-    delete: Vec<EndpointSlice>,
 }
 
 /// Endpoints stay in the slice that they are in; new ones fill slices that change anyway, then those with room, then new ones.
@@ -136,7 +113,7 @@ fn plan(
     for slice in known {
         let stale = !wanted.contains_key(&ports_of(slice)) || slice.address_type != address_type(service);
         if stale {
-            plan.delete.push(slice.as_ref().clone());
+            plan.delete.push(slice.clone());
         }
     }
     for (ports, endpoints) in wanted {
@@ -203,7 +180,7 @@ fn plan_ports(
     for slice in kept {
         // One slice stays, even without endpoints.
         if slice.endpoints.is_empty() && remaining > 0 {
-            plan.delete.push(slice.slice);
+            plan.delete.push(Arc::new(slice.slice));
             continue;
         }
         remaining = remaining.max(1);

@@ -23,6 +23,7 @@ mod replication_controllers;
 mod root_ca;
 mod service_accounts;
 mod service_endpoints;
+mod slice_plan;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -115,6 +115,21 @@ fn memory_limits_hold() {
 }
 
 #[test]
+fn a_pod_removed_by_force_gives_its_place_at_once() {
+    let c = cluster();
+    let cpus: u32 = c.field("nodes", ".items[0].status.allocatable.cpu").parse().unwrap();
+    let most = |name: &str| {
+        let stubborn = container("main", "trap '' TERM; while true; do sleep 1; done");
+        pod(name, &format!("  containers:\n{stubborn}    resources: {{requests: {{cpu: {}m}}}}\n", cpus * 600))
+    };
+    c.apply(&most("first"));
+    c.wait_field("pod/first", ".status.phase", "Running");
+    c.kubectl(&["delete", "pod", "first", "--force", "--grace-period=0"]);
+    c.apply(&most("second"));
+    c.wait_field("pod/second", ".status.phase", "Running");
+}
+
+#[test]
 fn probes_and_hooks_act() {
     let c = cluster();
     let script = "touch /tmp/alive; sleep 1000";
