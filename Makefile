@@ -1,8 +1,9 @@
 # The commands of this repository. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run test bench clean packages build
+.PHONY: help run test bench install packages clean
 
 TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
+PREFIX ?= /usr/local
 RELEASE := target/$(TRIPLE)/release
 
 help:            ## List the commands
@@ -25,6 +26,10 @@ bench:           ## Measure skiff beside its peers (docs/benchmarks.md); takes a
 	$(RELEASE)/bench
 	cargo run --release --package store --example store_bench
 	cargo run --release --package runtime --example runtime_bench
+
+install:         ## Build skiff and put it into /usr/local/bin (PREFIX chooses another place)
+	cargo build --release --package skiff
+	install -D $(RELEASE)/skiff $(DESTDIR)$(PREFIX)/bin/skiff
 
 packages:        ## Install the Debian packages that the tests need
 	@scripts/packages

@@ -109,5 +109,6 @@ impl Drop for Cluster {
         // Containers and their shims outlive the server.
         testkit::remove_cgroups(&self.cgroup);
         testkit::kill_by_argument(&self.directory.path().to_string_lossy());
+        testkit::unmount_below(self.directory.path());
     }
 }

@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::time::Instant;
 
-pub use namespaces::{Namespaces, kill_by_argument, remove_cgroups};
+pub use namespaces::{Namespaces, kill_by_argument, remove_cgroups, unmount_below};
 pub use programs::{kubectls, tool};
 
 /// The longest that a test waits for anything.

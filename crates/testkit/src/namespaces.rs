@@ -73,6 +73,17 @@ fn remove_cgroup(path: &Path) {
     }
 }
 
+/// Unmounts what this process sees mounted below a directory, the innermost first.
+pub fn unmount_below(directory: &Path) {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
+    let mut below: Vec<&Path> = places.filter(|place| place.starts_with(directory)).collect();
+    below.reverse();
+    for place in below {
+        let _ = nix::mount::umount2(place, nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
 /// Kills every process whose command line names something.
 pub fn kill_by_argument(argument: &str) {
     let own = std::process::id().to_string();
