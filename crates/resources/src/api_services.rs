@@ -121,7 +121,6 @@ impl Strategy for ApiService {
 
     /// What this server serves is there from the start.
     fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status"], Value::object());
         if object.at(&["spec", "service"]).is_some_and(|service| !service.is_null()) {
             return;
         }

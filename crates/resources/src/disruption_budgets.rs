@@ -40,7 +40,6 @@ struct PodDisruptionBudget;
 impl Strategy for PodDisruptionBudget {
     /// Counts that the API always shows.
     fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status"], Value::object());
         for field in ["currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"] {
             object.set_at(&["status", field], 0);
         }

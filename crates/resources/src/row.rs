@@ -163,7 +163,8 @@ pub trait Strategy: Send + Sync {
     /// Fills in defaults. Called on every decoded body; must be idempotent.
     fn default(&self, _object: &mut Value) {}
 
-    /// Puts server-owned fields of a new object right. Its metadata (name, namespace, uid, creationTimestamp) is complete.
+    /// Puts server-owned fields of a new object right. Its metadata (name, namespace, uid, creationTimestamp) is complete, and its
+    /// status is empty if it has a subresource for it.
     fn prepare_for_create(&self, _object: &mut Value) {}
 
     /// Puts server-owned fields of a changed object right; `old` is what is stored.

@@ -33,10 +33,6 @@ fn resource(object: &Value, _now: Timestamp) -> Value {
 struct StorageVersionMigration;
 
 impl Strategy for StorageVersionMigration {
-    fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status"], Value::object());
-    }
-
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         if object.str_at(&["spec", "resource", "resource"]).unwrap_or_default().is_empty() {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use machinery::json::Value;
 
-use crate::{Resource, Target, table, validate_metadata};
+use crate::{Resource, Subresource, Target, table, validate_metadata};
 
 /// `(object, what is wrong with it)`
 type Invalid = (&'static str, &'static [&'static str]);
@@ -87,6 +87,10 @@ fn created(text: &str) -> (Arc<Resource>, Value) {
     }
     object.set_at(&["metadata", "uid"], "u-1");
     row.strategy.default(&mut object);
+    if row.has(&Subresource::Status) {
+        // As the pipeline does it.
+        object.set_at(&["status"], Value::object());
+    }
     row.strategy.prepare_for_create(&mut object);
     (row, object)
 }

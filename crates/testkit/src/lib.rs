@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use tokio::time::Instant;
 
 pub use namespaces::{Namespaces, kill_by_argument, remove_cgroups, unmount_below};
-pub use programs::{kubectls, tool};
+pub use programs::{kubectls, python_packages, tool};
 
 /// The longest that a test waits for anything.
 const WAIT_MAX: Duration = Duration::from_secs(60);

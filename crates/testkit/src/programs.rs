@@ -26,6 +26,11 @@ pub fn tool(package: &str, path: &str) -> PathBuf {
     place
 }
 
+/// Where Python finds the official client (`scripts/packages`).
+pub fn python_packages() -> PathBuf {
+    tool("python", "")
+}
+
 /// Debian's kubectl, and the newest that the machine has if it has others; the oldest first.
 pub fn kubectls() -> Vec<PathBuf> {
     // Asking each for its version takes a while.

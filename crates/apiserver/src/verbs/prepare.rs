@@ -24,7 +24,7 @@ pub(crate) fn create(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError
         object.remove_at(&["metadata", field]);
     }
     if call.kind.row.has(&Subresource::Status) {
-        object.remove_at(&["status"]);
+        object.set_at(&["status"], Value::object());
     }
     object.set_at(&["metadata", "uid"], seams::random::uuid());
     object.set_at(&["metadata", "creationTimestamp"], time::format(seams::clock::now()));

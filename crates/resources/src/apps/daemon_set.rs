@@ -77,7 +77,6 @@ impl Strategy for DaemonSet {
 
     /// Counts that the API always shows.
     fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status"], Value::object());
         object.set_at(&["status", "currentNumberScheduled"], 0);
         object.set_at(&["status", "desiredNumberScheduled"], 0);
         object.set_at(&["status", "numberMisscheduled"], 0);

@@ -50,7 +50,6 @@ impl Strategy for ReplicaSet {
 
     /// Counts that the API always shows.
     fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status"], Value::object());
         object.set_at(&["status", "replicas"], 0);
     }
 

@@ -75,7 +75,6 @@ impl Strategy for StatefulSet {
 
     /// Counts that the API always shows.
     fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status"], Value::object());
         object.set_at(&["status", "replicas"], 0);
         object.set_at(&["status", "availableReplicas"], 0);
     }

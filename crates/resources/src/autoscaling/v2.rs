@@ -28,7 +28,6 @@ impl Strategy for Autoscaler {
     }
 
     fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status"], Value::object());
         object.set_at(&["status", "desiredReplicas"], 0);
     }
 

@@ -86,10 +86,6 @@ impl Strategy for CronJob {
         }
     }
 
-    fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status"], Value::object());
-    }
-
     fn wants_new_generation(&self, object: &Value, old: &Value) -> bool {
         !same_at(object, old, &["spec"])
     }

@@ -115,7 +115,6 @@ impl Strategy for Job {
     }
 
     fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status"], Value::object());
         if object.at(&["spec", "manualSelector"]).and_then(Value::as_bool).unwrap_or(false) {
             return;
         }

@@ -61,10 +61,6 @@ impl Strategy for SigningRequest {
         set_default(object, "spec", Value::object());
     }
 
-    fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status"], Value::object());
-    }
-
     /// Requests do not change, but for what is decided about them.
     fn prepare_for_update(&self, object: &mut Value, old: &Value, target: Target) {
         let wanted = object.remove_at(&["status", "conditions"]);

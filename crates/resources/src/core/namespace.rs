@@ -45,7 +45,6 @@ impl Strategy for Namespace {
 
     fn prepare_for_create(&self, object: &mut Value) {
         self.default(object);
-        object.set_at(&["status"], Value::object());
         object.set_at(&["status", "phase"], "Active");
         let list = object.ensure_at(&["spec", "finalizers"]);
         if !matches!(list, Value::Array(_)) {

@@ -104,7 +104,6 @@ impl Strategy for PersistentVolume {
 
     fn prepare_for_create(&self, object: &mut Value) {
         let made = object.str_at(&["metadata", "creationTimestamp"]).unwrap_or_default().to_owned();
-        object.set_at(&["status"], Value::object());
         object.set_at(&["status", "phase"], "Pending");
         if !made.is_empty() {
             object.set_at(&["status", "lastPhaseTransitionTime"], made);

@@ -76,7 +76,6 @@ impl Strategy for PersistentVolumeClaim {
     }
 
     fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status"], Value::object());
         object.set_at(&["status", "phase"], "Pending");
         if let Some(spec) = present_mut(object, "spec") {
             rules::settle_data_sources(spec, None);

@@ -59,10 +59,6 @@ impl Strategy for ResourceQuota {
         set_default(object, "spec", Value::object());
     }
 
-    fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status"], Value::object());
-    }
-
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let empty = Value::object();

@@ -45,10 +45,6 @@ impl Strategy for ResourceClaim {
         }
     }
 
-    fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status"], Value::object());
-    }
-
     fn prepare_for_update(&self, object: &mut Value, old: &Value, target: Target) {
         if target == Target::Subresource("status") {
             allocation::drop_deallocated(object, old);

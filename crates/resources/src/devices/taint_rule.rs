@@ -37,10 +37,6 @@ impl Strategy for DeviceTaintRule {
         }
     }
 
-    fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status"], Value::object());
-    }
-
     /// The time is that of the effect, unless the client says another.
     fn prepare_for_update(&self, object: &mut Value, old: &Value, target: Target) {
         let changed = !same_at(object, old, &["spec", "taint", "effect"]);

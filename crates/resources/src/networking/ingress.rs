@@ -72,7 +72,6 @@ impl Strategy for Ingress {
     }
 
     fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status"], Value::object());
         object.set_at(&["status", "loadBalancer"], Value::object());
     }
 

@@ -53,7 +53,6 @@ impl Strategy for VolumeAttachment {
     }
 
     fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status"], Value::object());
         object.set_at(&["status", "attached"], false);
     }
 

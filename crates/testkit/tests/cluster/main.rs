@@ -1,6 +1,7 @@
 //! End-to-end tests: a real skiff, real containers, real kubectls. Each test has a cluster of its own.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests of other processes, in real time")]
 
+mod clients;
 mod failures;
 mod network;
 mod pods;
