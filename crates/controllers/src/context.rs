@@ -1,14 +1,14 @@
 //! What all controllers share.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use client::events::Recorder;
 use client::{Api, Client, Informer, Resource, User};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, ResourceQuota, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -52,6 +52,8 @@ pub struct Informers {
     pub deployments: Informer<Deployment>,
     /// Stateful sets.
     pub stateful_sets: Informer<StatefulSet>,
+    /// Resource quotas.
+    pub resource_quotas: Informer<ResourceQuota>,
     /// Disruption budgets.
     pub disruption_budgets: Informer<PodDisruptionBudget>,
     /// Services.
@@ -78,8 +80,31 @@ pub struct Context {
     pub client: Client,
     /// Copies of what they read.
     pub informers: Informers,
+    /// Tells what is gone.
+    pub removals: Removals,
     /// What they were told.
     pub options: Options,
+}
+
+type RemovalHandler = Box<dyn Fn(&ApiResource, &str) + Send + Sync>;
+
+/// Tells of objects of any kind that are gone: one watch of every resource is enough for all who want to know.
+#[derive(Default)]
+pub struct Removals {
+    handlers: Mutex<Vec<RemovalHandler>>,
+}
+
+impl Removals {
+    /// Calls `handler` with the resource and the namespace of whatever is gone from now on.
+    pub fn on_removal(&self, handler: impl Fn(&ApiResource, &str) + Send + Sync + 'static) {
+        self.handlers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(handler));
+    }
+
+    /// Tells of one.
+    pub fn tell(&self, resource: &ApiResource, namespace: &str) {
+        let handlers = self.handlers.lock().unwrap_or_else(PoisonError::into_inner);
+        handlers.iter().for_each(|handler| handler(resource, namespace));
+    }
 }
 
 impl Context {
@@ -91,6 +116,7 @@ impl Context {
             replication_controllers: start(&client),
             deployments: start(&client),
             stateful_sets: start(&client),
+            resource_quotas: start(&client),
             disruption_budgets: start(&client),
             services: start(&client),
             endpoints: start(&client),
@@ -112,7 +138,7 @@ impl Context {
             let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
             service.map(|s| format!("{namespace}/{s}")).into_iter().collect()
         });
-        Self { client, informers, options }
+        Self { client, informers, removals: Removals::default(), options }
     }
 
     /// The API as one controller's own service account in `kube-system`, as upstream's controllers act.

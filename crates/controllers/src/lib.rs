@@ -20,6 +20,7 @@ mod pods;
 mod replica_sets;
 mod replicas;
 mod replication_controllers;
+mod resource_quotas;
 mod root_ca;
 mod service_accounts;
 mod service_endpoints;
@@ -64,6 +65,7 @@ pub static CONTROLLERS: &[Controller] = &[
         run: |c, s| Box::pin(endpoint_slice_mirroring::run(c, s)),
     },
     Controller { name: "disruption-controller", run: |c, s| Box::pin(disruption::run(c, s)) },
+    Controller { name: "resourcequota-controller", run: |c, s| Box::pin(resource_quotas::run(c, s)) },
     Controller { name: "garbage-collector-controller", run: |c, s| Box::pin(garbage_collector::run(c, s)) },
     Controller { name: "pod-garbage-collector-controller", run: |c, s| Box::pin(pod_gc::run(c, s)) },
     Controller { name: "node-lifecycle-controller", run: |c, s| Box::pin(node_lifecycle::run(c, s)) },

@@ -1,5 +1,7 @@
 //! Controllers at work on the real request pipeline.
 
+mod bounds;
+
 use client::{DeleteOptions, Options};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};

@@ -2,6 +2,7 @@
 //!
 //! Nothing here does IO or reads a clock.
 
+pub mod amounts;
 pub mod apply;
 pub mod duration;
 pub mod entry;
@@ -16,6 +17,7 @@ pub mod openapi;
 pub mod patch;
 pub mod proto;
 pub mod quantity;
+pub mod quota;
 pub mod schema;
 pub mod selector;
 pub mod time;

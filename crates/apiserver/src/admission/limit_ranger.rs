@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use machinery::amounts::{Amounts, amounts, containers, pod_total};
 use machinery::object::ObjectExt;
 use machinery::quantity::Quantity;
 use machinery::{ApiError, Entry, Value};
 use resources::Target;
 
-use super::amounts::{Amounts, amounts, containers, pod_total};
 use super::{Operation, Plugin, Review};
 
 /// Says which amounts were given.

@@ -1,6 +1,5 @@
 //! Admission: what is decided by looking beyond the object, one file per plugin, in upstream's order.
 
-mod amounts;
 mod certificates;
 mod default_ingress_class;
 mod default_toleration_seconds;
@@ -9,6 +8,7 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod priority;
+pub(crate) mod resource_quota;
 mod runtime_class;
 mod service_account;
 
@@ -100,11 +100,13 @@ pub(crate) trait Plugin: Send + Sync {
 /// All plugins.
 pub(crate) struct Admission {
     plugins: Vec<Box<dyn Plugin>>,
+    turns: resource_quota::Turns,
 }
 
 impl Admission {
     pub(crate) fn new() -> Self {
         Self {
+            turns: resource_quota::Turns::default(),
             plugins: vec![
                 Box::new(namespace_lifecycle::NamespaceLifecycle),
                 Box::new(limit_ranger::LimitRanger),

@@ -115,6 +115,11 @@ pub(super) const ROLES: &[Role] = &[
         ],
     },
     Role {
+        name: "system:controller:resourcequota-controller",
+        subjects: &[Subject::Controller("resourcequota-controller")],
+        rules: &[rule(&["list", "watch"], &["*"], &["*"]), rule(&["update"], CORE, &["resourcequotas/status"]), RECORD],
+    },
+    Role {
         name: "system:controller:generic-garbage-collector",
         subjects: &[
             Subject::Controller("generic-garbage-collector"),

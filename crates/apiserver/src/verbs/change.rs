@@ -8,7 +8,7 @@ use resources::Target;
 use store::Expect;
 
 use super::{Call, prepare};
-use crate::admission::{Operation, Review};
+use crate::admission::{Operation, Review, resource_quota};
 use crate::cache::feed::WriteError;
 
 /// One write.
@@ -69,7 +69,12 @@ pub(crate) async fn change(call: &mut Call<'_>, change: Change<'_>) -> Result<Ar
     {
         return finish_deletion(call, object, old).await;
     }
-    store(call, object, old).await
+    let receipt = resource_quota::charge(call, target, &object, old_tree).await?;
+    let stored = store(call, object, old).await;
+    if stored.is_err() {
+        resource_quota::refund(call, receipt).await;
+    }
+    stored
 }
 
 /// Whether an update took the last thing away that a deletion waits for.

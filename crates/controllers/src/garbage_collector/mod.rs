@@ -25,6 +25,7 @@ const WORKERS: usize = 8;
 const RELIST_WAIT: Duration = Duration::from_secs(1);
 
 struct Collector {
+    context: Arc<Context>,
     client: Client,
     recorder: Recorder,
     resources: Vec<Arc<ApiResource>>,
@@ -37,6 +38,7 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) {
     // Events own nothing, are owned by nothing, and are many.
     let resources = context.options.resources.iter().filter(|r| r.resource.resource.as_ref() != "events");
     let collector = Arc::new(Collector {
+        context: context.clone(),
         client: context.client_of("generic-garbage-collector"),
         recorder: context.recorder("garbage-collector-controller"),
         resources: resources.cloned().map(Arc::new).collect(),
@@ -126,7 +128,11 @@ impl Collector {
     }
 
     fn removed(&self, uid: &str) {
+        let gone = self.graph().get(uid).cloned();
         let look = self.graph().remove(uid);
+        if let Some(gone) = gone {
+            self.context.removals.tell(&gone.resource, &gone.namespace);
+        }
         look.into_iter().for_each(|uid| self.queue.add(uid));
     }
 

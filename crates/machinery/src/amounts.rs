@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use machinery::Value;
-use machinery::quantity::Quantity;
+use crate::json::Value;
+use crate::quantity::Quantity;
 
 /// Quantities by the name of the resource.
-pub(super) type Amounts = BTreeMap<String, Quantity>;
+pub type Amounts = BTreeMap<String, Quantity>;
 
 /// Reads a `ResourceList`.
-pub(super) fn amounts(list: Option<&Value>) -> Amounts {
+pub fn amounts(list: Option<&Value>) -> Amounts {
     let entries = list.and_then(Value::as_object).into_iter().flat_map(|map| map.iter());
     entries.filter_map(|(name, value)| Some((name.to_owned(), quantity(value)?))).collect()
 }
@@ -24,13 +24,13 @@ fn quantity(value: &Value) -> Option<Quantity> {
 }
 
 /// The containers of a pod by the name of their list; none is an empty list.
-pub(super) fn containers<'a>(pod: &'a Value, list: &str) -> &'a [Value] {
+pub fn containers<'a>(pod: &'a Value, list: &str) -> &'a [Value] {
     pod.at(&["spec", list]).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// What a pod asks for in all; `list` is `requests` or `limits`. Init containers run one after the other beside the sidecars
 /// that were started before them; what the pod asks for as a whole counts instead of what its containers do (KEP-753, KEP-2837).
-pub(super) fn pod_total(pod: &Value, list: &str) -> Amounts {
+pub fn pod_total(pod: &Value, list: &str) -> Amounts {
     let asked = |container: &Value| amounts(container.at(&["resources", list]));
     let mut total = Amounts::new();
     for container in containers(pod, "containers") {
@@ -53,10 +53,32 @@ pub(super) fn pod_total(pod: &Value, list: &str) -> Amounts {
     total
 }
 
-fn add(total: &mut Amounts, more: &Amounts) {
+/// Adds to a total.
+pub fn add(total: &mut Amounts, more: &Amounts) {
     for (name, amount) in more {
         total.entry(name.clone()).or_default().add(amount);
     }
+}
+
+/// Takes from a total.
+pub fn subtract(total: &mut Amounts, less: &Amounts) {
+    for (name, amount) in less {
+        total.entry(name.clone()).or_default().sub(amount);
+    }
+}
+
+/// As upstream writes them in messages: `cpu=1,memory=2Gi`.
+pub fn told(amounts: &Amounts) -> String {
+    amounts.iter().map(|(name, amount)| format!("{name}={amount}")).collect::<Vec<_>>().join(",")
+}
+
+/// As a `ResourceList`.
+pub fn to_value(amounts: &Amounts) -> Value {
+    let mut list = Value::object();
+    for (name, amount) in amounts {
+        list.set_at(&[name], amount.to_string());
+    }
+    list
 }
 
 /// Puts the larger of both into `most`.
