@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use client::events::Recorder;
 use client::{Api, Client, Informer, Resource, User};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, ResourceQuota, Service, ServiceAccount,
@@ -52,6 +53,10 @@ pub struct Informers {
     pub deployments: Informer<Deployment>,
     /// Stateful sets.
     pub stateful_sets: Informer<StatefulSet>,
+    /// Jobs, indexed by `owner`.
+    pub jobs: Informer<Job>,
+    /// Cron jobs.
+    pub cron_jobs: Informer<CronJob>,
     /// Resource quotas.
     pub resource_quotas: Informer<ResourceQuota>,
     /// Disruption budgets.
@@ -116,6 +121,8 @@ impl Context {
             replication_controllers: start(&client),
             deployments: start(&client),
             stateful_sets: start(&client),
+            jobs: start(&client),
+            cron_jobs: start(&client),
             resource_quotas: start(&client),
             disruption_budgets: start(&client),
             services: start(&client),
@@ -132,6 +139,7 @@ impl Context {
             .pods
             .index_by("node", |pod| pod.spec.as_ref().and_then(|s| s.node_name.clone()).into_iter().collect());
         informers.replica_sets.index_by("owner", |rs| owner(&rs.metadata));
+        informers.jobs.index_by("owner", |job| owner(&job.metadata));
         informers.endpoint_slices.index_by("service", |slice| {
             let labels = slice.metadata.labels.as_ref();
             let service = labels.and_then(|l| l.get(crate::service_endpoints::SERVICE_NAME_LABEL));

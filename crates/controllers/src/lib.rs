@@ -4,6 +4,7 @@
 //! idempotently. What was decided from stale copies is caught by resource versions and by [`expectations`].
 
 mod context;
+mod cron_jobs;
 mod deployment;
 mod disruption;
 mod endpoint_slice_mirroring;
@@ -64,6 +65,7 @@ pub static CONTROLLERS: &[Controller] = &[
         name: "endpointslice-mirroring-controller",
         run: |c, s| Box::pin(endpoint_slice_mirroring::run(c, s)),
     },
+    Controller { name: "cronjob-controller", run: |c, s| Box::pin(cron_jobs::run(c, s)) },
     Controller { name: "disruption-controller", run: |c, s| Box::pin(disruption::run(c, s)) },
     Controller { name: "resourcequota-controller", run: |c, s| Box::pin(resource_quotas::run(c, s)) },
     Controller { name: "garbage-collector-controller", run: |c, s| Box::pin(garbage_collector::run(c, s)) },

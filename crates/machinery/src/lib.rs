@@ -18,9 +18,11 @@ pub mod patch;
 pub mod proto;
 pub mod quantity;
 pub mod quota;
+pub mod schedule;
 pub mod schema;
 pub mod selector;
 pub mod time;
+pub mod time_zone;
 mod wire;
 pub mod yaml;
 

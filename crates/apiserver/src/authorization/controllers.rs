@@ -4,6 +4,7 @@ use super::roles::{CORE, LEASES, READ, RECORD, WRITE, rule};
 use super::{Role, Subject};
 
 const APPS: &[&str] = &["apps"];
+const BATCH: &[&str] = &["batch"];
 const ALL_READ_WRITE: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
 
 pub(super) const ROLES: &[Role] = &[
@@ -111,6 +112,17 @@ pub(super) const ROLES: &[Role] = &[
             rule(&["update"], &["policy"], &["poddisruptionbudgets/status"]),
             rule(WRITE, CORE, &["pods/status"]),
             rule(&["get"], &["*"], &["*/scale"]),
+            RECORD,
+        ],
+    },
+    Role {
+        name: "system:controller:cronjob-controller",
+        subjects: &[Subject::Controller("cronjob-controller")],
+        rules: &[
+            rule(&["get", "list", "watch", "update"], BATCH, &["cronjobs"]),
+            rule(ALL_READ_WRITE, BATCH, &["jobs"]),
+            rule(&["update"], BATCH, &["cronjobs/status", "cronjobs/finalizers"]),
+            rule(&["list", "delete"], CORE, &["pods"]),
             RECORD,
         ],
     },

@@ -1,6 +1,7 @@
-//! Quotas, disruption budgets, replication controllers and mirrored endpoints.
+//! Quotas, disruption budgets, replication controllers, mirrored endpoints and cron jobs.
 
 use client::DeleteOptions;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Endpoints, Pod, ReplicationController, ResourceQuota, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -102,4 +103,30 @@ async fn endpoints_of_users_are_mirrored() {
     mirrored(&["192.0.2.8"]).await;
     cluster.api::<Endpoints>("default").delete("db", DeleteOptions::default()).await.unwrap();
     mirrored(&[]).await;
+}
+
+#[tokio::test]
+async fn a_cron_job_makes_a_job_for_each_start() {
+    let cluster = Cluster::start(&["cronjob-controller", "garbage-collector-controller"]).await;
+    let json = r#"{"metadata":{"name":"c"},"spec":{"schedule":"@every 1s","concurrencyPolicy":"POLICY","jobTemplate":{
+        "metadata":{"labels":{"of":"c"}},
+        "spec":{"template":{"spec":{"restartPolicy":"Never","containers":[{"name":"c","image":"i"}]}}}}}}"#;
+    cluster.create::<CronJob>("default", &json.replace("POLICY", "Replace")).await;
+    let api = cluster.api::<Job>("default");
+    let jobs = async || api.list(labelled("of=c")).await.unwrap();
+    let first = until("a job", async || jobs().await.first().cloned()).await;
+    assert!(first.metadata.name.as_deref().unwrap().starts_with("c-"));
+    assert_eq!(first.metadata.owner_references.as_ref().unwrap()[0].kind, "CronJob");
+    let active = async || {
+        let status = cluster.api::<CronJob>("default").get("c").await.unwrap().status.clone().unwrap_or_default();
+        status.active.unwrap_or_default()
+    };
+    until("the job is told", async || (active().await.len() == 1).then_some(())).await;
+    cluster.merge::<CronJob>("default", "c", r#"{"spec":{"suspend":true}}"#).await;
+    let listed = active().await;
+    for job in jobs().await {
+        api.delete(job.metadata.name.as_deref().unwrap(), DeleteOptions::default()).await.unwrap();
+    }
+    until("what is gone is not active", async || active().await.is_empty().then_some(())).await;
+    assert!(listed.len() <= 1, "{listed:?}");
 }

@@ -2,9 +2,10 @@
 
 use machinery::field::FieldError;
 use machinery::json::Value;
+use machinery::schedule::Schedule;
+use machinery::time_zone;
 
-use super::schedule::Schedule;
-use super::{job, job_rules, time_zone};
+use super::{job, job_rules};
 use crate::apps::template::validate_not_negative;
 use crate::cells;
 use crate::checks::validate_required_one_of;

@@ -5,5 +5,3 @@ mod indexes;
 pub mod job;
 mod job_rules;
 mod job_status;
-pub mod schedule;
-pub mod time_zone;

@@ -1,6 +1,10 @@
 //! Schedules of cron jobs, in the standard form of five fields or by a descriptor (`@daily`, `@every 1h`).
 
-use machinery::duration;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
+
+use crate::duration;
 
 /// When a cron job runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +80,65 @@ impl Schedule {
             any_weekday: weekdays.1,
         }))
     }
+}
+
+impl Schedule {
+    /// The first moment after another one; none when there is none within five years.
+    pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        match self {
+            Self::Every(seconds) => {
+                let second = Timestamp::from_second(after.as_second()).ok()?;
+                second.checked_add(SignedDuration::from_secs(*seconds)).ok()
+            }
+            Self::Fields(fields) => fields.next(after, zone),
+        }
+    }
+}
+
+impl Fields {
+    /// Looks at months, days, hours and minutes in turn. Hours and minutes pass as they do on a clock on the wall that is
+    /// changed twice a year: what is left out then is skipped.
+    fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        const YEARS_MAX: i16 = 5;
+        let minute = after.as_second().div_euclid(60).checked_add(1)?.checked_mul(60)?;
+        let mut at = Timestamp::from_second(minute).ok()?.to_zoned(zone.clone());
+        let last_year = at.year().saturating_add(YEARS_MAX);
+        while at.year() <= last_year {
+            if !has(self.months, at.month()) {
+                at = midnight(at.date().first_of_month().checked_add(1.month()).ok()?, zone)?;
+            } else if !self.has_day(&at) {
+                at = midnight(at.date().tomorrow().ok()?, zone)?;
+            } else if !has(self.hours, at.hour()) {
+                let into_hour = SignedDuration::from_mins(i64::from(at.minute()));
+                at = at.checked_add(SignedDuration::from_hours(1) - into_hour).ok()?;
+            } else if !has(self.minutes, at.minute()) {
+                at = at.checked_add(SignedDuration::from_mins(1)).ok()?;
+            } else {
+                return Some(at.timestamp());
+            }
+        }
+        None
+    }
+
+    fn has_day(&self, at: &Zoned) -> bool {
+        let day = has(self.days, at.day());
+        let weekday = has(self.weekdays, at.weekday().to_sunday_zero_offset());
+        if self.any_day || self.any_weekday { day && weekday } else { day || weekday }
+    }
+}
+
+fn has(set: u64, number: i8) -> bool {
+    set >> number & 1 == 1
+}
+
+fn midnight(day: Date, zone: &TimeZone) -> Option<Zoned> {
+    day.at(0, 0, 0, 0).to_zoned(zone.clone()).ok()
+}
+
+/// The time zone that a schedule made long ago names in front.
+pub fn zone_of(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("TZ=").or_else(|| text.strip_prefix("CRON_TZ="))?;
+    rest.split(' ').next()
 }
 
 /// Schedules made long ago may name their time zone in front.
@@ -197,6 +260,30 @@ mod tests {
         assert_eq!(fields("@daily"), fields("0 0 * * *"));
         assert_eq!(Schedule::parse("@every 1h30m"), Ok(Schedule::Every(5400)));
         assert_eq!(fields("TZ=UTC 0 0 * * *"), fields("0 0 * * *"));
+    }
+
+    #[test]
+    fn the_next_moment() {
+        let cases = [
+            ("*/15 * * * *", "2024-01-01T00:00:30Z", Some("2024-01-01T00:15:00Z")),
+            ("*/15 * * * *", "2024-01-01T23:45:00Z", Some("2024-01-02T00:00:00Z")),
+            ("0 12 29 2 *", "2024-03-01T00:00:00Z", Some("2028-02-29T12:00:00Z")),
+            ("30 6 * * 1-5", "2024-01-05T07:00:00Z", Some("2024-01-08T06:30:00Z")),
+            // A day of the month or of the week, when both are given.
+            ("0 0 13 * 5", "2024-09-06T00:00:00Z", Some("2024-09-13T00:00:00Z")),
+            ("0 0 13 * 5", "2024-09-13T00:00:00Z", Some("2024-09-20T00:00:00Z")),
+            ("0 0 31 2 *", "2024-01-01T00:00:00Z", None),
+            ("@every 90s", "2024-01-01T00:00:01.5Z", Some("2024-01-01T00:01:31Z")),
+        ];
+        for (schedule, after, wanted) in cases {
+            let found = Schedule::parse(schedule).unwrap().next(after.parse().unwrap(), &TimeZone::UTC);
+            assert_eq!(found.map(|t| t.to_string()).as_deref(), wanted, "{schedule} after {after}");
+        }
+        let east = TimeZone::fixed(jiff::tz::offset(2));
+        let noon = Schedule::parse("0 12 * * *").unwrap().next("2024-01-01T00:00:00Z".parse().unwrap(), &east);
+        assert_eq!(noon.unwrap().to_string(), "2024-01-01T10:00:00Z");
+        assert_eq!(zone_of("CRON_TZ=Asia/Tokyo 0 0 * * *"), Some("Asia/Tokyo"));
+        assert_eq!(zone_of("0 0 * * *"), None);
     }
 
     #[test]
