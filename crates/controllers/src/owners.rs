@@ -1,8 +1,9 @@
 //! Owner references between controllers and what they make.
 
+use client::{Api, Client};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use machinery::ApiError;
 use machinery::json::{Value, to_value};
+use machinery::{ApiError, GroupResource, GroupVersionResource};
 
 /// The owner that controls an object.
 pub fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
@@ -34,6 +35,20 @@ pub fn adopt_patch<K: client::Resource>(object: &ObjectMeta, owner: &K) -> Resul
     patch.set_at(&["metadata", "ownerReferences"], vec![reference]);
     patch.set_at(&["metadata", "uid"], object.uid.clone());
     Ok(patch)
+}
+
+/// Asks the API whether an owner may still take control of something; a conflict when it may not. The copy of an owner lags
+/// behind the copies of its dependents: what its deletion lets go would be taken back, and go with it.
+pub async fn check_may_adopt<K: client::Resource>(client: &Client, owner: &K) -> Result<(), ApiError> {
+    let meta = owner.metadata();
+    let name = meta.name.as_deref().unwrap_or_default();
+    let live = Api::<K>::namespaced(client, meta.namespace.as_deref().unwrap_or_default()).get_opt(name).await?;
+    let is_same = |live: &ObjectMeta| live.uid == meta.uid && live.deletion_timestamp.is_none();
+    if live.is_some_and(|live| is_same(live.metadata())) {
+        return Ok(());
+    }
+    let GroupVersionResource { group, resource, .. } = Api::<K>::resource();
+    Err(ApiError::conflict(&GroupResource { group, resource }, name, "it is gone, or on its way out"))
 }
 
 /// A strategic merge patch by which the owner with this UID lets go of an object.

@@ -168,8 +168,12 @@ impl<K: Replicated> Replicas<K> {
         if set.metadata().deletion_timestamp.is_some() {
             return Ok(claimed);
         }
+        let mut checked = false;
         for pod in self.context.informers.pods.by_index("owner", &orphans_of(namespace)) {
             if pods::is_active(&pod) && set.selects(&pod.metadata) {
+                if !std::mem::replace(&mut checked, true) {
+                    owners::check_may_adopt(&self.client, set).await?;
+                }
                 let name = pod.metadata.name.as_deref().unwrap_or_default();
                 let patch = owners::adopt_patch(&pod.metadata, set)?;
                 claimed.extend(owners::unless_gone(api.patch(name, PatchKind::StrategicMerge, patch).await)?);

@@ -197,8 +197,12 @@ impl Deployments {
             }
         }
         if meta.deletion_timestamp.is_none() {
+            let mut checked = false;
             for set in self.context.informers.replica_sets.by_index("owner", &orphans_of(namespace)) {
                 if set.metadata.deletion_timestamp.is_none() && selects(deployment, &set.metadata) {
+                    if !std::mem::replace(&mut checked, true) {
+                        owners::check_may_adopt(&self.client, deployment.as_ref()).await?;
+                    }
                     let patch = owners::adopt_patch(&set.metadata, deployment.as_ref())?;
                     let adopted = api.patch(name_of(&set.metadata), PatchKind::StrategicMerge, patch).await;
                     sets.extend(owners::unless_gone(adopted)?);

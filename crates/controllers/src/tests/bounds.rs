@@ -130,3 +130,20 @@ async fn a_cron_job_makes_a_job_for_each_start() {
     until("what is gone is not active", async || active().await.is_empty().then_some(())).await;
     assert!(listed.len() <= 1, "{listed:?}");
 }
+
+#[tokio::test]
+async fn an_owner_on_its_way_out_adopts_nothing() {
+    let cluster = Cluster::start(&[]).await;
+    let json = r#"{"metadata":{"name":"web"},"spec":{"replicas":0,"template":{"metadata":{"labels":{"app":"web"}},
+        "spec":{"containers":[{"name":"c","image":"i"}]}}}}"#;
+    let known = cluster.create::<ReplicationController>("default", json).await;
+    let check = async || crate::owners::check_may_adopt(&cluster.client, known.as_ref()).await;
+    check().await.unwrap();
+    let api = cluster.api::<ReplicationController>("default");
+    api.delete("web", super::delete("Orphan")).await.unwrap();
+    assert!(check().await.unwrap_err().is_conflict(), "its deletion waits for its pods to be let go");
+    cluster.merge::<ReplicationController>("default", "web", r#"{"metadata":{"finalizers":null}}"#).await;
+    assert!(check().await.unwrap_err().is_conflict(), "it is gone");
+    cluster.create::<ReplicationController>("default", json).await;
+    assert!(check().await.unwrap_err().is_conflict(), "another one has its name");
+}
