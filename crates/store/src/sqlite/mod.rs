@@ -109,14 +109,17 @@ impl SqliteStore {
     /// the store afterwards fails with [`StoreError::Unavailable`].
     pub fn close(&self) {
         let Some(Threads { writer, checkpointer, lock }) = lock(&self.threads).take() else { return };
-        self.shared.checkpoints.close();
-        self.shared.readers.close();
-        self.shared.queue.close(closed());
-        for thread in [checkpointer, writer] {
+        let join = |thread: JoinHandle<()>| {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store had panicked");
             }
-        }
+        };
+        // The writer's connection closes last, alone: it moves the log into the database, which two that close at once leave.
+        self.shared.checkpoints.close();
+        join(checkpointer);
+        self.shared.readers.close();
+        self.shared.queue.close(closed());
+        join(writer);
         drop(lock);
     }
 }
