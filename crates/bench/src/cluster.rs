@@ -31,7 +31,7 @@ impl Cluster {
         let mut command = Command::new(program()?);
         command.arg("server").arg("--data-dir").arg(directory.path().join("data"));
         command.arg("--state-dir").arg(directory.path().join("state")).args(["--node-name", "bench"]);
-        command.args(["--cgroup-root", &cgroup, "--log-level", "warn"]).args(arguments);
+        command.args(["--cgroup-root", &cgroup, "--log-level", "warn", "--eviction-hard="]).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let started = Instant::now();
         let server = command.spawn().context("skiff could not be started")?;

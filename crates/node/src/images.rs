@@ -1,4 +1,5 @@
 //! Removal of images that nobody uses, when the disk runs full (upstream's thresholds: at 85% used, down to 80%).
+//! DIVERGES: of a large disk not so much must be free, or a developer's well-filled one would lose its images all the time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,9 +12,12 @@ use runtime::ImageStatus;
 use crate::agent::Agent;
 use crate::disk::Space;
 
-/// From which use of the disk images are removed, and down to which.
-const HIGH_PERCENT: u64 = 85;
-const LOW_PERCENT: u64 = 80;
+/// Below which free part of the disk images are removed, and until which.
+const FREE_PERCENT: u64 = 15;
+const FREE_PERCENT_AFTER: u64 = 20;
+/// Bytes that are enough on any disk.
+const FREE_ENOUGH: u64 = 6 << 30;
+const FREE_ENOUGH_AFTER: u64 = 8 << 30;
 /// How often the disk is looked at.
 const PERIOD: Duration = Duration::from_secs(300);
 /// An image that was just pulled may belong to a container that is about to be made.
@@ -49,11 +53,10 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
 
 /// Bytes by which the disk is too full.
 fn surplus(space: &Space) -> u64 {
-    let used = space.bytes.saturating_sub(space.bytes_free);
-    if space.bytes == 0 || used * 100 / space.bytes < HIGH_PERCENT {
+    if space.bytes_free > (space.bytes / 100 * FREE_PERCENT).min(FREE_ENOUGH) || space.bytes == 0 {
         return 0;
     }
-    used.saturating_sub(space.bytes / 100 * LOW_PERCENT)
+    (space.bytes / 100 * FREE_PERCENT_AFTER).min(FREE_ENOUGH_AFTER).saturating_sub(space.bytes_free)
 }
 
 /// Removes unused images until `wanted` bytes are free again; how many that gave.
@@ -117,10 +120,12 @@ mod tests {
 
     #[test]
     fn a_full_disk_has_a_surplus() {
+        let of = |all: u64, free: u64| surplus(&Space { bytes: all, bytes_free: free, ..Space::default() });
         for (free, bytes) in [(50, 0), (16, 0), (15, 5), (0, 20)] {
-            let space = Space { bytes: 100, bytes_free: free, inodes: 0, inodes_free: 0 };
-            assert_eq!(surplus(&space), bytes, "{free}");
+            assert_eq!(of(100, free), bytes, "{free}");
         }
+        assert_eq!(of(250 << 30, 7 << 30), 0);
+        assert_eq!(of(250 << 30, 5 << 30), 3 << 30);
         assert_eq!(surplus(&Space::default()), 0);
     }
 

@@ -24,4 +24,5 @@ mod volumes;
 pub mod wanted;
 
 pub use agent::run;
+pub use eviction::Thresholds;
 pub use options::NodeOptions;

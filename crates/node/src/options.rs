@@ -10,6 +10,8 @@ use runtime::Runtime;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ResolvesServerCert;
 
+use crate::eviction::Thresholds;
+
 /// Options of one node agent.
 #[derive(Clone)]
 pub struct NodeOptions {
@@ -37,4 +39,6 @@ pub struct NodeOptions {
     pub listen: SocketAddr,
     /// Further labels of the Node.
     pub labels: BTreeMap<String, String>,
+    /// Below what the node is short of memory or disk, and evicts pods.
+    pub eviction: Thresholds,
 }

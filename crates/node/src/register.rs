@@ -18,7 +18,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Owne
 use machinery::ApiError;
 
 use crate::agent::Agent;
-use crate::eviction::{MEMORY_AVAILABLE_MIN, NODE_DISK_FREE_PERCENT_MIN};
+use crate::eviction::{Signal, Thresholds};
 use crate::quantity;
 
 /// What the API shows as the agent's version: the API level and our name.
@@ -44,6 +44,10 @@ pub struct Machine {
     pub memory_bytes: i64,
     /// The file system of the data directory, in bytes.
     pub storage_bytes: i64,
+    /// Memory that the thresholds of eviction keep free, in bytes.
+    pub memory_kept_free: i64,
+    /// Of that file system, what they keep free, in bytes.
+    pub storage_kept_free: i64,
     /// Pages of each huge page size (`2Mi`), in bytes.
     pub hugepages: BTreeMap<String, i64>,
     /// What `status.nodeInfo` says of it.
@@ -63,7 +67,7 @@ pub fn meminfo(name: &str) -> u64 {
 
 impl Machine {
     /// Reads the machine; `data_dir` stands for its disk.
-    pub fn read(data_dir: &Path) -> Self {
+    pub fn read(data_dir: &Path, eviction: &Thresholds) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1));
         let storage = crate::disk::Space::of(data_dir).bytes;
         let os = text("/etc/os-release");
@@ -84,10 +88,14 @@ impl Machine {
             system_uuid: text("/sys/class/dmi/id/product_uuid"),
             ..NodeSystemInfo::default()
         };
+        let bytes = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let memory = meminfo("MemTotal");
         Self {
             cpus,
-            memory_bytes: i64::try_from(meminfo("MemTotal")).unwrap_or(i64::MAX),
-            storage_bytes: i64::try_from(storage).unwrap_or(i64::MAX),
+            memory_bytes: bytes(memory),
+            storage_bytes: bytes(storage),
+            memory_kept_free: bytes(eviction.least(Signal::Memory, memory)),
+            storage_kept_free: bytes(eviction.least(Signal::Disk, storage)),
             hugepages: hugepages(),
             info,
         }
@@ -110,11 +118,10 @@ impl Machine {
 impl Machine {
     /// What pods may ask for: all but what the thresholds of eviction keep free, as upstream computes it.
     pub fn allocatable(&self) -> Self {
-        let kept_free = i64::try_from(MEMORY_AVAILABLE_MIN).unwrap_or(0);
         let huge: i64 = self.hugepages.values().sum();
         Self {
-            memory_bytes: self.memory_bytes.saturating_sub(kept_free).saturating_sub(huge).max(0),
-            storage_bytes: self.storage_bytes / 100 * (100 - NODE_DISK_FREE_PERCENT_MIN as i64),
+            memory_bytes: self.memory_bytes.saturating_sub(self.memory_kept_free).saturating_sub(huge).max(0),
+            storage_bytes: self.storage_bytes.saturating_sub(self.storage_kept_free).max(0),
             ..self.clone()
         }
     }

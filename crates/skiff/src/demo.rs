@@ -76,6 +76,8 @@ fn server_options(options: &DemoOptions, data_dir: &std::path::Path) -> Result<S
         format!("--state-dir={}", data_dir.join("run").display()),
         format!("--https-listen-port={}", options.https_listen_port),
         format!("--kubelet-port={}", options.kubelet_port),
+        // Whoever looks at a demo may have a full disk.
+        "--eviction-hard=memory.available<100Mi".to_owned(),
         "--log-level=warn".to_owned(),
     ];
     match Cli::try_parse_from(arguments)?.command {

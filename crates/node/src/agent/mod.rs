@@ -188,7 +188,7 @@ pub fn run(options: NodeOptions, shutdown: Shutdown) -> BoxFuture<'static, std::
 async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
     std::fs::create_dir_all(options.data_dir.join("pods"))?;
     std::fs::create_dir_all(&options.log_dir)?;
-    let machine = Machine::read(&options.data_dir);
+    let machine = Machine::read(&options.data_dir, &options.eviction);
     let events = options.runtime.events();
     let recorder = Recorder::new(&options.client, "kubelet", &options.node_name);
     let services = Informer::start(Api::all(&options.client), Options::default());

@@ -1,7 +1,8 @@
-//! Eviction: what the node is short of, and which pods must go for it (upstream's hard thresholds and wording).
+//! Eviction: what the node is short of, and which pods must go for it (upstream's order and wording).
 
 mod limits;
 mod rank;
+mod thresholds;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +15,8 @@ use crate::disk::Space;
 use crate::images::{self, Uses};
 use crate::quantity;
 use rank::{Measure, Using};
+pub use thresholds::{Signal, Thresholds};
 
-/// The node is short of memory below this.
-pub const MEMORY_AVAILABLE_MIN: u64 = 100 << 20;
-/// The node is short of disk below these shares. DIVERGES: upstream's `imagefs.available<15%` holds only where images have
-/// a file system of their own; here they share the node's.
-pub const NODE_DISK_FREE_PERCENT_MIN: u64 = 10;
-const NODE_INODES_FREE_PERCENT_MIN: u64 = 5;
 /// How often is looked, and how long a shortage is told after it was last seen.
 const PERIOD: Duration = Duration::from_secs(10);
 const TRANSITION: Duration = Duration::from_secs(300);
@@ -45,17 +41,25 @@ impl Pressure {
 /// A threshold that was crossed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shortage {
-    /// `memory`, `ephemeral-storage` or `inodes`.
-    resource: &'static str,
+    signal: Signal,
     threshold: String,
     available: String,
-    /// Bytes that are missing.
+    /// Bytes or inodes that are missing.
     missing: u64,
 }
 
 impl Shortage {
+    fn of(signal: Signal, least: u64, available: u64) -> Option<Self> {
+        let text = |amount: u64| match signal {
+            Signal::Inodes => quantity::of_value(whole(amount)).0,
+            Signal::Memory | Signal::Disk => quantity::of_bytes(whole(amount)).0,
+        };
+        let short = || Self { signal, threshold: text(least), available: text(available), missing: least - available };
+        (available < least).then(short)
+    }
+
     fn is_memory(&self) -> bool {
-        self.resource == "memory"
+        self.signal == Signal::Memory
     }
 }
 
@@ -63,36 +67,16 @@ fn whole(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// All crossed thresholds, memory first.
-fn shortages(memory_available: u64, disk: &Space) -> Vec<Shortage> {
-    let mut list = Vec::new();
-    if memory_available < MEMORY_AVAILABLE_MIN {
-        list.push(Shortage {
-            resource: "memory",
-            threshold: quantity::of_bytes(whole(MEMORY_AVAILABLE_MIN)).0,
-            available: quantity::of_bytes(whole(memory_available)).0,
-            missing: MEMORY_AVAILABLE_MIN - memory_available,
-        });
-    }
-    let bytes_min = disk.bytes / 100 * NODE_DISK_FREE_PERCENT_MIN;
-    if disk.bytes_free < bytes_min {
-        list.push(Shortage {
-            resource: "ephemeral-storage",
-            threshold: quantity::of_value(whole(bytes_min)).0,
-            available: quantity::of_bytes(whole(disk.bytes_free)).0,
-            missing: bytes_min - disk.bytes_free,
-        });
-    }
-    let inodes_min = disk.inodes / 100 * NODE_INODES_FREE_PERCENT_MIN;
-    if disk.inodes_free < inodes_min {
-        list.push(Shortage {
-            resource: "inodes",
-            threshold: quantity::of_value(whole(inodes_min)).0,
-            available: quantity::of_value(whole(disk.inodes_free)).0,
-            missing: 0,
-        });
-    }
-    list
+/// All crossed thresholds, memory first. `memory` is what is available, and all there is.
+fn shortages(thresholds: &Thresholds, memory: (u64, u64), disk: &Space) -> Vec<Shortage> {
+    let (bytes, inodes) = thresholds.least_of(disk);
+    let all = [
+        Shortage::of(Signal::Memory, thresholds.least(Signal::Memory, memory.1), memory.0),
+        Shortage::of(Signal::Disk, bytes, disk.bytes_free),
+        // A file system that does not count inodes is never short of them.
+        Shortage::of(Signal::Inodes, if disk.inodes == 0 { 0 } else { inodes }, disk.inodes_free),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// When each kind of shortage was last seen.
@@ -118,7 +102,8 @@ impl LastSeen {
 }
 
 fn look(agent: &Agent) -> Vec<Shortage> {
-    shortages(crate::register::meminfo("MemAvailable"), &Space::of(&agent.options.data_dir))
+    let memory = (crate::register::meminfo("MemAvailable"), crate::register::meminfo("MemTotal"));
+    shortages(&agent.options.eviction, memory, &Space::of(&agent.options.data_dir))
 }
 
 /// Watches over the node for ever.
@@ -139,9 +124,9 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
 /// Frees what is missing: unused images first, then one pod. The next look decides whether another must go.
 async fn relieve(agent: &Arc<Agent>, shortage: Shortage, uses: &mut Uses) {
     if !shortage.is_memory() {
-        let wanted = if shortage.missing == 0 { u64::MAX } else { shortage.missing };
+        let wanted = if shortage.signal == Signal::Inodes { u64::MAX } else { shortage.missing };
         images::collect(agent, uses, wanted).await;
-        if look(agent).iter().all(|still| still.resource != shortage.resource) {
+        if look(agent).iter().all(|still| still.signal != shortage.signal) {
             return;
         }
     }
@@ -150,8 +135,8 @@ async fn relieve(agent: &Arc<Agent>, shortage: Shortage, uses: &mut Uses) {
     for wanted in agent.pods().into_iter().filter(|w| !w.is_terminal() && !is_critical(w)) {
         using.push(Using::of(agent, wanted, measure).await);
     }
-    tracing::warn!(resource = shortage.resource, available = shortage.available, "the node is short of a resource");
-    if let Some(first) = rank::first(&using, shortage.resource) {
+    tracing::warn!(resource = %shortage.signal, available = shortage.available, "the node is short of a resource");
+    if let Some(first) = rank::first(&using, shortage.signal) {
         let message = rank::message(first, &shortage);
         tracing::warn!(pod = first.wanted.full_name(), message, "evicting a pod");
         agent.evict(first.wanted.uid(), message);
@@ -163,21 +148,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thresholds_are_upstreams() {
+    fn what_is_left_is_held_against_the_thresholds() {
+        let upstream = "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%".parse().unwrap();
         let disk = |bytes_free, inodes_free| Space { bytes: 1000, bytes_free, inodes: 1000, inodes_free };
-        let names = |memory, space: &Space| shortages(memory, space).iter().map(|s| s.resource).collect::<Vec<_>>();
+        let names = |memory: u64, space: &Space| {
+            shortages(&upstream, (memory, 1 << 30), space).iter().map(|s| s.signal.resource()).collect::<Vec<_>>()
+        };
         assert_eq!(names(100 << 20, &disk(100, 50)), [""; 0]);
         assert_eq!(names((100 << 20) - 1, &disk(99, 49)), ["memory", "ephemeral-storage", "inodes"]);
-        // A file system that does not count inodes is never short of them.
         assert_eq!(names(1 << 30, &Space { bytes: 10, bytes_free: 10, ..Space::default() }), [""; 0]);
-        assert_eq!(shortages(50 << 20, &disk(100, 50))[0].available, "50Mi");
+        assert_eq!(shortages(&upstream, (50 << 20, 1 << 30), &disk(100, 50))[0].available, "50Mi");
+        // A large disk that is nearly full still has room for pods.
+        let large = Space { bytes: 250 << 30, bytes_free: 2 << 30, inodes: 1000, inodes_free: 900 };
+        assert_eq!(shortages(&Thresholds::DEFAULT.parse().unwrap(), (1 << 30, 1 << 30), &large), []);
     }
 
     #[test]
     fn a_shortage_is_told_for_a_while() {
         let at = |second: i64| Timestamp::from_second(second).unwrap();
         let mut seen = LastSeen::default();
-        let short = shortages(0, &Space::default());
+        let short = shortages(&"memory.available<1".parse().unwrap(), (0, 1), &Space::default());
         assert_eq!(seen.update(&short, at(0)).names(), ["MemoryPressure"]);
         assert_eq!(seen.update(&[], at(299)).names(), ["MemoryPressure"]);
         assert_eq!(seen.update(&[], at(300)).names(), [""; 0]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::{Shortage, whole};
+use super::{Shortage, Signal, whole};
 use crate::agent::Agent;
 use crate::config::resources::pod_request;
 use crate::quantity;
@@ -92,10 +92,10 @@ impl Using {
 
 /// The pod that goes first: who uses more than it asked for, then the least important, then the largest excess. Of inodes
 /// nobody asks for any, so there only importance and size count.
-pub fn first<'a>(all: &'a [Using], resource: &str) -> Option<&'a Using> {
+pub fn first(all: &[Using], signal: Signal) -> Option<&Using> {
     all.iter().min_by_key(|using| {
         let (total, request) = (using.total(), using.request());
-        let exceeds = resource != "inodes" && total > request;
+        let exceeds = signal != Signal::Inodes && total > request;
         let priority = using.wanted.spec().priority.unwrap_or(0);
         (Reverse(exceeds), priority, Reverse(whole(total) - whole(request)))
     })
@@ -105,18 +105,18 @@ pub fn first<'a>(all: &'a [Using], resource: &str) -> Option<&'a Using> {
 pub fn message(using: &Using, shortage: &Shortage) -> String {
     let mut text = format!(
         "The node was low on resource: {}. Threshold quantity: {}, available: {}. ",
-        shortage.resource, shortage.threshold, shortage.available
+        shortage.signal, shortage.threshold, shortage.available
     );
     for member in &using.wanted.members {
         let requests = member.spec.resources.as_ref().and_then(|r| r.requests.as_ref());
         let request = requests.and_then(|r| r.get(using.measure.resource())).cloned();
         let request = request.unwrap_or_else(|| Quantity("0".to_owned()));
         let used = whole(using.container(member.name()));
-        if shortage.resource != "inodes" && used > quantity::value(&request) {
+        if shortage.signal != Signal::Inodes && used > quantity::value(&request) {
             let (name, used) = (member.name(), quantity::of_bytes(used).0);
             text += &format!(
                 "Container {name} was using {used}, request is {}, has larger consumption of {}. ",
-                request.0, shortage.resource
+                request.0, shortage.signal
             );
         }
     }
@@ -147,13 +147,14 @@ mod tests {
             using("greedy", 0, "10Mi", 60 * mi),
             using("greedier", 0, "10Mi", 90 * mi),
         ];
-        let short = &shortages(94_300 << 10, &Space::default())[0];
-        let chosen = first(&all, "memory").unwrap();
+        let least = "memory.available<100Mi".parse().unwrap();
+        let short = &shortages(&least, (94_300 << 10, 1 << 30), &Space::default())[0];
+        let chosen = first(&all, Signal::Memory).unwrap();
         assert_eq!(chosen.wanted.uid(), "greedier");
         let text = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 94300Ki. \
             Container a was using 90Mi, request is 10Mi, has larger consumption of memory. ";
         assert_eq!(message(chosen, short), text);
-        assert_eq!(first(&all[..2], "memory").unwrap().wanted.uid(), "important");
-        assert!(first(&[], "memory").is_none());
+        assert_eq!(first(&all[..2], Signal::Memory).unwrap().wanted.uid(), "important");
+        assert!(first(&[], Signal::Memory).is_none());
     }
 }

@@ -95,6 +95,7 @@ async fn node(server: Arc<Server>, stop: Shutdown) -> Result<()> {
         node_ip: IpAddr::V4(server.node_ip),
         listen: (IpAddr::from([0, 0, 0, 0]), options.kubelet_port).into(),
         labels: options.node_label.iter().cloned().collect(),
+        eviction: options.eviction_hard.clone(),
     };
     let ranges = Ranges {
         cluster: options.cluster_cidr,

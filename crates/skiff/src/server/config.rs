@@ -59,6 +59,9 @@ pub struct ServerOptions {
     /// Port of the node's HTTPS API
     #[arg(long, value_name = "PORT", default_value_t = 10250, help_heading = "Node")]
     pub kubelet_port: u16,
+    /// Below what the node is short of memory or disk and evicts pods; a percentage is of all there is
+    #[arg(long, value_name = "SIGNAL<AMOUNT,…", default_value = node::Thresholds::DEFAULT, help_heading = "Node")]
+    pub eviction_hard: node::Thresholds,
     /// The cgroup above all pods
     #[arg(long, value_name = "PATH", default_value = "/", help_heading = "Node")]
     pub cgroup_root: String,
@@ -258,6 +261,7 @@ mod tests {
             "--cluster-cidr=10.42.0.1/16",
             "--cluster-cidr=fd00::/64",
             "--service-node-port-range=5-1",
+            "--eviction-hard=nodefs.free<1Gi",
             "--disable=everything",
             "--write-kubeconfig-mode=9",
             "--node-label=x",

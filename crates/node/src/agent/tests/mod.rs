@@ -15,6 +15,7 @@ use runtime::ContainerState;
 use tokio::sync::watch;
 
 use super::*;
+use crate::eviction::Thresholds;
 
 #[derive(Debug)]
 struct NoCertificate;
@@ -60,6 +61,7 @@ impl World {
             node_ip: "127.0.0.1".parse().unwrap(),
             listen: "127.0.0.1:0".parse().unwrap(),
             labels: Default::default(),
+            eviction: Thresholds::none(),
         }
     }
 
