@@ -59,6 +59,12 @@ impl Kinds {
         kinds.iter().find(|kind| kind.row.group == group && kind.row.version == version)
     }
 
+    /// How many objects a resource has, and their bytes together; none when it is not served.
+    pub(crate) fn volume(&self, group: &str, plural: &str) -> Option<(u64, u64)> {
+        let kind = self.by_plural.get(plural)?.iter().find(|kind| kind.row.group == group)?;
+        Some(kind.cache.volume())
+    }
+
     /// A kind of the core group, which every cluster has.
     pub(crate) fn core(&self, plural: &str) -> Result<&Arc<Kind>, ApiError> {
         self.get("", "v1", plural).ok_or(ApiError::UnknownPath)

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use client::{Action, Backend, DeleteOptions, Reply, Request, User, Watch};
 use futures_util::future::{BoxFuture, FutureExt};
@@ -15,7 +16,7 @@ use crate::allocators::Allocators;
 use crate::authorization::{Question, denial};
 use crate::cache::envelope::Sealer;
 use crate::cache::feed::Feed;
-use crate::flow::Flow;
+use crate::flow::{self, Digest, Flow, ListWork, Place, TurnedAway};
 use crate::kind::{Kind, Kinds};
 use crate::request::decode;
 use crate::subresources::{self, not_allowed};
@@ -58,7 +59,7 @@ pub struct Pipeline {
     pub(crate) admission: Admission,
     pub(crate) allocators: Allocators,
     pub(crate) token_authenticator: OnceLock<Arc<dyn TokenAuthenticator>>,
-    flow: Flow,
+    pub(crate) flow: Flow,
 }
 
 impl Pipeline {
@@ -78,6 +79,7 @@ impl Pipeline {
             flow: Flow::new(),
         });
         crate::bootstrap::run(&pipeline).await?;
+        flow::start(&pipeline).await;
         crate::upkeep::start(&pipeline);
         Ok(pipeline)
     }
@@ -95,12 +97,23 @@ impl Pipeline {
     /// Answers one request. This is the order of steps; the verbs' own share of a write (default, admit, prepare, validate,
     /// store) stands in [`crate::verbs::change::change`].
     pub async fn serve(&self, incoming: Incoming) -> Result<Served, ApiError> {
+        let place = self.enter(&digest(&incoming), flow::WAIT_MAX).await?;
+        self.serve_in(&place, incoming).await
+    }
+
+    /// The first step: a place in flow control, before anything is done or read for a request. Waits for one as long as
+    /// `wait_max`.
+    pub(crate) async fn enter(&self, digest: &Digest<'_>, wait_max: Duration) -> Result<Place, TurnedAway> {
+        self.flow.enter(digest, &self.kinds, wait_max).await
+    }
+
+    /// The other steps, of a request that has its place.
+    pub(crate) async fn serve_in(&self, _place: &Place, incoming: Incoming) -> Result<Served, ApiError> {
         let Incoming { user, attributes, options, delete, patch, body } = incoming;
         if let Some(audit) = &self.config.audit {
             audit.received(&user, &attributes);
         }
         let answer = async {
-            let _place = self.flow.enter(&attributes.verb).await?;
             self.authorize(&user, &attributes)?;
             let kind = self.route(&attributes)?;
             let validation = decode::validation(&options.field_validation)?;
@@ -142,10 +155,16 @@ impl Pipeline {
         }
     }
 
-    /// Starts a watch. Watches hold no place in the flow: they mostly wait.
-    pub async fn watch(&self, incoming: Incoming) -> Result<Watch, ApiError> {
-        let Incoming { user, mut attributes, options, .. } = incoming;
-        "watch".clone_into(&mut attributes.verb);
+    /// Starts a watch. It holds a place in flow control until it has begun.
+    pub async fn watch(&self, mut incoming: Incoming) -> Result<Watch, ApiError> {
+        "watch".clone_into(&mut incoming.attributes.verb);
+        let place = self.enter(&digest(&incoming), flow::WAIT_MAX).await?;
+        self.watch_in(&place, incoming).await
+    }
+
+    /// Starts a watch that has its place.
+    pub(crate) async fn watch_in(&self, _place: &Place, incoming: Incoming) -> Result<Watch, ApiError> {
+        let Incoming { user, attributes, options, .. } = incoming;
         self.authorize(&user, &attributes)?;
         let kind = self.route(&attributes)?;
         verb(kind, &attributes)?;
@@ -228,6 +247,23 @@ fn verb(kind: &Kind, attributes: &Attributes) -> Result<Verb, ApiError> {
         }
         _ => not_allowed(),
     })
+}
+
+/// What flow control looks at of a request.
+fn digest(incoming: &Incoming) -> Digest<'_> {
+    let attributes = &incoming.attributes;
+    let is_namespace = attributes.resource == "namespaces" && attributes.group.is_empty();
+    Digest {
+        user: &incoming.user,
+        verb: &attributes.verb,
+        group: &attributes.group,
+        resource: &attributes.resource,
+        subresource: &attributes.subresource,
+        namespace: if is_namespace { &attributes.name } else { &attributes.namespace },
+        name: &attributes.name,
+        path: &attributes.path,
+        list: ListWork::of(&incoming.options),
+    }
 }
 
 /// Requests of components in this process: the same way, from below the socket.

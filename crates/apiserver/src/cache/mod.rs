@@ -45,6 +45,8 @@ struct State {
     ring: Ring,
     /// The revision of the newest event.
     newest: u64,
+    /// Bytes of all objects together.
+    bytes: u64,
     /// Made when it is first asked for: it needs the tree of every object.
     index: Option<Index>,
 }
@@ -111,6 +113,7 @@ impl Cache {
         for object in &row.fixed {
             let name = object.str_at(&["metadata", "name"]).unwrap_or_default();
             let entry = Entry::from_tree(0, Arc::new(object.clone()));
+            state.bytes += size(&entry);
             state.objects.insert(row.key("", name).into(), Arc::new(entry));
         }
     }
@@ -127,6 +130,12 @@ impl Cache {
     /// One object.
     pub(crate) fn get(&self, key: &str) -> Option<Arc<Entry>> {
         self.read().objects.get(key).cloned()
+    }
+
+    /// How many objects there are, and their bytes together.
+    pub(crate) fn volume(&self) -> (u64, u64) {
+        let state = self.read();
+        (state.objects.len() as u64, state.bytes)
     }
 
     /// Objects whose keys start with `prefix`, after `after`; at most `limit` unless that is 0.
@@ -185,7 +194,8 @@ impl Cache {
     fn load(&self, revision: u64, objects: Objects) {
         let mut state = self.write();
         let index = state.index.as_ref().map(|index| Index::new(index.field, &objects));
-        let fresh = State { objects, ring: Ring::new(revision), newest: revision, index };
+        let bytes = objects.values().map(|entry| size(entry)).sum();
+        let fresh = State { objects, ring: Ring::new(revision), newest: revision, bytes, index };
         let old = std::mem::replace(&mut *state, fresh);
         if let Some(observer) = self.observer.get() {
             old.objects.values().for_each(|entry| observer(Some(entry), None));
@@ -202,6 +212,8 @@ impl Cache {
             Some(entry) => state.objects.insert(key.clone(), entry.clone()),
             None => state.objects.remove(&key),
         };
+        let sizes = [&new, &old].map(|entry| entry.as_deref().map_or(0, size));
+        state.bytes = (state.bytes + sizes[0]).saturating_sub(sizes[1]);
         if let Some(observer) = self.observer.get() {
             observer(old.as_deref(), new.as_deref());
         }
@@ -235,6 +247,10 @@ impl Cache {
     fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn size(entry: &Entry) -> u64 {
+    entry.bytes().len() as u64
 }
 
 /// Follows the events of a topic.

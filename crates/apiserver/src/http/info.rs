@@ -120,9 +120,12 @@ impl RequestInfo {
 
     /// Whether the answer may take as long as the client likes.
     pub fn is_long_running(&self) -> bool {
-        self.is_resource
-            && (matches!(self.verb.as_str(), "watch" | "proxy")
-                || matches!(self.subresource.as_str(), "attach" | "exec" | "proxy" | "log" | "portforward"))
+        self.is_resource && (matches!(self.verb.as_str(), "watch" | "proxy") || self.is_streamed())
+    }
+
+    /// Whether it is carried on to a node, a pod or a service.
+    pub(crate) fn is_streamed(&self) -> bool {
+        self.is_resource && matches!(self.subresource.as_str(), "attach" | "exec" | "proxy" | "log" | "portforward")
     }
 }
 

@@ -31,7 +31,10 @@ impl Service {
             [kind @ ("healthz" | "livez" | "readyz"), one @ ..] if one.len() < 2 => {
                 health(&self.options.checks, kind, one.first().copied(), query)
             }
-            ["metrics"] => respond::answer(200, "text/plain; version=0.0.4", respond::full(self.metrics.text())),
+            ["metrics"] => {
+                let text = self.metrics.text() + &self.pipeline.flow.metrics();
+                respond::answer(200, "text/plain; version=0.0.4", respond::full(text))
+            }
             ["api"] | ["apis"] => self.discovery_root(segments[0] == "api", headers, wants),
             ["api", "v1"] => self.discovery(discovery::api_resources(self.pipeline.rows(), "", "v1"), headers, wants),
             ["apis", group] => self.discovery(discovery::group(self.pipeline.rows(), group), headers, wants),

@@ -22,6 +22,7 @@ use super::watches::Encoder;
 use super::{lists, protobuf, watches};
 use crate::authentication::certificates::PeerCertificate;
 use crate::authentication::{Authenticator, impersonation};
+use crate::flow::{self, Digest, ListWork, Place};
 use crate::openapi::Documents;
 use crate::pipeline::{Attributes, Body, Incoming, Pipeline};
 use crate::streaming;
@@ -94,35 +95,61 @@ impl Service {
         };
         let headers = request.headers().clone();
         let call = Call { user, info, query, headers, wants };
-        if !call.info.is_resource {
-            let attributes =
-                Attributes { verb: call.info.verb.clone(), path: call.info.path.clone(), ..Attributes::default() };
-            let incoming = Incoming { user: call.user.clone(), attributes, ..Incoming::default() };
-            return match self.pipeline.authorize_path(&incoming) {
-                Ok(()) => self.path(&call.info, &call.query, &call.headers, &call.wants).await,
-                Err(e) => respond::error(&e, &call.wants),
-            };
+        let is_watch = call.info.verb == "watch" && !call.info.is_streamed();
+        if call.info.is_long_running() && !is_watch {
+            // What takes as long as the client likes has no place in flow control.
+            return self.carried(call, request).await;
         }
-        if matches!(call.info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
-            let attributes = call.attributes();
-            let Call { user, info, query, wants, .. } = call;
-            let carried = streaming::Call { user, attributes, info: &info, query: &query, request };
-            let answer = self.backends.serve(&self.pipeline, carried).await;
-            return answer.unwrap_or_else(|e| respond::error(&e, &wants));
-        }
-        let outcome = if call.info.is_long_running() {
-            self.resource(&call, request).await
-        } else {
-            let limit = self.timeout(&call.query);
-            match limit {
-                Ok(limit) => tokio::time::timeout(limit, self.resource(&call, request)).await.unwrap_or_else(|_| {
-                    let message = "request did not complete within the allotted timeout";
-                    Err(ApiError::Timeout(message.to_owned()))
-                }),
-                Err(e) => Err(e),
+        let limit = match self.timeout(&call.query) {
+            Ok(limit) => limit,
+            Err(e) => return respond::error(&e, &call.wants),
+        };
+        let wait_max = if is_watch { flow::WAIT_MAX } else { limit / 4 };
+        let place = match self.pipeline.enter(&call.digest(), wait_max).await {
+            Ok(place) => place,
+            Err(turned_away) => {
+                let mut answer = respond::text(429, format!("{}\n", flow::TURNED_AWAY));
+                turned_away.mark(answer.headers_mut());
+                return answer;
             }
         };
-        outcome.unwrap_or_else(|e| respond::error(&e, &call.wants))
+        let mut answer = if is_watch {
+            self.resource(&call, &place, request).await.unwrap_or_else(|e| respond::error(&e, &call.wants))
+        } else {
+            tokio::time::timeout(limit, self.placed(&call, &place, request)).await.unwrap_or_else(|_| {
+                let message = "request did not complete within the allotted timeout";
+                respond::error(&ApiError::Timeout(message.to_owned()), &call.wants)
+            })
+        };
+        place.mark(answer.headers_mut());
+        answer
+    }
+
+    /// Carries a request on to a node, a pod or a service.
+    async fn carried(&self, call: Call, request: Request<hyper::body::Incoming>) -> Answer {
+        let attributes = call.attributes();
+        if !call.info.is_streamed() {
+            return respond::error(&ApiError::UnknownPath, &call.wants);
+        }
+        let Call { user, info, query, wants, .. } = call;
+        let carried = streaming::Call { user, attributes, info: &info, query: &query, request };
+        let answer = self.backends.serve(&self.pipeline, carried).await;
+        answer.unwrap_or_else(|e| respond::error(&e, &wants))
+    }
+
+    /// Answers a request that has its place.
+    async fn placed(&self, call: &Call, place: &Place, request: Request<hyper::body::Incoming>) -> Answer {
+        if call.info.is_resource {
+            let answer = self.resource(call, place, request).await;
+            return answer.unwrap_or_else(|e| respond::error(&e, &call.wants));
+        }
+        let attributes =
+            Attributes { verb: call.info.verb.clone(), path: call.info.path.clone(), ..Attributes::default() };
+        let incoming = Incoming { user: call.user.clone(), attributes, ..Incoming::default() };
+        match self.pipeline.authorize_path(&incoming) {
+            Ok(()) => self.path(&call.info, &call.query, &call.headers, &call.wants).await,
+            Err(e) => respond::error(&e, &call.wants),
+        }
     }
 
     /// The caller, or whom it wants to be.
@@ -157,7 +184,12 @@ impl Service {
     }
 
     /// Answers a request on a resource.
-    async fn resource(&self, call: &Call, request: Request<hyper::body::Incoming>) -> Result<Answer, ApiError> {
+    async fn resource(
+        &self,
+        call: &Call,
+        place: &Place,
+        request: Request<hyper::body::Incoming>,
+    ) -> Result<Answer, ApiError> {
         let info = &call.info;
         let row = self.pipeline.row(&info.group, &info.version, &info.resource).cloned();
         if info.verb.is_empty() {
@@ -169,7 +201,7 @@ impl Service {
         let include = IncludeObject::parse(call.query.first("includeObject")).map_err(ApiError::BadRequest)?;
         if info.verb == "watch" {
             let timeout = incoming.options.timeout_seconds;
-            let watch = self.pipeline.watch(incoming).await?;
+            let watch = self.pipeline.watch_in(place, incoming).await?;
             let row = row.ok_or(ApiError::UnknownPath)?;
             let encoder = Encoder { row, format: form.format, shape: form.shape, include, told_columns: false };
             let deprecation = encoder.row.deprecation();
@@ -177,7 +209,7 @@ impl Service {
             respond::add_warnings(answer.headers_mut(), deprecation.as_slice());
             return Ok(answer);
         }
-        let served = self.pipeline.serve(incoming).await?;
+        let served = self.pipeline.serve_in(place, incoming).await?;
         let row = row.ok_or(ApiError::UnknownPath)?;
         let mut answer = reply(&row, served.reply, served.code, &call.wants.with(form), include);
         let warnings: Vec<String> = row.deprecation().into_iter().chain(served.warnings).collect();
@@ -221,6 +253,23 @@ impl Service {
 }
 
 impl Call {
+    /// What flow control looks at.
+    fn digest(&self) -> Digest<'_> {
+        let info = &self.info;
+        let lists = matches!(info.verb.as_str(), "list" | "watch");
+        Digest {
+            user: &self.user,
+            verb: &info.verb,
+            group: &info.group,
+            resource: &info.resource,
+            subresource: &info.subresource,
+            namespace: &info.namespace,
+            name: &info.name,
+            path: if info.is_resource { "" } else { &info.path },
+            list: if lists { ListWork::of_query(|name| self.query.first(name)) } else { ListWork::default() },
+        }
+    }
+
     fn attributes(&self) -> Attributes {
         let info = &self.info;
         Attributes {

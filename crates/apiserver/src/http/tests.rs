@@ -294,3 +294,57 @@ async fn clients_of_deprecated_versions_are_warned() {
     assert!(!newest.headers.contains_key("warning"));
     cluster.stop().await;
 }
+
+/// What flow control tells over the socket. The level has no seats: one request waits, a second one finds its queue full.
+#[tokio::test]
+async fn requests_without_a_place_are_turned_away() {
+    let cluster = Cluster::start().await;
+    let mut admin = cluster.client(Identity::Admin, "h2").await;
+    let json = [("content-type", "application/json")];
+    let base = "/apis/flowcontrol.apiserver.k8s.io/v1";
+    let rules = r#"[{"subjects":[{"kind":"User","user":{"name":"jane"}}],
+        "nonResourceRules":[{"verbs":["*"],"nonResourceURLs":["/version"]}]}]"#;
+    let schema = format!(
+        r#"{{"apiVersion":"flowcontrol.apiserver.k8s.io/v1","kind":"FlowSchema","metadata":{{"name":"jail"}},
+        "spec":{{"matchingPrecedence":50,"priorityLevelConfiguration":{{"name":"jail"}},"rules":{rules}}}}}"#
+    );
+    let level = r#"{"apiVersion":"flowcontrol.apiserver.k8s.io/v1","kind":"PriorityLevelConfiguration","metadata":{"name":"jail"},
+        "spec":{"type":"Limited","limited":{"nominalConcurrencyShares":0,"borrowingLimitPercent":0,"limitResponse":
+        {"type":"Queue","queuing":{"queues":1,"handSize":1,"queueLengthLimit":1}}}}}"#;
+    let level = admin.send(Method::POST, &format!("{base}/prioritylevelconfigurations"), &json, level).await;
+    assert_eq!(level.code, 201, "{}", level.text);
+    let level = level.tree().str_at(&["metadata", "uid"]).unwrap().to_owned();
+    let schema = admin.send(Method::POST, &format!("{base}/flowschemas"), &json, &schema).await;
+    assert_eq!(schema.code, 201, "{}", schema.text);
+    let schema = schema.tree().str_at(&["metadata", "uid"]).unwrap().to_owned();
+
+    let mut first = cluster.client(Identity::User, "h2").await;
+    let mut second = cluster.client(Identity::User, "h2").await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    // The first one waits a quarter of its time.
+    while first.get("/version?timeout=40ms", &[]).await.code != 429 {
+        assert!(tokio::time::Instant::now() < deadline, "the schema was not taken over in time");
+    }
+    let (waited, full) = tokio::join!(first.get("/version?timeout=4s", &[]), async {
+        let waits = r#"current_inqueue_requests{priority_level="jail"} 1"#;
+        while !admin.get("/metrics", &[]).await.text.contains(waits) {
+            assert!(tokio::time::Instant::now() < deadline, "the first request does not wait");
+        }
+        let started = tokio::time::Instant::now();
+        let full = second.get("/version?timeout=20s", &[]).await;
+        assert!(started.elapsed() < Duration::from_millis(600));
+        full
+    });
+    for answer in [waited, full] {
+        assert_eq!((answer.code, answer.text.as_str()), (429, "Too many requests, please try again later.\n"));
+        assert_eq!(answer.headers["retry-after"], "1");
+        assert_eq!(answer.headers["x-kubernetes-pf-flowschema-uid"], schema.as_str());
+        assert_eq!(answer.headers["x-kubernetes-pf-prioritylevel-uid"], level.as_str());
+    }
+    let other = second.get("/healthz", &[]).await;
+    assert!(other.code == 200 && other.headers.contains_key("x-kubernetes-pf-flowschema-uid"));
+    let metrics = admin.get("/metrics", &[]).await.text;
+    let full = r#"rejected_requests_total{flow_schema="jail",priority_level="jail",reason="queue-full"} 1"#;
+    assert!(metrics.contains(full), "{metrics}");
+    cluster.stop().await;
+}
