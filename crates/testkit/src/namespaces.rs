@@ -39,6 +39,13 @@ impl Namespaces {
         command.args(["--target", &target, "--net", "--mount", "--uts", "--ipc", "--wd=.", "--"]).arg(program);
         command
     }
+
+    /// Brings the calling thread into the network namespace, for good.
+    pub fn enter_network(&self) {
+        let path = format!("/proc/{}/ns/net", self.holder.id());
+        let namespace = std::fs::File::open(path).expect("the holder lives");
+        nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).expect("the tests run as root");
+    }
 }
 
 impl Drop for Namespaces {

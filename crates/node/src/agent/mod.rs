@@ -4,6 +4,7 @@ mod backoff;
 mod bring_up;
 mod container;
 mod hooks;
+mod listening;
 mod orphans;
 mod probing;
 #[cfg(test)]
@@ -85,6 +86,11 @@ impl Agent {
             services.extend(own.into_iter().filter(|s| !master(s)));
         }
         crate::config::services::variables(services.iter().map(Arc::as_ref))
+    }
+
+    /// The services of a namespace.
+    pub fn services(&self, namespace: &str) -> Vec<Arc<Service>> {
+        self.services.list_in(namespace)
     }
 
     /// The Node of this machine, as last seen.

@@ -10,8 +10,8 @@ use k8s_openapi::api::core::v1::{ObjectReference, Probe};
 use runtime::{ContainerState, ContainerStatus, SandboxStatus};
 use tokio::sync::mpsc;
 
-use super::Agent;
 use super::worker::Note;
+use super::{Agent, listening};
 use crate::plan::Health;
 use crate::probes::{self, Kind, Target};
 use crate::wanted::{Member, Wanted};
@@ -61,25 +61,52 @@ impl Probing {
         }
         for container in containers.iter().filter(|c| c.state == ContainerState::Running) {
             let Some(member) = wanted.member(&container.name) else { continue };
-            let own = health.get(&container.id).copied().unwrap_or_default();
+            let started = container.started_at.unwrap_or(container.created_at);
+            let target = || Target::new(&self.agent, wanted, member, &container.id, sandboxes.first());
+            let own = health.entry(container.id.clone()).or_default();
+            if !own.listening_asked {
+                own.listening_asked = true;
+                let ports = self.ports(wanted, member, started);
+                if !ports.is_empty() {
+                    own.readiness = Some(false);
+                    let wait = self.wait(listening::wait(target(), ports, started), container.id.clone());
+                    self.tasks.insert((container.id.clone(), Kind::Readiness), wait);
+                }
+            }
+            let own = *own;
             let passed = member.spec.startup_probe.is_none() || own.startup == Some(true);
             for (kind, probe) in wanted_probes(member, passed, own) {
                 let key = (container.id.clone(), kind);
                 if self.tasks.contains_key(&key) {
                     continue;
                 }
-                let target = Target::new(&self.agent, wanted, member, &container.id, sandboxes.first());
-                let run = Run {
-                    kind,
-                    probe: probe.clone(),
-                    target,
-                    reference: wanted.member_reference(member.name()),
-                    started: container.started_at.unwrap_or(container.created_at),
-                };
+                let (probe, reference) = (probe.clone(), wanted.member_reference(member.name()));
+                let run = Run { kind, probe, target: target(), reference, started };
                 let task = tokio::spawn(run.go(self.agent.clone(), self.notes.clone()));
                 self.tasks.insert(key, Task(task));
             }
         }
+    }
+}
+
+impl Probing {
+    /// The ports that a container which has just started is waited for.
+    fn ports(&self, wanted: &Wanted, member: &Member, started: Timestamp) -> Vec<u16> {
+        if !listening::is_young(started) {
+            return Vec::new();
+        }
+        let services = self.agent.services(wanted.namespace());
+        listening::ports(wanted, member, services.iter().map(Arc::as_ref))
+    }
+
+    /// A container is ready when a wait is over.
+    fn wait(&self, over: impl Future<Output = ()> + Send + 'static, id: String) -> Task {
+        let notes = self.notes.clone();
+        Task(tokio::spawn(async move {
+            over.await;
+            // Nobody listens when the pod is gone.
+            let _ = notes.send(Note::Probe(id, Kind::Readiness, true)).await;
+        }))
     }
 }
 

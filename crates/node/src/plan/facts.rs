@@ -13,8 +13,11 @@ use crate::wanted::Wanted;
 pub struct Health {
     /// The startup probe's verdict; `None` as long as there is none.
     pub startup: Option<bool>,
-    /// The readiness probe's verdict.
+    /// The verdict on traffic: the readiness probe's, or without one whether the services' ports listen. `None` as long as
+    /// there is none; a container without a probe is ready then.
     pub readiness: Option<bool>,
+    /// Whether it was decided if those ports are waited for.
+    pub listening_asked: bool,
     /// The liveness probe's verdict.
     pub liveness: Option<bool>,
     /// The postStart hook still runs.

@@ -126,7 +126,7 @@ fn from_runtime(seen: &Seen<'_>, member: &Member, container: &ContainerStatus, o
             let running = api::ContainerStateRunning { started_at: time(container.started_at) };
             out.state = Some(api::ContainerState { running: Some(running), ..api::ContainerState::default() });
             let health = seen.health.get(&container.id).copied().unwrap_or_default();
-            out.ready = started && (!member.has_readiness_probe() || health.readiness == Some(true));
+            out.ready = started && health.readiness.unwrap_or(!member.has_readiness_probe());
         }
         ContainerState::Exited | ContainerState::Unknown | ContainerState::Created => {
             let ended = terminated(seen, container);

@@ -251,6 +251,41 @@ async fn probes_decide_on_readiness_and_restarts() {
     world.until("p", |s| condition(s, "Ready")).await;
 }
 
+/// A service that leads to the port, and a pod behind it.
+fn serve(world: &World, port: u16) {
+    let service = format!(
+        r#"{{"apiVersion":"v1","kind":"Service","metadata":{{"name":"web","namespace":"n"}},
+            "spec":{{"selector":{{"app":"web"}},"ports":[{{"port":80,"targetPort":{port}}}]}}}}"#
+    );
+    world.api.put("services", "n", "web", Value::parse(service.as_bytes()).unwrap());
+    let pod = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","namespace":"n","uid":"uid-p",
+        "labels":{"app":"web"}},"spec":{"nodeName":"node1","containers":[{"name":"a","image":"app"}]}}"#;
+    world.api.put("pods", "n", "p", Value::parse(pod.as_bytes()).unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_behind_a_service_is_ready_when_it_listens() {
+    let world = World::new();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    serve(&world, port);
+    world.until("p", |s| phase(s) == "Running").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!condition(&world.status("p"), "Ready"));
+    let _listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let before = tokio::time::Instant::now();
+    world.until("p", |s| condition(s, "Ready")).await;
+    assert!(before.elapsed() < Duration::from_millis(300), "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_never_listens_is_ready_all_the_same() {
+    let world = World::new();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    serve(&world, port);
+    world.until("p", |s| phase(s) == "Running").await;
+    world.until("p", |s| condition(s, "Ready")).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn changed_contents_reach_the_volume_at_once() {
     let world = World::new();
