@@ -42,10 +42,11 @@ pub async fn terminal() {
     let mut client = world.runtime.attach(&id, true).await.unwrap();
     assert!(client.stderr.is_none());
     let output = client.stdout.as_mut().unwrap();
-    client.resize.send((91, 17)).await.unwrap();
-    read_until(output, "size 17 91\r\n").await;
+    // Whoever answers has set its trap.
     client.stdin.as_mut().unwrap().write_all(b"hello\n").await.unwrap();
     read_until(output, "got hello\r\n").await;
+    client.resize.send((91, 17)).await.unwrap();
+    read_until(output, "size 17 91\r\n").await;
     // Control-C ends the foreground process; the shell is the container's own.
     client.stdin.as_mut().unwrap().write_all(&[3]).await.unwrap();
     assert_eq!(world.ended(&id).await.exit_code, Some(130));
