@@ -1,11 +1,12 @@
 //! What every cluster has from its first moment: the system namespaces, the objects of [`resources::bootstrap`], and the
 //! `kubernetes` service with its endpoints.
 
-use client::{Action, Backend, Options, Reply, Request, User};
+use client::{Action, Backend, Options, PatchKind, Reply, Request, User};
 use machinery::object::ObjectExt;
-use machinery::{ApiError, GroupVersionResource, Value};
+use machinery::{ApiError, GroupVersionResource, Value, time};
 use resources::bootstrap::{Wanted, lets_be_kept_right, wanted};
 
+use crate::allocators::DEFAULT_RANGE;
 use crate::pipeline::Pipeline;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -20,6 +21,7 @@ pub(crate) async fn run(pipeline: &Pipeline) -> Result<(), ApiError> {
     let namespaces = NAMESPACES.map(|name| ensure_namespace(pipeline, name));
     futures_util::future::try_join_all(namespaces).await?;
     futures_util::future::try_join_all(wanted().iter().map(|wanted| ensure_wanted(pipeline, wanted))).await?;
+    ensure_range(pipeline).await?;
     if pipeline.row("", "v1", "services").is_some() {
         ensure(pipeline, "", "v1", "services", service(pipeline)).await?;
     }
@@ -45,6 +47,48 @@ fn request(group: &str, version: &str, plural: &str, namespace: Option<&str>, ac
         subresource: None,
         options: Options::default(),
     }
+}
+
+/// The ServiceCIDR of the range that the server was told, and that it is ready. One that says another range is left alone:
+/// somebody has to decide.
+async fn ensure_range(pipeline: &Pipeline) -> Result<(), ApiError> {
+    /// Who says that it is ready, as upstream's server calls itself.
+    const FIELD_MANAGER: &str = "kubernetes-service-cidr-controller";
+    const GROUP: &str = "networking.k8s.io";
+    let Some(kind) = pipeline.kinds.get(GROUP, "v1", "servicecidrs") else { return Ok(()) };
+    let ask = |action| request(GROUP, "v1", "servicecidrs", None, action, DEFAULT_RANGE);
+    let mut object = object("networking.k8s.io/v1", "ServiceCIDR", DEFAULT_RANGE);
+    object.remove_at(&["metadata", "namespace"]);
+    let cidr = pipeline.allocators.default_range();
+    if kind.find("", DEFAULT_RANGE).is_none() {
+        let mut wanted = object.clone();
+        wanted.set_at(&["spec", "cidrs"], vec![cidr.as_str()]);
+        match pipeline.call(&user(), ask(Action::Create(wanted))).await {
+            Err(error) if !error.is_already_exists() => return Err(error),
+            _ => {}
+        }
+    }
+    let Some(found) = kind.find("", DEFAULT_RANGE) else { return Ok(()) };
+    let conditions = found.tree().at(&["status", "conditions"]).and_then(Value::as_array);
+    let told = conditions.is_some_and(|all| all.iter().any(|condition| condition.str_at(&["type"]) == Some("Ready")));
+    let same = found.tree().at(&["spec", "cidrs"]) == Some(&Value::from(vec![cidr.as_str()]));
+    if !same {
+        tracing::warn!("the ServiceCIDR {DEFAULT_RANGE} does not match the configured range {cidr}");
+    }
+    if told || !same || found.tree().is_deleting() {
+        return Ok(());
+    }
+    let mut condition = Value::object();
+    condition.set_at(&["type"], "Ready");
+    condition.set_at(&["status"], "True");
+    condition.set_at(&["reason"], "");
+    condition.set_at(&["message"], "Kubernetes default Service CIDR is ready");
+    condition.set_at(&["lastTransitionTime"], time::format(seams::clock::now_seconds()));
+    object.set_at(&["status", "conditions"], vec![condition]);
+    let mut apply = ask(Action::Patch(PatchKind::Apply, object));
+    apply.subresource = Some("status".to_owned());
+    apply.options = Options { field_manager: FIELD_MANAGER.to_owned(), force: true, ..Options::default() };
+    pipeline.call(&user(), apply).await.map(|_| ())
 }
 
 async fn ensure_namespace(pipeline: &Pipeline, name: &str) -> Result<(), ApiError> {

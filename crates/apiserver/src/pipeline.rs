@@ -12,7 +12,7 @@ use resources::{Resource, Verb};
 use store::Store;
 
 use crate::admission::Admission;
-use crate::allocators::Allocators;
+use crate::allocators::{self, Allocators};
 use crate::authorization::{Question, denial};
 use crate::cache::envelope::Sealer;
 use crate::cache::feed::Feed;
@@ -78,6 +78,7 @@ impl Pipeline {
             token_authenticator: OnceLock::new(),
             flow: Flow::new(),
         });
+        allocators::repair::run(&pipeline, true).await?;
         crate::bootstrap::run(&pipeline).await?;
         flow::start(&pipeline).await;
         crate::upkeep::start(&pipeline);

@@ -26,6 +26,7 @@ const BOOTSTRAP_PERIOD: Duration = Duration::from_secs(10);
 /// Starts all; they end with the pipeline.
 pub(crate) fn start(pipeline: &Arc<Pipeline>) {
     tokio::spawn(keep_right(Arc::downgrade(pipeline)));
+    tokio::spawn(crate::allocators::repair::keep(Arc::downgrade(pipeline)));
     tokio::spawn(sweep(Arc::downgrade(pipeline)));
     tokio::spawn(compact(Arc::downgrade(pipeline)));
 }

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, ResourceQuota, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use machinery::GroupVersionResource;
 
@@ -77,6 +78,10 @@ pub struct Informers {
     pub service_accounts: Informer<ServiceAccount>,
     /// Config maps.
     pub config_maps: Informer<ConfigMap>,
+    /// Ranges of services' addresses.
+    pub service_cidrs: Informer<ServiceCIDR>,
+    /// Addresses in use.
+    pub ip_addresses: Informer<IPAddress>,
 }
 
 /// What all controllers share.
@@ -133,6 +138,8 @@ impl Context {
             namespaces: start(&client),
             service_accounts: start(&client),
             config_maps: start(&client),
+            service_cidrs: start(&client),
+            ip_addresses: start(&client),
         };
         informers.pods.index_by("owner", |pod| owner(&pod.metadata));
         informers

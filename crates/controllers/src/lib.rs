@@ -24,6 +24,7 @@ mod replication_controllers;
 mod resource_quotas;
 mod root_ca;
 mod service_accounts;
+mod service_cidrs;
 mod service_endpoints;
 mod slice_plan;
 #[cfg(test)]
@@ -71,6 +72,7 @@ pub static CONTROLLERS: &[Controller] = &[
     Controller { name: "garbage-collector-controller", run: |c, s| Box::pin(garbage_collector::run(c, s)) },
     Controller { name: "pod-garbage-collector-controller", run: |c, s| Box::pin(pod_gc::run(c, s)) },
     Controller { name: "node-lifecycle-controller", run: |c, s| Box::pin(node_lifecycle::run(c, s)) },
+    Controller { name: "service-cidr-controller", run: |c, s| Box::pin(service_cidrs::run(c, s)) },
     Controller { name: "node-ipam-controller", run: |c, s| Box::pin(node_ipam::run(c, s)) },
 ];
 

@@ -1,10 +1,14 @@
-//! Addresses and ports of services. The services themselves say what is taken: the allocators follow the cache, and only
-//! remember on their own what is on its way to the store. So nothing is lost or doubled by a crash.
+//! Addresses and ports of services. The services themselves say what is taken, and for addresses IPAddress objects as well:
+//! the allocators follow the caches, and only remember on their own what is on its way to the store. So nothing is lost or
+//! doubled by a crash. Addresses come from the ServiceCIDRs that are ready (KEP-1880).
 
 mod cluster_ip;
 mod node_port;
+mod objects;
+mod ranges;
+pub(crate) mod repair;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +17,16 @@ use machinery::field::{FieldError, Path};
 use machinery::object::ObjectExt;
 use machinery::{ApiError, Entry, Value};
 use resources::Target;
+use tokio::sync::Notify;
 
 use crate::kind::{Kind, Kinds};
 use crate::request::ServiceCidr;
 use cluster_ip::Addresses;
 use node_port::Ports;
+use ranges::Range;
+
+pub(crate) use objects::{forget, record, release};
+pub(crate) use ranges::DEFAULT as DEFAULT_RANGE;
 
 /// What services have, and what is on its way to them.
 #[derive(Default)]
@@ -25,6 +34,20 @@ struct Taken {
     /// How many services (or writes on their way) hold it.
     addresses: HashMap<Ipv4Addr, u32>,
     ports: HashMap<(u16, Protocol), u32>,
+    /// Addresses that have an IPAddress object.
+    named: HashSet<Ipv4Addr>,
+    /// By [`ranges::key`], so that the default ones come first.
+    ranges: BTreeMap<(bool, String), Vec<Range>>,
+}
+
+impl Taken {
+    fn has(&self, address: &Ipv4Addr) -> bool {
+        self.addresses.contains_key(address) || self.named.contains(address)
+    }
+
+    fn ready(&self) -> impl Iterator<Item = &Addresses> {
+        self.ranges.values().flatten().filter(|range| range.is_ready).map(|range| &range.addresses)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,14 +59,19 @@ enum Protocol {
 
 /// Gives out addresses and ports of services.
 pub(crate) struct Allocators {
-    addresses: Addresses,
+    /// The range that the server was told.
+    default: Addresses,
     ports: Ports,
     taken: Arc<Mutex<Taken>>,
+    /// Wakes when an IPAddress object is gone that a service needs.
+    amiss: Arc<Notify>,
 }
 
 /// What one write has taken; given back when it is dropped. Once the write is done the cache holds it instead.
 #[derive(Default)]
 pub(crate) struct Allocation {
+    /// Namespace and name of the service.
+    service: (String, String),
     taken: Option<Arc<Mutex<Taken>>>,
     addresses: Vec<Ipv4Addr>,
     ports: Vec<(u16, Protocol)>,
@@ -53,13 +81,13 @@ impl Drop for Allocation {
     fn drop(&mut self) {
         if let Some(taken) = &self.taken {
             let mut taken = lock(taken);
-            self.addresses.drain(..).for_each(|address| release(&mut taken.addresses, &address));
-            self.ports.drain(..).for_each(|port| release(&mut taken.ports, &port));
+            self.addresses.drain(..).for_each(|address| give_back(&mut taken.addresses, &address));
+            self.ports.drain(..).for_each(|port| give_back(&mut taken.ports, &port));
         }
     }
 }
 
-fn release<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: &K) {
+fn give_back<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: &K) {
     if let Some(count) = counts.get_mut(key) {
         *count -= 1;
         if *count == 0 {
@@ -80,12 +108,21 @@ impl Allocators {
             let followed = taken.clone();
             services.cache.observe(Box::new(move |old, new| follow(&followed, old, new)));
         }
-        Self { addresses: Addresses::new(cidr), ports: Ports::new(ports), taken }
+        let amiss = Arc::new(Notify::new());
+        let default = Addresses::new(cidr);
+        ranges::follow(&taken, cidr, kinds);
+        objects::follow(&taken, &amiss, kinds);
+        Self { default, ports: Ports::new(ports), taken, amiss }
+    }
+
+    /// The range that the server was told.
+    pub(crate) fn default_range(&self) -> String {
+        self.default.to_string()
     }
 
     /// The address of the `kubernetes` service: the first of the range.
     pub(crate) fn first_address(&self) -> Ipv4Addr {
-        self.addresses.first()
+        self.default.first()
     }
 
     /// Gives a service that is about to be written what it lacks, and checks what it asks for.
@@ -101,6 +138,7 @@ impl Allocators {
         if !is_service {
             return Ok(allocation);
         }
+        allocation.service = (object.namespace().to_owned(), object.name().to_owned());
         allocation.taken = Some(self.taken.clone());
         let mut taken = lock(&self.taken);
         let result = self
@@ -127,8 +165,8 @@ impl Allocators {
         }
         let is_kubernetes = object.name() == "kubernetes" && object.namespace() == "default";
         let address = match given.as_str() {
-            "" if is_kubernetes => self.addresses.first(),
-            "" => self.addresses.free(|a| taken.addresses.contains_key(a)).ok_or_else(|| {
+            "" if is_kubernetes => self.default.first(),
+            "" => self.free(taken).ok_or_else(|| {
                 let path = Path::new("spec").child("clusterIPs");
                 FieldError::internal(&path, "failed to allocate a serviceIP: range is full")
             })?,
@@ -149,18 +187,30 @@ impl Allocators {
             FieldError::invalid(&path, &Value::from(vec![text]), &detail)
         };
         let address: Ipv4Addr = text.parse().map_err(|_| refuse("it is no IPv4 address"))?;
-        if !self.addresses.contains(address) {
-            let why = format!(
-                "the provided IP ({text}) is not in the valid range. The range of valid IPs is {}",
-                self.addresses
-            );
-            return Err(refuse(&why));
+        let covering = || taken.ready().filter(|range| range.covers(address));
+        let reserved = address == self.default.first();
+        let is_its_own = reserved && is_kubernetes;
+        match covering().next() {
+            // The first address is there before the ranges are.
+            None if is_its_own => {}
+            None => return Err(refuse("the provided network does not match the current range")),
+            Some(range) if !covering().any(|range| range.contains(address)) => {
+                let why =
+                    format!("the provided IP ({text}) is not in the valid range. The range of valid IPs is {range}");
+                return Err(refuse(&why));
+            }
+            Some(_) => {}
         }
-        let reserved = address == self.addresses.first() && !is_kubernetes;
-        if reserved || taken.addresses.contains_key(&address) {
+        if !is_its_own && (reserved || taken.has(&address)) {
             return Err(refuse("provided IP is already allocated"));
         }
         Ok(address)
+    }
+
+    /// Any address that is free; never the first one of all.
+    fn free(&self, taken: &Taken) -> Option<Ipv4Addr> {
+        let first = self.default.first();
+        taken.ready().find_map(|range| range.free(|address| *address == first || taken.has(address)))
     }
 
     fn node_ports(
@@ -237,8 +287,8 @@ fn follow(taken: &Mutex<Taken>, old: Option<&Entry>, new: Option<&Entry>) {
         }
     }
     if let Some(entry) = old {
-        addresses_of(entry.tree()).iter().for_each(|address| release(&mut taken.addresses, address));
-        node_ports_of(entry.tree()).iter().for_each(|port| release(&mut taken.ports, port));
+        addresses_of(entry.tree()).iter().for_each(|address| give_back(&mut taken.addresses, address));
+        node_ports_of(entry.tree()).iter().for_each(|port| give_back(&mut taken.ports, port));
     }
 }
 

@@ -5,6 +5,7 @@ use super::{Role, Subject};
 
 const APPS: &[&str] = &["apps"];
 const BATCH: &[&str] = &["batch"];
+const NETWORKING: &[&str] = &["networking.k8s.io"];
 const ALL_READ_WRITE: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
 
 pub(super) const ROLES: &[Role] = &[
@@ -99,6 +100,16 @@ pub(super) const ROLES: &[Role] = &[
             rule(&["update"], CORE, &["services/finalizers", "endpoints/finalizers"]),
             rule(ALL_READ_WRITE, &["discovery.k8s.io"], &["endpointslices"]),
             rule(&["create"], &["discovery.k8s.io"], &["endpointslices/restricted"]),
+            RECORD,
+        ],
+    },
+    Role {
+        name: "system:controller:service-cidrs-controller",
+        subjects: &[Subject::Controller("service-cidrs-controller"), Subject::Controller("service-cidr-controller")],
+        rules: &[
+            rule(&["get", "list", "watch", "patch", "update"], NETWORKING, &["servicecidrs"]),
+            rule(WRITE, NETWORKING, &["servicecidrs/finalizers", "servicecidrs/status"]),
+            rule(READ, NETWORKING, &["ipaddresses"]),
             RECORD,
         ],
     },

@@ -7,8 +7,9 @@ use machinery::{ApiError, Entry, Value};
 use resources::Target;
 use store::Expect;
 
-use super::{Call, prepare};
+use super::{Call, delete, prepare};
 use crate::admission::{Operation, Review, resource_quota};
+use crate::allocators::{self, Allocation};
 use crate::cache::feed::WriteError;
 
 /// One write.
@@ -63,16 +64,36 @@ pub(crate) async fn change(call: &mut Call<'_>, change: Change<'_>) -> Result<Ar
     if old.is_none() {
         prepare::refuse_revision(&object)?;
     }
-    let _allocation = pipeline.allocators.allocate(kind, target, &mut object, old_tree)?;
+    let allocation = pipeline.allocators.allocate(kind, target, &mut object, old_tree)?;
     if let Some(old) = old
         && ends_deletion(kind.row.plural.as_str(), &object)
     {
         return finish_deletion(call, object, old).await;
     }
+    write(call, target, object, old, &allocation).await
+}
+
+/// Charges quotas, names addresses and stores; takes all of that back when it comes to nothing.
+async fn write(
+    call: &Call<'_>,
+    target: Target,
+    object: Value,
+    old: Option<&Arc<Entry>>,
+    allocation: &Allocation,
+) -> Result<Arc<Entry>, WriteError> {
+    let old_tree = old.map(|entry| entry.tree().as_ref());
     let receipt = resource_quota::charge(call, target, &object, old_tree).await?;
-    let stored = store(call, object, old).await;
-    if stored.is_err() {
-        resource_quota::refund(call, receipt).await;
+    let stored = match allocators::record(call, allocation).await {
+        Ok(()) => store(call, object, old).await,
+        Err(error) => Err(error.into()),
+    };
+    match (&stored, old_tree) {
+        (Ok(new), Some(old)) => allocators::release(call, old, Some(new.tree())).await,
+        (Ok(_), None) => {}
+        (Err(_), _) => {
+            allocators::forget(call, allocation).await;
+            resource_quota::refund(call, receipt).await;
+        }
     }
     stored
 }
@@ -92,6 +113,7 @@ async fn finish_deletion(call: &Call<'_>, mut object: Value, old: &Arc<Entry>) -
     let revision =
         if call.options.dry_run { old.revision } else { call.pipeline.feed.remove(key, old.revision).await? };
     object.set_at(&["metadata", "resourceVersion"], revision.to_string());
+    delete::gone(call, &object).await;
     Ok(Arc::new(Entry::from_tree(revision, Arc::new(object))))
 }
 

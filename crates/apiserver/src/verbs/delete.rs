@@ -4,15 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{DeleteOptions, Reply};
+use client::{Action, Backend, DeleteOptions, Options, Reply, Request, User};
 use machinery::field::{FieldError, Path};
 use machinery::object::ObjectExt;
-use machinery::{ApiError, Entry, Value, time};
+use machinery::{ApiError, Entry, GroupVersionResource, Value, time};
 use resources::Target;
 
 use super::Call;
 use super::change;
 use crate::admission::{Operation, Review};
+use crate::allocators;
 use crate::cache::feed::WriteError;
 use crate::request::Served;
 
@@ -157,7 +158,36 @@ async fn once(
     let dry_run = call.options.dry_run;
     let revision = if dry_run { current.revision } else { call.pipeline.feed.remove(key, current.revision).await? };
     object.set_at(&["metadata", "resourceVersion"], revision.to_string());
+    gone(call, &object).await;
     Ok(Outcome::Gone(Arc::new(Entry::from_tree(revision, Arc::new(object)))))
+}
+
+/// What goes with an object: a service's addresses and endpoints, whether a controller made these or not.
+pub(crate) async fn gone(call: &Call<'_>, object: &Value) {
+    let is_service = call.kind.row.group.is_empty() && call.kind.row.plural == "services";
+    if !is_service || call.options.dry_run {
+        return;
+    }
+    allocators::release(call, object, None).await;
+    let Ok(kind) = call.pipeline.kinds.core("endpoints") else { return };
+    if kind.find(object.namespace(), object.name()).is_none() {
+        return;
+    }
+    let request = Request {
+        action: Action::Delete(DeleteOptions::default()),
+        resource: GroupVersionResource::new("", "v1", "endpoints"),
+        namespace: Some(object.namespace().to_owned()),
+        name: Some(object.name().to_owned()),
+        subresource: None,
+        options: Options::default(),
+    };
+    let user = User::component("system:apiserver", &["system:masters"]);
+    match call.pipeline.call(&user, request).await {
+        Err(error) if !error.is_not_found() => {
+            tracing::warn!(service = object.name(), %error, "the endpoints of a deleted service stay");
+        }
+        _ => {}
+    }
 }
 
 /// What the grace period says.
