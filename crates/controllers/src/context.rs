@@ -9,11 +9,13 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, ResourceQuota, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController,
+    ResourceQuota, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use machinery::GroupVersionResource;
 
 /// A resource that the API serves, as far as the garbage collector and the namespace controller care.
@@ -44,7 +46,7 @@ pub struct Options {
 
 /// Copies of everything that controllers read.
 pub struct Informers {
-    /// Pods, indexed by `owner` (UID of the controlling owner, or [`orphans_of`]) and `node`.
+    /// Pods, indexed by `owner` (UID of the controlling owner, or [`orphans_of`]), `node` and `claim` (`namespace/name`).
     pub pods: Informer<Pod>,
     /// Replica sets, indexed by `owner`.
     pub replica_sets: Informer<ReplicaSet>,
@@ -78,6 +80,12 @@ pub struct Informers {
     pub service_accounts: Informer<ServiceAccount>,
     /// Config maps.
     pub config_maps: Informer<ConfigMap>,
+    /// Persistent volumes.
+    pub persistent_volumes: Informer<PersistentVolume>,
+    /// Claims of persistent volumes.
+    pub persistent_volume_claims: Informer<PersistentVolumeClaim>,
+    /// Classes of volume attributes.
+    pub volume_attributes_classes: Informer<VolumeAttributesClass>,
     /// Ranges of services' addresses.
     pub service_cidrs: Informer<ServiceCIDR>,
     /// Addresses in use.
@@ -138,6 +146,9 @@ impl Context {
             namespaces: start(&client),
             service_accounts: start(&client),
             config_maps: start(&client),
+            persistent_volumes: start(&client),
+            persistent_volume_claims: start(&client),
+            volume_attributes_classes: start(&client),
             service_cidrs: start(&client),
             ip_addresses: start(&client),
         };
@@ -145,6 +156,10 @@ impl Context {
         informers
             .pods
             .index_by("node", |pod| pod.spec.as_ref().and_then(|s| s.node_name.clone()).into_iter().collect());
+        informers.pods.index_by("claim", |pod| {
+            let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+            crate::protection::claims_of(pod).map(|name| format!("{namespace}/{name}")).collect()
+        });
         informers.replica_sets.index_by("owner", |rs| owner(&rs.metadata));
         informers.jobs.index_by("owner", |job| owner(&job.metadata));
         informers.endpoint_slices.index_by("service", |slice| {

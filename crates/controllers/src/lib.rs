@@ -18,6 +18,7 @@ mod node_lifecycle;
 mod owners;
 mod pod_gc;
 mod pods;
+mod protection;
 mod replica_sets;
 mod replicas;
 mod replication_controllers;
@@ -72,6 +73,18 @@ pub static CONTROLLERS: &[Controller] = &[
     Controller { name: "garbage-collector-controller", run: |c, s| Box::pin(garbage_collector::run(c, s)) },
     Controller { name: "pod-garbage-collector-controller", run: |c, s| Box::pin(pod_gc::run(c, s)) },
     Controller { name: "node-lifecycle-controller", run: |c, s| Box::pin(node_lifecycle::run(c, s)) },
+    Controller {
+        name: "persistentvolumeclaim-protection-controller",
+        run: |c, s| Box::pin(protection::run::<protection::Claims>(c, s)),
+    },
+    Controller {
+        name: "persistentvolume-protection-controller",
+        run: |c, s| Box::pin(protection::run::<protection::Volumes>(c, s)),
+    },
+    Controller {
+        name: "volumeattributesclass-protection-controller",
+        run: |c, s| Box::pin(protection::run::<protection::AttributesClasses>(c, s)),
+    },
     Controller { name: "service-cidr-controller", run: |c, s| Box::pin(service_cidrs::run(c, s)) },
     Controller { name: "node-ipam-controller", run: |c, s| Box::pin(node_ipam::run(c, s)) },
 ];

@@ -230,6 +230,11 @@ pub trait Strategy: Send + Sync {
         &[]
     }
 
+    /// Whether a new object keeps the status that its maker gives it (nodes).
+    fn keeps_status_at_create(&self) -> bool {
+        false
+    }
+
     /// Finalizers that every new object gets (`kubernetes` of namespaces lives in spec and is set in prepare_for_create).
     fn initial_finalizers(&self) -> &'static [&'static str] {
         &[]

@@ -67,6 +67,9 @@ impl Strategy for Versioned {
     fn status_keeps_metadata(&self) -> &'static [&'static str] {
         self.inner.status_keeps_metadata()
     }
+    fn keeps_status_at_create(&self) -> bool {
+        self.inner.keeps_status_at_create()
+    }
     fn initial_finalizers(&self) -> &'static [&'static str] {
         self.inner.initial_finalizers()
     }

@@ -2,15 +2,18 @@
 
 mod certificates;
 mod default_ingress_class;
+mod default_storage_class;
 mod default_toleration_seconds;
 mod device_admin_access;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod persistent_volume_claim_resize;
 mod priority;
 pub(crate) mod resource_quota;
 mod runtime_class;
 mod service_account;
+mod storage_object_in_use_protection;
 
 use client::User;
 use futures_util::future::BoxFuture;
@@ -114,6 +117,9 @@ impl Admission {
                 Box::new(node_restriction::NodeRestriction),
                 Box::new(priority::Priority),
                 Box::new(default_toleration_seconds::DefaultTolerationSeconds),
+                Box::new(default_storage_class::DefaultStorageClass),
+                Box::new(storage_object_in_use_protection::StorageObjectInUseProtection),
+                Box::new(persistent_volume_claim_resize::PersistentVolumeClaimResize),
                 Box::new(runtime_class::RuntimeClass),
                 Box::new(certificates::Certificates),
                 Box::new(default_ingress_class::DefaultIngressClass),

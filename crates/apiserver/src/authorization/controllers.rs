@@ -104,6 +104,29 @@ pub(super) const ROLES: &[Role] = &[
         ],
     },
     Role {
+        name: "system:controller:pvc-protection-controller",
+        subjects: &[Subject::Controller("pvc-protection-controller")],
+        rules: &[
+            rule(&["get", "list", "watch", "update"], CORE, &["persistentvolumeclaims"]),
+            rule(READ, CORE, &["pods"]),
+            RECORD,
+        ],
+    },
+    Role {
+        name: "system:controller:pv-protection-controller",
+        subjects: &[Subject::Controller("pv-protection-controller")],
+        rules: &[rule(&["get", "list", "watch", "update"], CORE, &["persistentvolumes"]), RECORD],
+    },
+    Role {
+        name: "system:controller:volumeattributesclass-protection-controller",
+        subjects: &[Subject::Controller("volumeattributesclass-protection-controller")],
+        rules: &[
+            rule(READ, CORE, &["persistentvolumeclaims", "persistentvolumes"]),
+            rule(&["get", "list", "watch", "update"], &["storage.k8s.io"], &["volumeattributesclasses"]),
+            RECORD,
+        ],
+    },
+    Role {
         name: "system:controller:service-cidrs-controller",
         subjects: &[Subject::Controller("service-cidrs-controller"), Subject::Controller("service-cidr-controller")],
         rules: &[

@@ -215,3 +215,55 @@ async fn limit_ranges_give_defaults_and_refuse_what_is_beyond() {
     let error = cluster.tree(Ask::new("create", "v1", "pods").body(body)).await.unwrap_err().to_string();
     assert_eq!(error, "pods \"q\" is forbidden: maximum cpu usage per Container is 1, but limit is 2");
 }
+
+#[tokio::test]
+async fn claims_get_the_default_class_and_storage_objects_their_finalizers() {
+    let cluster = cluster().await;
+    let class = async |name: &str, default: &str, expands: bool| {
+        let body = format!(
+            r#"{{"metadata":{{"name":"{name}","annotations":{{"storageclass.kubernetes.io/is-default-class":"{default}"}}}},
+            "provisioner":"p","allowVolumeExpansion":{expands}}}"#
+        );
+        let ask = Ask::new("create", "storage.k8s.io/v1", "storageclasses").namespace("");
+        cluster.tree(ask.body(&body)).await.unwrap();
+    };
+    let claim = |name: &str, class: &str| {
+        let body = format!(
+            r#"{{"metadata":{{"name":"{name}"}},"spec":{{{class}"accessModes":["ReadWriteOnce"],
+            "resources":{{"requests":{{"storage":"1Gi"}}}}}}}}"#
+        );
+        Ask::new("create", "v1", "persistentvolumeclaims").body(&body)
+    };
+    let none = cluster.tree(claim("none", "")).await.unwrap();
+    assert_eq!(none.at(&["spec", "storageClassName"]), None);
+    assert_eq!(none.finalizers(), ["kubernetes.io/pvc-protection"]);
+    class("b", "true", true).await;
+    class("a", "true", false).await;
+    class("other", "false", false).await;
+    for (name, given, wanted) in
+        [("x", "", "a"), ("y", r#""storageClassName":"","#, ""), ("z", r#""storageClassName":"b","#, "b")]
+    {
+        let made = cluster.tree(claim(name, given)).await.unwrap();
+        // Classes of one second are taken by name.
+        let class = made.str_at(&["spec", "storageClassName"]).unwrap();
+        assert!(class == wanted || (name == "x" && class == "b"), "{name}: {class}");
+    }
+    // Only bound claims of classes that say so can grow.
+    for (name, grows) in [("y", false), ("z", true)] {
+        let bound = r#"{"status":{"phase":"Bound"}}"#;
+        let claim = || Ask::new("patch", "v1", "persistentvolumeclaims").name(name);
+        cluster.tree(claim().sub("status").patch(PatchKind::Merge, bound)).await.unwrap();
+        let grow = r#"{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}"#;
+        let grown = cluster.tree(claim().patch(PatchKind::Merge, grow)).await;
+        assert_eq!(grown.as_ref().err().map(machinery::ApiError::code), (!grows).then_some(403), "{name}: {grown:?}");
+    }
+}
+
+#[tokio::test]
+async fn new_nodes_keep_the_status_that_they_come_with() {
+    let cluster = cluster().await;
+    let node = r#"{"metadata":{"name":"n"},"status":{"capacity":{"cpu":"4"},"nodeInfo":{"kubeletVersion":"v1"}}}"#;
+    let made = cluster.tree(Ask::new("create", "v1", "nodes").namespace("").body(node)).await.unwrap();
+    assert_eq!(made.str_at(&["status", "nodeInfo", "kubeletVersion"]), Some("v1"));
+    assert_eq!(made.str_at(&["status", "allocatable", "cpu"]), Some("4"));
+}

@@ -23,7 +23,8 @@ pub(crate) fn create(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError
     for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         object.remove_at(&["metadata", field]);
     }
-    if call.kind.row.has(&Subresource::Status) {
+    let has_status = object.get("status").is_some_and(|status| status.as_object().is_some());
+    if call.kind.row.has(&Subresource::Status) && !(has_status && strategy.keeps_status_at_create()) {
         object.set_at(&["status"], Value::object());
     }
     object.set_at(&["metadata", "uid"], seams::random::uuid());

@@ -102,6 +102,11 @@ impl Strategy for Node {
         }
     }
 
+    /// Node agents register with their status.
+    fn keeps_status_at_create(&self) -> bool {
+        true
+    }
+
     fn prepare_for_create(&self, object: &mut Value) {
         mirror_pod_cidrs(object);
     }
