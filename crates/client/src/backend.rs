@@ -8,7 +8,7 @@ use machinery::json::Value;
 use machinery::{ApiError, Entry, GroupVersionResource};
 
 /// Who asks: an authenticated user (`authentication.k8s.io` UserInfo).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct User {
     /// `system:kube-scheduler`
     pub name: String,

@@ -419,8 +419,61 @@ pub struct Usage {
     pub memory_usage: u64,
     /// Anonymous memory, in bytes.
     pub memory_rss: u64,
+    /// File cache, in bytes.
+    pub memory_cache: u64,
+    /// Page faults since the start, and those of them that had to read from disk.
+    pub page_faults: u64,
+    /// See `page_faults`.
+    pub major_page_faults: u64,
+    /// Periods of the CPU limit that ran, those in which it was reached, and how long was waited for the next, in nanoseconds.
+    pub cpu_periods: u64,
+    /// See `cpu_periods`.
+    pub cpu_periods_throttled: u64,
+    /// See `cpu_periods`.
+    pub cpu_throttled_nanoseconds: u64,
     /// Processes and threads.
     pub pids: u64,
+}
+
+/// What one network interface of a sandbox has carried.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InterfaceUsage {
+    /// `eth0`
+    pub name: String,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Errors on receiving.
+    pub rx_errors: u64,
+    /// Packets that were dropped on receiving.
+    pub rx_dropped: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+    /// Errors on sending.
+    pub tx_errors: u64,
+    /// Packets that were dropped on sending.
+    pub tx_dropped: u64,
+}
+
+impl InterfaceUsage {
+    /// Reads the kernel's table (`/proc/PID/net/dev`), loopback left out.
+    pub fn read(table: &str) -> Vec<Self> {
+        let one = |line: &str| {
+            let (name, numbers) = line.split_once(':')?;
+            let n: Vec<u64> = numbers.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+            let at = |index: usize| n.get(index).copied().unwrap_or(0);
+            let name = name.trim().to_owned();
+            let (rx_bytes, rx_packets, rx_errors, rx_dropped) = (at(0), at(1), at(2), at(3));
+            let (tx_bytes, tx_packets, tx_errors, tx_dropped) = (at(8), at(9), at(10), at(11));
+            let all =
+                Self { name, rx_bytes, rx_packets, rx_errors, rx_dropped, tx_bytes, tx_packets, tx_errors, tx_dropped };
+            (all.name != "lo").then_some(all)
+        };
+        table.lines().filter_map(one).collect()
+    }
 }
 
 /// A change that the runtime saw. Only a hint: state is read anew.
@@ -520,6 +573,10 @@ pub trait Runtime: Send + Sync + 'static {
     fn container_usage<'a>(&'a self, container_id: &'a str) -> BoxFuture<'a, Result<Usage>>;
     /// Bytes that a container's writable layer takes on disk. Walks over all its files.
     fn container_disk_usage<'a>(&'a self, container_id: &'a str) -> BoxFuture<'a, Result<u64>>;
+    /// What a sandbox's network interfaces have carried; empty where it is on the host's network or nobody counts.
+    fn network_usage<'a>(&'a self, _sandbox_id: &'a str) -> BoxFuture<'a, Result<Vec<InterfaceUsage>>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
     /// Use of a whole pod.
     fn sandbox_usage<'a>(&'a self, sandbox_id: &'a str) -> BoxFuture<'a, Result<Usage>>;
 

@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::eviction::Pressure;
 pub use crate::options::NodeOptions;
+use crate::probes::Counts;
 use crate::register::Machine;
 use crate::sources::Sources;
 use crate::wanted::Wanted;
@@ -58,6 +59,8 @@ pub(crate) struct Agent {
     pub sources: Sources,
     /// CPU weights of the classes' cgroups, as last set.
     class_shares: tokio::sync::Mutex<Vec<(&'static str, u64)>>,
+    /// How often probes were made.
+    pub probe_counts: Counts,
     /// What the node is short of.
     pub pressure: watch::Sender<Pressure>,
     workers: Mutex<HashMap<String, Handle>>,
@@ -143,6 +146,7 @@ impl Agent {
             let ended = std::panic::AssertUnwindSafe(work).catch_unwind().await;
             lock(&agent.workers).remove(&uid);
             agent.sources.release(&uid);
+            agent.probe_counts.forget(&uid);
             agent.weigh_classes().await;
             if ended.is_err() {
                 // A bug in one pod's work must not end the others': a new worker starts from what the runtime has.
@@ -194,6 +198,7 @@ pub fn run(options: NodeOptions, shutdown: Shutdown) -> BoxFuture<'static, std::
 async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
     std::fs::create_dir_all(options.data_dir.join("pods"))?;
     std::fs::create_dir_all(&options.log_dir)?;
+    let probe_counts = Counts::default();
     let machine = Machine::read(&options.data_dir, &options.eviction);
     let events = options.runtime.events();
     let recorder = Recorder::new(&options.client, "kubelet", &options.node_name);
@@ -214,7 +219,19 @@ async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
         let sources = Sources::new(&options.client, told);
         let (pressure, shutdown) = (watch::Sender::default(), shutdown.clone());
         let class_shares = tokio::sync::Mutex::default();
-        Agent { options, recorder, machine, services, nodes, sources, class_shares, pressure, workers, shutdown }
+        Agent {
+            options,
+            recorder,
+            machine,
+            services,
+            nodes,
+            sources,
+            class_shares,
+            probe_counts,
+            pressure,
+            workers,
+            shutdown,
+        }
     });
     let listener = tokio::net::TcpListener::bind(agent.options.listen).await?;
     let tasks = [

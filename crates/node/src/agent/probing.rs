@@ -81,7 +81,8 @@ impl Probing {
                     continue;
                 }
                 let (probe, reference) = (probe.clone(), wanted.member_reference(member.name()));
-                let run = Run { kind, probe, target: target(), reference, started };
+                let pod = (wanted.uid().to_owned(), container.name.clone());
+                let run = Run { kind, probe, target: target(), reference, pod, started };
                 let task = tokio::spawn(run.go(self.agent.clone(), self.notes.clone()));
                 self.tasks.insert(key, Task(task));
             }
@@ -128,10 +129,26 @@ struct Run {
     probe: Probe,
     target: Target,
     reference: ObjectReference,
+    /// The pod's UID, and the container's name.
+    pod: (String, String),
     started: Timestamp,
 }
 
 impl Run {
+    /// One attempt, counted.
+    async fn attempt(&self, agent: &Agent) -> Result<(), String> {
+        let result = probes::attempt(&self.target, &self.probe).await;
+        agent.probe_counts.count(probes::Key {
+            uid: self.pod.0.clone(),
+            namespace: self.reference.namespace.clone().unwrap_or_default(),
+            pod: self.reference.name.clone().unwrap_or_default(),
+            container: self.pod.1.clone(),
+            kind: self.kind,
+            passed: result.is_ok(),
+        });
+        result
+    }
+
     async fn go(self, agent: Arc<Agent>, notes: mpsc::Sender<Note>) {
         let whole = |n: Option<i32>, least: u64, default: u64| {
             n.and_then(|n| u64::try_from(n).ok()).unwrap_or(default).max(least)
@@ -141,7 +158,7 @@ impl Run {
         let delay = if self.kind == Kind::Liveness { delay.max(LIVENESS_WAIT) } else { delay };
         tokio::time::sleep(delay.saturating_sub(seams::clock::since(self.started))).await;
         if self.kind != Kind::Liveness && seams::clock::since(self.started) < delay + period {
-            let passed = self.early(&notes, period).await;
+            let passed = self.early(&agent, &notes, period).await;
             if passed && self.kind == Kind::Startup {
                 return;
             }
@@ -153,7 +170,7 @@ impl Run {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let verdict = match probes::attempt(&self.target, &self.probe).await {
+            let verdict = match self.attempt(&agent).await {
                 Ok(()) => {
                     (successes, failures) = (successes + 1, 0);
                     (successes >= successes_max).then_some(true)
@@ -180,13 +197,13 @@ impl Run {
 
     /// DIVERGES: until the first period is over, readiness and startup are asked more often than every period, and
     /// early failures count for nothing. A server that is up after 100 ms is so ready after 100 ms, not after 10 s.
-    async fn early(&self, notes: &mpsc::Sender<Note>, period: Duration) -> bool {
+    async fn early(&self, agent: &Agent, notes: &mpsc::Sender<Note>, period: Duration) -> bool {
         if self.probe.success_threshold.unwrap_or(1) > 1 {
             return false;
         }
         let (mut wait, mut total) = (EARLY_WAIT, Duration::ZERO);
         while total + wait < period {
-            if probes::attempt(&self.target, &self.probe).await.is_ok() {
+            if self.attempt(agent).await.is_ok() {
                 let _ = notes.send(Note::Probe(self.target.container_id.clone(), self.kind, true)).await;
                 if self.kind != Kind::Startup {
                     tokio::time::sleep(period).await;

@@ -1,5 +1,6 @@
 //! Probes: how one attempt is made. When attempts are made is decided beside the workers.
 
+mod counts;
 pub mod grpc;
 pub mod http;
 mod tls;
@@ -11,6 +12,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Container, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use runtime::{Runtime, SandboxStatus};
+
+pub use counts::{Counts, Key};
 
 use crate::agent::Agent;
 use crate::wanted::{Member, Wanted};

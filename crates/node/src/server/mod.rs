@@ -1,9 +1,15 @@
-//! The node's HTTPS API: logs, exec, attach, port-forward, statistics. Only the API server may use it.
+//! The node's HTTPS API: pods, logs, exec, attach, port-forward, statistics, metrics. The API server uses it, and whoever has
+//! the right to a subresource of the node (upstream: kubelet authentication and authorization).
 
+mod access;
+mod files;
+mod lists;
 mod logs;
+mod metrics;
 mod respond;
-mod stats;
 mod stream;
+mod summary;
+mod used;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,10 +23,13 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use x509_parser::prelude::{FromDer, X509Certificate};
+
+use access::{Access, Refusal};
+use client::User;
+use respond::{Body, json, plain};
+use summary::Paces;
 
 use crate::agent::Agent;
-use respond::{Body, json, plain};
 
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -34,10 +43,11 @@ pub(crate) async fn serve(agent: Arc<Agent>, listener: TcpListener) {
             return;
         }
     };
+    let server = Arc::new(Server { agent, access: Access::default(), paces: Paces::default() });
     loop {
         match listener.accept().await {
             Ok((socket, _)) => {
-                tokio::spawn(connection(agent.clone(), acceptor.clone(), socket));
+                tokio::spawn(connection(server.clone(), acceptor.clone(), socket));
             }
             Err(error) => {
                 tracing::warn!(%error, "connection not accepted");
@@ -62,34 +72,22 @@ fn tls(agent: &Agent) -> Result<ServerConfig, String> {
     Ok(config)
 }
 
-/// Who asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Caller {
-    /// Without a certificate.
-    Anonymous,
-    /// With a certificate of somebody who has no business here.
-    Other,
-    /// The API server, or an administrator.
-    Allowed,
+/// What requests share.
+struct Server {
+    agent: Arc<Agent>,
+    access: Access,
+    paces: Paces,
 }
 
-fn caller(certificate: Option<&[u8]>) -> Caller {
-    let Some(bytes) = certificate else { return Caller::Anonymous };
-    let Ok((_, parsed)) = X509Certificate::from_der(bytes) else { return Caller::Anonymous };
-    let subject = parsed.subject();
-    let name = subject.iter_common_name().any(|n| n.as_str() == Ok("kube-apiserver-kubelet-client"));
-    let group = subject.iter_organization().any(|o| o.as_str() == Ok("system:masters"));
-    if name || group { Caller::Allowed } else { Caller::Other }
-}
-
-async fn connection(agent: Arc<Agent>, acceptor: TlsAcceptor, socket: TcpStream) {
+async fn connection(server: Arc<Server>, acceptor: TlsAcceptor, socket: TcpStream) {
     let _ = socket.set_nodelay(true);
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(socket)).await else { return };
     let certificates = stream.get_ref().1.peer_certificates();
-    let caller = caller(certificates.and_then(|c| c.first()).map(AsRef::as_ref));
+    let certificate = certificates.and_then(|c| c.first()).and_then(|c| access::of_certificate(c));
+    let certificate = Arc::new(certificate);
     let service = service_fn(move |request| {
-        let agent = agent.clone();
-        async move { Ok::<_, Infallible>(handle(agent, caller, request).await) }
+        let (server, certificate) = (server.clone(), certificate.clone());
+        async move { Ok::<_, Infallible>(handle(&server, certificate.as_ref().as_ref(), request).await) }
     });
     let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     if let Err(error) = served.with_upgrades().await {
@@ -147,24 +145,50 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-async fn handle(agent: Arc<Agent>, caller: Caller, request: Request<Incoming>) -> Response<Body> {
+async fn handle(server: &Server, certificate: Option<&User>, request: Request<Incoming>) -> Response<Body> {
     let call = Call::new(&request);
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
+    // DIVERGES: whether the node lives may be asked by anyone; upstream has an open port of its own for that.
     if path == ["healthz"] {
         return plain(StatusCode::OK, "ok");
     }
-    match caller {
-        Caller::Anonymous => return plain(StatusCode::UNAUTHORIZED, "Unauthorized"),
-        Caller::Other => return plain(StatusCode::FORBIDDEN, "Forbidden"),
-        Caller::Allowed => {}
+    let asked = (request.method(), path.as_slice());
+    match server.access.check(&server.agent, certificate, request.headers(), asked).await {
+        Ok(()) => {}
+        Err(Refusal::Unauthorized) => return plain(StatusCode::UNAUTHORIZED, "Unauthorized"),
+        Err(Refusal::Forbidden(text)) => return plain(StatusCode::FORBIDDEN, text),
+        Err(Refusal::Failed(text)) => {
+            tracing::warn!(error = text, "the API server cannot say who may use the node");
+            return plain(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
+        }
     }
-    let streams = matches!(*request.method(), Method::GET | Method::POST);
+    let agent = server.agent.clone();
+    let reads = *request.method() == Method::GET;
+    let streams = reads || *request.method() == Method::POST;
     match path.as_slice() {
-        ["pods"] => json(&stats::pods(&agent)),
-        ["stats", "summary"] => json(&stats::summary(&agent).await),
-        ["metrics", "resource"] | ["metrics"] => plain(StatusCode::OK, stats::metrics(&agent).await),
-        ["configz"] => json(&stats::configz(&agent)),
+        ["healthz", ..] | ["pods" | "runningpods" | "configz" | "stats" | "metrics" | "logs" | "containerLogs", ..]
+            if !reads =>
+        {
+            plain(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed")
+        }
+        ["healthz", "ping" | "syncloop" | "log"] => plain(StatusCode::OK, "ok"),
+        ["pods"] => json(&lists::pods(&agent)),
+        ["runningpods"] => json(&lists::running(&used::pods(&agent).await)),
+        ["configz"] => json(&lists::configz(&agent)),
+        ["stats", "summary"] => {
+            json(&summary::summary(&agent, &server.paces, call.flag(&["only_cpu_and_memory"])).await)
+        }
+        ["metrics"] => metrics_text(metrics::own(&agent).await),
+        ["metrics", "resource"] => metrics_text(metrics::resource(&agent).await),
+        ["metrics", "cadvisor"] => metrics_text(metrics::cadvisor(&agent).await),
+        ["metrics", "probes"] => metrics_text(metrics::probes(&agent.probe_counts)),
+        ["logs", below @ ..] => files::serve(below).await,
         ["containerLogs", namespace, pod, container] => logs::serve(&agent, &call, namespace, pod, container).await,
+        ["checkpoint", place @ ..] if !reads => {
+            let text = "the container runtime does not support checkpoints";
+            let text = format!("checkpointing of {} failed ({text})", place.join("/"));
+            plain(StatusCode::INTERNAL_SERVER_ERROR, text)
+        }
         ["run", namespace, pod, .., container] => stream::run(&agent, &call, namespace, pod, container).await,
         ["exec", namespace, pod, .., container] if streams => {
             let place = (*namespace, *pod, *container);
@@ -177,4 +201,8 @@ async fn handle(agent: Arc<Agent>, caller: Caller, request: Request<Incoming>) -
         ["portForward", namespace, pod, ..] if streams => stream::forward(agent, namespace, pod, request).await,
         _ => plain(StatusCode::NOT_FOUND, "404 page not found"),
     }
+}
+
+fn metrics_text(text: String) -> Response<Body> {
+    respond::typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
 }

@@ -23,6 +23,11 @@ pub fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     answer(status, "text/plain; charset=utf-8", Full::new(text.into()).boxed())
 }
 
+/// Text of another kind.
+pub fn typed(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Response<Body> {
+    answer(status, kind, Full::new(text.into()).boxed())
+}
+
 /// A tree.
 pub fn json(tree: &Value) -> Response<Body> {
     answer(StatusCode::OK, "application/json", Full::new(Bytes::from(tree.to_bytes())).boxed())

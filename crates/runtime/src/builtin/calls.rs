@@ -144,6 +144,18 @@ impl Runtime for BuiltinRuntime {
         .boxed()
     }
 
+    fn network_usage<'a>(&'a self, sandbox_id: &'a str) -> BoxFuture<'a, Result<Vec<InterfaceUsage>>> {
+        async move {
+            let sandbox = self.sandbox(sandbox_id)?;
+            if lock(&sandbox.record).config.network == NamespaceMode::Node {
+                return Ok(Vec::new());
+            }
+            let table = std::fs::read_to_string(format!("/proc/{}/net/dev", sandbox.shim.pid));
+            Ok(InterfaceUsage::read(&table.map_err(failed("read network use"))?))
+        }
+        .boxed()
+    }
+
     fn sandbox_usage<'a>(&'a self, sandbox_id: &'a str) -> BoxFuture<'a, Result<Usage>> {
         async move {
             let group = lock(&self.sandbox(sandbox_id)?.record).cgroup.clone();

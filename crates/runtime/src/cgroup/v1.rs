@@ -66,12 +66,21 @@ pub fn usage(directory: impl Fn(&str) -> Option<PathBuf>) -> io::Result<Usage> {
     let memory = of("memory")?;
     let memory_usage = read_number(&memory, "memory.usage_in_bytes")?;
     let stat = std::fs::read_to_string(memory.join("memory.stat"))?;
-    let inactive = keyed(&stat, "total_inactive_file").unwrap_or(0);
+    let total = |name: &str| keyed(&stat, name).unwrap_or(0);
+    let inactive = total("total_inactive_file");
+    let throttled = directory("cpu").and_then(|path| std::fs::read_to_string(path.join("cpu.stat")).ok());
+    let throttled = |name: &str| throttled.as_deref().and_then(|text| keyed(text, name)).unwrap_or(0);
     Ok(Usage {
         cpu_nanoseconds: of("cpuacct").and_then(|path| read_number(&path, "cpuacct.usage")).unwrap_or(0),
         memory_working_set: memory_usage.saturating_sub(inactive),
         memory_usage,
-        memory_rss: keyed(&stat, "total_rss").unwrap_or(0),
+        memory_rss: total("total_rss"),
+        memory_cache: total("total_cache"),
+        page_faults: total("total_pgfault"),
+        major_page_faults: total("total_pgmajfault"),
+        cpu_periods: throttled("nr_periods"),
+        cpu_periods_throttled: throttled("nr_throttled"),
+        cpu_throttled_nanoseconds: throttled("throttled_time"),
         pids: read_number(&of("pids")?, "pids.current")?,
     })
 }

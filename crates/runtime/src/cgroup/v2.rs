@@ -102,12 +102,20 @@ pub fn usage(directory: &Path) -> io::Result<Usage> {
     let cpu = std::fs::read_to_string(directory.join("cpu.stat"))?;
     let memory_usage = read_number(directory, "memory.current")?;
     let stat = std::fs::read_to_string(directory.join("memory.stat"))?;
-    let inactive = keyed(&stat, "inactive_file").unwrap_or(0);
+    let of = |name: &str| keyed(&stat, name).unwrap_or(0);
+    let cpu = |name: &str| keyed(&cpu, name).unwrap_or(0);
+    let inactive = of("inactive_file");
     Ok(Usage {
-        cpu_nanoseconds: keyed(&cpu, "usage_usec").unwrap_or(0).saturating_mul(1000),
+        cpu_nanoseconds: cpu("usage_usec").saturating_mul(1000),
         memory_working_set: memory_usage.saturating_sub(inactive),
         memory_usage,
-        memory_rss: keyed(&stat, "anon").unwrap_or(0),
+        memory_rss: of("anon"),
+        memory_cache: of("file"),
+        page_faults: of("pgfault"),
+        major_page_faults: of("pgmajfault"),
+        cpu_periods: cpu("nr_periods"),
+        cpu_periods_throttled: cpu("nr_throttled"),
+        cpu_throttled_nanoseconds: cpu("throttled_usec").saturating_mul(1000),
         pids: read_number(directory, "pids.current")?,
     })
 }

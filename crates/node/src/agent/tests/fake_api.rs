@@ -26,6 +26,17 @@ fn key(request: &Request, name: &str) -> Key {
     (resource, request.namespace.clone().unwrap_or_default(), name.to_owned())
 }
 
+/// The token `good` is alice's, who may read metrics.
+fn review(tree: &mut Value) {
+    if tree.str_at(&["spec", "token"]) == Some("good") {
+        tree.set_at(&["status", "authenticated"], true);
+        tree.set_at(&["status", "user", "username"], "alice");
+    }
+    let part = tree.str_at(&["spec", "resourceAttributes", "subresource"]);
+    let allowed = tree.str_at(&["spec", "user"]) == Some("alice") && part == Some("metrics");
+    tree.set_at(&["status", "allowed"], allowed);
+}
+
 impl State {
     fn put(&mut self, key: Key, mut tree: Value) -> Arc<Entry> {
         self.revision += 1;
@@ -95,6 +106,10 @@ impl Backend for FakeApi {
                     let items = state.objects.iter().filter(|(k, _)| k.0 == key.0).map(|(_, e)| e.clone());
                     let items = items.collect();
                     Ok(Reply::List(List { items, resource_version: state.revision, ..List::default() }))
+                }
+                Action::Create(mut tree) if key.0.ends_with("reviews") => {
+                    review(&mut tree);
+                    Ok(Reply::Value(tree))
                 }
                 Action::Create(mut tree) => {
                     let name = tree.str_at(&["metadata", "name"]).unwrap_or_default().to_owned();

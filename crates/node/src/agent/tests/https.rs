@@ -85,8 +85,13 @@ impl Site {
     }
 
     async fn get(&self, identity: Option<Identity>, path: &str) -> String {
+        self.ask(identity, &format!("GET {path}"), "").await
+    }
+
+    /// `line` is method and path, `header` one more line or nothing.
+    async fn ask(&self, identity: Option<Identity>, line: &str, header: &str) -> String {
         let mut stream = self.connect(identity).await;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let request = format!("{line} HTTP/1.1\r\nHost: localhost\r\n{header}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
@@ -99,19 +104,54 @@ impl Site {
 }
 
 #[tokio::test]
-async fn only_the_api_server_is_let_in() {
+async fn the_api_server_decides_who_is_let_in() {
     let site = Site::new().await;
     let somebody = || Some(site.authority.identity("somebody"));
-    for (identity, path, wanted) in [
-        (None, "/healthz", "200"),
-        (None, "/pods", "401"),
-        (somebody(), "/pods", "403"),
-        (site.server(), "/pods", "200"),
-        (site.server(), "/nowhere", "404"),
+    let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    for (identity, token, path, wanted) in [
+        (None, "", "/healthz", "200"),
+        (None, "", "/pods", "401"),
+        (None, "bad", "/pods", "401"),
+        (None, "good", "/metrics/resource", "200"),
+        (None, "good", "/pods", "403"),
+        (somebody(), "", "/pods", "403"),
+        (somebody(), "good", "/metrics", "403"),
+        (site.server(), "", "/pods", "200"),
+        (site.server(), "", "/nowhere", "404"),
     ] {
-        let answer = site.get(identity, path).await;
+        let header = if token.is_empty() { String::new() } else { bearer(token) };
+        let answer = site.ask(identity, &format!("GET {path}"), &header).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {wanted}")), "{path}: {answer}");
     }
+    let answer = site.ask(None, "GET /pods", &bearer("good")).await;
+    let wanted = "Forbidden (user=alice, verb=get, resource=nodes, subresource(s)=[pods proxy])";
+    assert!(answer.ends_with(wanted), "{answer}");
+}
+
+#[tokio::test]
+async fn statistics_are_told_in_all_forms() {
+    let site = Site::new().await;
+    let summary = site.get(site.server(), "/stats/summary").await;
+    let tree = Value::parse(summary.split("\r\n\r\n").nth(1).unwrap().as_bytes()).unwrap();
+    assert_eq!(tree.str_at(&["node", "nodeName"]), Some("node1"));
+    let pod = tree.get("pods").and_then(Value::as_array).unwrap()[0].clone();
+    assert_eq!(pod.str_at(&["podRef", "name"]), Some("p"));
+    assert!(pod.get("ephemeral-storage").is_some() && pod.i64_at(&["memory", "workingSetBytes"]).is_some());
+    let less = site.get(site.server(), "/stats/summary?only_cpu_and_memory=true").await;
+    assert!(less.contains("workingSetBytes") && !less.contains("ephemeral-storage"), "{less}");
+    for (path, wanted) in [
+        ("/metrics", "kubelet_running_pods 1"),
+        ("/metrics/resource", "container_cpu_usage_seconds_total{container=\"a\",namespace=\"n\",pod=\"p\"} "),
+        ("/metrics/cadvisor", "container_memory_failures_total{container=\"a\","),
+        ("/runningpods", "\"name\":\"a\""),
+        ("/configz", "\"mode\":\"Webhook\""),
+    ] {
+        let answer = site.get(site.server(), path).await;
+        assert!(answer.contains(wanted), "{path}: {answer}");
+    }
+    let answer = site.ask(site.server(), "POST /checkpoint/n/p/a", "Content-Length: 0\r\n").await;
+    assert!(answer.ends_with("checkpointing of n/p/a failed (the container runtime does not support checkpoints)"));
+    assert!(site.ask(site.server(), "DELETE /pods", "").await.starts_with("HTTP/1.1 405"));
 }
 
 #[tokio::test]
