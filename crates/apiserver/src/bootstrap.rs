@@ -73,7 +73,7 @@ async fn ensure_range(pipeline: &Pipeline) -> Result<(), ApiError> {
     let told = conditions.is_some_and(|all| all.iter().any(|condition| condition.str_at(&["type"]) == Some("Ready")));
     let same = found.tree().at(&["spec", "cidrs"]) == Some(&Value::from(vec![cidr.as_str()]));
     if !same {
-        tracing::warn!("the ServiceCIDR {DEFAULT_RANGE} does not match the configured range {cidr}");
+        pipeline.allocators.tell_mismatch();
     }
     if told || !same || found.tree().is_deleting() {
         return Ok(());

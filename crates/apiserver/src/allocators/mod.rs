@@ -11,6 +11,7 @@ pub(crate) mod repair;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use machinery::field::{FieldError, Path};
@@ -65,6 +66,7 @@ pub(crate) struct Allocators {
     taken: Arc<Mutex<Taken>>,
     /// Wakes when an IPAddress object is gone that a service needs.
     amiss: Arc<Notify>,
+    mismatch_told: AtomicBool,
 }
 
 /// What one write has taken; given back when it is dropped. Once the write is done the cache holds it instead.
@@ -112,7 +114,15 @@ impl Allocators {
         let default = Addresses::new(cidr);
         ranges::follow(&taken, cidr, kinds);
         objects::follow(&taken, &amiss, kinds);
-        Self { default, ports: Ports::new(ports), taken, amiss }
+        Self { default, ports: Ports::new(ports), taken, amiss, mismatch_told: AtomicBool::new(false) }
+    }
+
+    /// Tells, once, that the default ServiceCIDR says another range than the server was told. Somebody has to decide.
+    pub(crate) fn tell_mismatch(&self) {
+        if !self.mismatch_told.swap(true, Ordering::Relaxed) {
+            let told = &self.default;
+            tracing::warn!("the ServiceCIDR {DEFAULT_RANGE} does not match the configured range {told}");
+        }
     }
 
     /// The range that the server was told.

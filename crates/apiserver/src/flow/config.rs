@@ -19,6 +19,9 @@ use super::{Flow, Snapshot};
 use crate::pipeline::Pipeline;
 
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";
+/// The mandatory levels and schemas are called so.
+const EXEMPT: &str = "exempt";
+const CATCH_ALL: &str = "catch-all";
 /// Who writes conditions, as upstream's server calls itself.
 const FIELD_MANAGER: &str = "api-priority-and-fairness-config-consumer-v1";
 /// Time between looks at what levels want (upstream integrates over every change instead).
@@ -78,10 +81,12 @@ impl Book {
             known.push(Arc::new(Schema::new(object, state.level.clone(), uid, counts)));
         }
         known.sort_by(|one, other| one.rank().cmp(&other.rank()));
+        let catch_all = known.iter().find(|schema| schema.name == CATCH_ALL);
+        let catch_all = catch_all.expect("what is mandatory and missing was made up").clone();
         self.counts.retain(|name, _| known.iter().any(|schema| schema.name == *name));
         let mut levels: Vec<Arc<Level>> = self.levels.values().map(|state| state.level.clone()).collect();
         levels.sort_by(|one, other| one.name.cmp(&other.name));
-        (Snapshot { schemas: known, levels }, conditions)
+        (Snapshot { schemas: known, catch_all, levels }, conditions)
     }
 
     /// Levels that stay keep their seats and queues.
@@ -145,7 +150,7 @@ fn mandatory() -> (Vec<&'static Value>, Vec<&'static Value>) {
     let all = || resources::bootstrap::wanted().iter().map(|wanted| &wanted.object);
     let of = |kind: &str| {
         let mine = all().filter(|object| object.str_at(&["kind"]) == Some(kind));
-        mine.filter(|object| matches!(object.name(), "exempt" | "catch-all")).collect()
+        mine.filter(|object| matches!(object.name(), EXEMPT | CATCH_ALL)).collect()
     };
     (of("PriorityLevelConfiguration"), of("FlowSchema"))
 }

@@ -47,8 +47,10 @@ pub(crate) struct Flow {
 
 /// What requests are asked against.
 struct Snapshot {
-    /// In the order in which they are asked; the last ones match everything.
+    /// In the order in which they are asked.
     schemas: Vec<Arc<Schema>>,
+    /// Takes what none of them matches.
+    catch_all: Arc<Schema>,
     levels: Vec<Arc<Level>>,
 }
 
@@ -143,11 +145,11 @@ impl Flow {
         }
     }
 
-    /// The first schema that matches. Validation keeps the last one such that it matches everything.
+    /// The first schema that matches.
     fn classify(&self, digest: &Digest<'_>) -> Arc<Schema> {
         let snapshot = self.snapshot.load();
         let found = snapshot.schemas.iter().find(|schema| schema.matches(digest));
-        found.or(snapshot.schemas.last()).expect("the mandatory schemas are always there").clone()
+        found.unwrap_or(&snapshot.catch_all).clone()
     }
 }
 

@@ -98,6 +98,11 @@ fn precedence_then_name_decides_and_schemas_without_level_are_left_out() {
     let flow = flow(600, &[&level], &schemas.each_ref().map(String::as_str));
     let user = User::component("jane", &[]);
     assert_eq!(flow.classify(&digest(&user, "get", "apps/deployments", "a")).name, "a");
+    // What no schema matches is caught, also when others come after the last one.
+    let nothing = r#"{"subjects":[{"kind":"User","user":{"name":"x"}}],"nonResourceRules":[{"verbs":["*"],"nonResourceURLs":["*"]}]}"#;
+    let last = schema("zzz", 10_000, "mine", nothing);
+    let caught = self::flow(600, &[&level], &[&last]);
+    assert_eq!(caught.classify(&digest(&User::default(), "get", "apps/deployments", "a")).name, "catch-all");
     let only = Flow::new();
     assert_eq!(only.classify(&digest(&user, "get", "apps/deployments", "a")).name, "catch-all");
 }

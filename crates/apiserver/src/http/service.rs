@@ -104,6 +104,7 @@ impl Service {
             Ok(limit) => limit,
             Err(e) => return respond::error(&e, &call.wants),
         };
+        let deadline = tokio::time::Instant::now() + limit;
         let wait_max = if is_watch { flow::WAIT_MAX } else { limit / 4 };
         let place = match self.pipeline.enter(&call.digest(), wait_max).await {
             Ok(place) => place,
@@ -116,7 +117,7 @@ impl Service {
         let mut answer = if is_watch {
             self.resource(&call, &place, request).await.unwrap_or_else(|e| respond::error(&e, &call.wants))
         } else {
-            tokio::time::timeout(limit, self.placed(&call, &place, request)).await.unwrap_or_else(|_| {
+            tokio::time::timeout_at(deadline, self.placed(&call, &place, request)).await.unwrap_or_else(|_| {
                 let message = "request did not complete within the allotted timeout";
                 respond::error(&ApiError::Timeout(message.to_owned()), &call.wants)
             })
