@@ -369,4 +369,42 @@ mod tests {
         assert!(noisy >= Duration::from_millis(390), "{noisy:?}");
         assert_eq!(level.load(), (0, 0));
     }
+
+    /// Threads that take, wait, give up and give back all at once lose no seat and forget nobody.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn nothing_is_lost_between_threads() {
+        let level = level(3, Shape { queues: 8, hand: 2, length_max: 1_000 });
+        let tasks = (0..8_u64).map(|task| {
+            let level = level.clone();
+            tokio::spawn(async move {
+                let mut seated = 0;
+                for round in 0..2_000_u64 {
+                    let seats = u32::try_from(1 + (task + round) % 2).unwrap();
+                    let seat = match level.try_take(seats) {
+                        Some(seat) => seat,
+                        // Some give up, at any moment.
+                        None if round % 5 == 0 => {
+                            let patience = Duration::from_micros(seams::random::below(200));
+                            match tokio::time::timeout(patience, level.take(task, seats, WAIT)).await {
+                                Ok(seat) => seat.unwrap(),
+                                Err(_) => continue,
+                            }
+                        }
+                        None => level.take(task, seats, WAIT).await.unwrap(),
+                    };
+                    seated += 1;
+                    assert!(level.load().0 <= 3);
+                    if round % 3 == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                    level.give_back(&seat);
+                }
+                seated
+            })
+        });
+        let seated: u64 = futures_util::future::join_all(tasks).await.into_iter().map(Result::unwrap).sum();
+        assert!(seated >= 8 * 1_600, "{seated}");
+        assert_eq!((level.load(), level.demand()), ((0, 0), 0));
+        assert!(level.try_take(3).is_some());
+    }
 }
