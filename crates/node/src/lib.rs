@@ -5,7 +5,8 @@
 
 mod admission;
 mod agent;
-pub mod config;
+pub mod capacity;
+mod config;
 mod disk;
 mod eviction;
 mod images;
@@ -24,5 +25,6 @@ mod volumes;
 pub mod wanted;
 
 pub use agent::run;
+pub use capacity::{Limits, Reserved};
 pub use eviction::Thresholds;
 pub use options::NodeOptions;

@@ -10,6 +10,7 @@ use runtime::Runtime;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ResolvesServerCert;
 
+use crate::capacity::Limits;
 use crate::eviction::Thresholds;
 
 /// Options of one node agent.
@@ -41,4 +42,6 @@ pub struct NodeOptions {
     pub labels: BTreeMap<String, String>,
     /// Below what the node is short of memory or disk, and evicts pods.
     pub eviction: Thresholds,
+    /// How much the node takes.
+    pub limits: Limits,
 }

@@ -1,7 +1,6 @@
 //! The Node object and its heartbeat.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Owne
 use machinery::ApiError;
 
 use crate::agent::Agent;
-use crate::eviction::{Signal, Thresholds};
+use crate::capacity::Reserved;
+use crate::eviction::Signal;
+use crate::options::NodeOptions;
 use crate::quantity;
 
 /// What the API shows as the agent's version: the API level and our name.
@@ -31,23 +32,21 @@ const READY_WAIT_MIN: Duration = Duration::from_millis(10);
 const READY_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How often the status is written even if nothing changed.
 const STATUS_PERIOD: Duration = Duration::from_secs(300);
-/// Most pods of a node.
-pub const PODS_MAX: i64 = 110;
 /// Most images listed in the status.
 const IMAGES_MAX: usize = 50;
 /// The machine, read once.
 #[derive(Debug, Clone, Default)]
 pub struct Machine {
-    /// CPUs that may be used.
-    pub cpus: i64,
+    /// CPUs that may be used, in thousandths.
+    pub milli_cpu: i64,
     /// Memory, in bytes.
     pub memory_bytes: i64,
     /// The file system of the data directory, in bytes.
     pub storage_bytes: i64,
-    /// Memory that the thresholds of eviction keep free, in bytes.
-    pub memory_kept_free: i64,
-    /// Of that file system, what they keep free, in bytes.
-    pub storage_kept_free: i64,
+    /// Pods that it takes at most.
+    pub pods_max: i64,
+    /// What pods cannot have of it: reservations, and what the thresholds of eviction keep free.
+    pub kept: Reserved,
     /// Pages of each huge page size (`2Mi`), in bytes.
     pub hugepages: BTreeMap<String, i64>,
     /// What `status.nodeInfo` says of it.
@@ -66,10 +65,10 @@ pub fn meminfo(name: &str) -> u64 {
 }
 
 impl Machine {
-    /// Reads the machine; `data_dir` stands for its disk.
-    pub fn read(data_dir: &Path, eviction: &Thresholds) -> Self {
+    /// Reads the machine; the data directory stands for its disk.
+    pub fn read(options: &NodeOptions) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1));
-        let storage = crate::disk::Space::of(data_dir).bytes;
+        let storage = crate::disk::Space::of(&options.data_dir).bytes;
         let os = text("/etc/os-release");
         let pretty = os.lines().find_map(|l| l.strip_prefix("PRETTY_NAME=")).unwrap_or("Linux").trim_matches('"');
         let architecture = match std::env::consts::ARCH {
@@ -91,11 +90,15 @@ impl Machine {
         let bytes = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let memory = meminfo("MemTotal");
         Self {
-            cpus,
+            milli_cpu: cpus * 1000,
             memory_bytes: bytes(memory),
             storage_bytes: bytes(storage),
-            memory_kept_free: bytes(eviction.least(Signal::Memory, memory)),
-            storage_kept_free: bytes(eviction.least(Signal::Disk, storage)),
+            pods_max: options.limits.pods,
+            kept: options.limits.reserved.and(Reserved {
+                milli_cpu: 0,
+                memory: bytes(options.eviction.least(Signal::Memory, memory)),
+                storage: bytes(options.eviction.least(Signal::Disk, storage)),
+            }),
             hugepages: hugepages(),
             info,
         }
@@ -103,9 +106,9 @@ impl Machine {
 
     fn capacity(&self) -> BTreeMap<String, Quantity> {
         let mut map = BTreeMap::from([
-            ("cpu".to_owned(), quantity::of_milli(self.cpus * 1000)),
+            ("cpu".to_owned(), quantity::of_milli(self.milli_cpu)),
             ("memory".to_owned(), quantity::of_bytes(self.memory_bytes)),
-            ("pods".to_owned(), quantity::of_value(PODS_MAX)),
+            ("pods".to_owned(), quantity::of_value(self.pods_max)),
             ("ephemeral-storage".to_owned(), quantity::of_bytes(self.storage_bytes)),
         ]);
         map.extend(
@@ -116,12 +119,13 @@ impl Machine {
 }
 
 impl Machine {
-    /// What pods may ask for: all but what the thresholds of eviction keep free, as upstream computes it.
+    /// What pods may ask for, as upstream computes it.
     pub fn allocatable(&self) -> Self {
         let huge: i64 = self.hugepages.values().sum();
         Self {
-            memory_bytes: self.memory_bytes.saturating_sub(self.memory_kept_free).saturating_sub(huge).max(0),
-            storage_bytes: self.storage_bytes.saturating_sub(self.storage_kept_free).max(0),
+            milli_cpu: self.milli_cpu.saturating_sub(self.kept.milli_cpu).max(0),
+            memory_bytes: self.memory_bytes.saturating_sub(self.kept.memory).saturating_sub(huge).max(0),
+            storage_bytes: self.storage_bytes.saturating_sub(self.kept.storage).max(0),
             ..self.clone()
         }
     }

@@ -24,6 +24,32 @@ pub fn write_all(registry: &Path) {
     std::fs::write(blob(registry, &layer[0]), b"not what was promised").expect("the layer is there");
 }
 
+/// The shell's image as `docker save` writes it, for machines without a registry.
+pub fn shell_archive(name: &str) -> Vec<u8> {
+    let gzip = shell_layer();
+    let mut plain = Vec::new();
+    std::io::copy(&mut flate2::read::GzDecoder::new(gzip.as_slice()), &mut plain).expect("it was just packed");
+    let config = config(&json!({"Cmd": ["sh"], "Env": ["PATH=/bin"]}), &[digest(&plain)]);
+    let manifest = json!([{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]).to_string();
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, bytes) in
+        [("layer.tar", plain.as_slice()), ("config.json", config.as_bytes()), ("manifest.json", manifest.as_bytes())]
+    {
+        let mut header = header();
+        header.set_size(bytes.len() as u64);
+        tar.append_data(&mut header, path, bytes).expect("memory does not fail");
+    }
+    tar.into_inner().expect("memory does not fail")
+}
+
+/// An image's configuration.
+fn config(process: &Value, diffs: &[String]) -> String {
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    json!({"architecture": architecture, "os": "linux", "config": process,
+        "rootfs": {"type": "layers", "diff_ids": diffs}})
+    .to_string()
+}
+
 type Tar = tar::Builder<flate2::write::GzEncoder<Vec<u8>>>;
 
 fn layer(fill: impl FnOnce(&mut Tar)) -> Vec<u8> {
@@ -134,10 +160,7 @@ fn write(registry: &Path, name: &str, tag: &str, layers: &[&Vec<u8>], process: &
         digest(&bytes)
     };
     let diffs: Vec<String> = layers.iter().map(|l| unpacked(l)).collect();
-    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-    let config = json!({"architecture": architecture, "os": "linux", "config": process,
-        "rootfs": {"type": "layers", "diff_ids": diffs}})
-    .to_string();
+    let config = config(process, &diffs);
     let descriptor =
         |kind: &str, bytes: &[u8]| json!({"mediaType": kind, "size": bytes.len(), "digest": stored(bytes)});
     let described: Vec<Value> =

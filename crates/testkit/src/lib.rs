@@ -7,6 +7,7 @@
 pub mod images;
 mod namespaces;
 mod programs;
+pub mod vm;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use nix::unistd::Pid;
 use tokio::time::Instant;
 
 pub use namespaces::{Namespaces, kill_by_argument, remove_cgroups, unmount_below};
-pub use programs::{kubectls, python_packages, tool};
+pub use programs::{kubectls, python_packages, skiff, tool};
 
 /// The longest that a test waits for anything.
 const WAIT_MAX: Duration = Duration::from_secs(60);

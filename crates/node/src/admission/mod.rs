@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use crate::config::resources::{Qos, is_critical, pod_request, qos};
 use crate::eviction::Pressure;
 use crate::quantity;
-use crate::register::{Machine, PODS_MAX};
+use crate::register::Machine;
 use crate::wanted::Wanted;
 
 /// What is asked about a pod, and beside whom.
@@ -75,12 +75,12 @@ type Kind = (String, fn(&Quantity) -> i64, i64);
 
 fn lacking(question: &Question<'_>) -> Option<Refusal> {
     let count = i64::try_from(question.others().count()).unwrap_or(i64::MAX);
-    if count >= PODS_MAX {
-        return Some(out_of("pods", 1, count, PODS_MAX));
-    }
     let machine = question.machine.allocatable();
+    if count >= machine.pods_max {
+        return Some(out_of("pods", 1, count, machine.pods_max));
+    }
     let mut kinds: Vec<Kind> = vec![
-        ("cpu".to_owned(), quantity::milli, machine.cpus * 1000),
+        ("cpu".to_owned(), quantity::milli, machine.milli_cpu),
         ("memory".to_owned(), quantity::value, machine.memory_bytes),
         ("ephemeral-storage".to_owned(), quantity::value, machine.storage_bytes),
     ];
@@ -122,7 +122,7 @@ pub mod tests {
 
     #[test]
     fn a_pod_must_fit_beside_the_others() {
-        let machine = Machine { cpus: 2, memory_bytes: 1 << 30, ..Machine::default() };
+        let machine = Machine { milli_cpu: 2000, memory_bytes: 1 << 30, pods_max: 110, ..Machine::default() };
         let others = [asking("a", "1500m")];
         let asked = |wanted: &Wanted| {
             refusal(&Question { wanted, pods: &others, machine: &machine, node: None, pressure: Pressure::default() })
@@ -137,7 +137,7 @@ pub mod tests {
 
     #[test]
     fn a_node_under_pressure_takes_only_some() {
-        let machine = Machine { cpus: 2, memory_bytes: 1 << 30, ..Machine::default() };
+        let machine = Machine { milli_cpu: 2000, memory_bytes: 1 << 30, pods_max: 110, ..Machine::default() };
         let (modest, none) = (asking("a", "100m"), pod("b", r#"{"containers":[{"name":"a"}]}"#));
         let critical = pod("c", r#"{"priority":2000001000,"containers":[{"name":"a"}]}"#);
         let (memory, disk) = (Pressure { memory: true, disk: false }, Pressure { memory: false, disk: true });

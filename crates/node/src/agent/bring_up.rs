@@ -100,7 +100,7 @@ fn sandbox_config(agent: &Agent, wanted: &Wanted, attempt: u32) -> SandboxConfig
         labels: container::pod_labels(wanted),
         annotations: wanted.pod.metadata.annotations.clone().unwrap_or_default(),
         cgroup_parent: resources::cgroup_parent(wanted),
-        resources: resources::of_pod(wanted),
+        resources: resources::of_pod(wanted, agent.options.limits.pod_pids),
         network: mode(spec.host_network),
         pid,
         ipc: mode(spec.host_ipc),

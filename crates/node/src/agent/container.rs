@@ -52,7 +52,7 @@ impl Agent {
         NodeFacts {
             host_ip: Some(self.options.node_ip),
             pod_ips: pod_ips.to_vec(),
-            allocatable_milli_cpu: self.machine.cpus * 1000,
+            allocatable_milli_cpu: self.machine.allocatable().milli_cpu,
             allocatable_memory: self.machine.allocatable().memory_bytes,
             allocatable_storage: self.machine.allocatable().storage_bytes,
         }

@@ -199,7 +199,7 @@ async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
     std::fs::create_dir_all(options.data_dir.join("pods"))?;
     std::fs::create_dir_all(&options.log_dir)?;
     let probe_counts = Counts::default();
-    let machine = Machine::read(&options.data_dir, &options.eviction);
+    let machine = Machine::read(&options);
     let events = options.runtime.events();
     let recorder = Recorder::new(&options.client, "kubelet", &options.node_name);
     let services = Informer::start(Api::all(&options.client), Options::default());

@@ -471,7 +471,10 @@ impl Worker {
             return;
         }
         let (runtime, machine) = (self.agent.options.runtime.clone(), &self.agent.machine);
-        let pod = self.sandboxes.first().map(|s| (s.id.clone(), resources::of_pod(wanted)));
+        let pod = self
+            .sandboxes
+            .first()
+            .map(|s| (s.id.clone(), resources::of_pod(wanted, self.agent.options.limits.pod_pids)));
         let running = self.containers.iter().filter(|c| c.state == ContainerState::Running);
         let members = running.filter_map(|c| Some((c.id.clone(), wanted.member(&c.name)?)));
         let members = members.filter(|(_, m)| changed(m.name(), m));

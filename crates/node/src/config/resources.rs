@@ -132,10 +132,10 @@ fn hugepages(resources: Option<&ResourceRequirements>) -> BTreeMap<String, u64> 
 }
 
 /// The pod's own cgroup: sums over its containers, limits only where every container has one.
-pub fn of_pod(wanted: &Wanted) -> Resources {
+pub fn of_pod(wanted: &Wanted, pids_limit: Option<i64>) -> Resources {
     let qos = qos(wanted);
     if qos == Qos::BestEffort {
-        return Resources { cpu_shares: Some(2), ..Resources::default() };
+        return Resources { cpu_shares: Some(2), pids_limit, ..Resources::default() };
     }
     let own = wanted.spec().resources.as_ref();
     let cpu = limited(wanted, "cpu", quantity::milli, own);
@@ -145,6 +145,7 @@ pub fn of_pod(wanted: &Wanted) -> Resources {
         cpu_quota: cpu.and_then(quota),
         cpu_period: cpu.and_then(quota).map(|_| CPU_PERIOD.unsigned_abs()),
         memory_limit: memory.filter(|m| *m > 0),
+        pids_limit,
         ..Resources::default()
     }
 }

@@ -48,7 +48,8 @@ pub fn configz(agent: &Agent) -> Value {
     let dns: Vec<String> = agent.options.cluster_dns.iter().map(ToString::to_string).collect();
     config.set_at(&["clusterDNS"], dns);
     config.set_at(&["port"], i64::from(agent.options.listen.port()));
-    config.set_at(&["maxPods"], 110);
+    config.set_at(&["maxPods"], agent.options.limits.pods);
+    config.set_at(&["podPidsLimit"], agent.options.limits.pod_pids.unwrap_or(-1));
     config.set_at(&["containerLogMaxSize"], "10Mi");
     config.set_at(&["containerLogMaxFiles"], 5);
     config.set_at(&["authentication", "anonymous", "enabled"], false);

@@ -17,7 +17,7 @@ mod streams;
 mod vm;
 
 /// How long one test may take.
-const TEST_MAX: Duration = Duration::from_secs(180);
+const TEST_MAX: Duration = Duration::from_secs(420);
 
 type Test = (&'static str, fn() -> BoxFuture<'static, ()>);
 

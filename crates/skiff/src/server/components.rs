@@ -96,6 +96,11 @@ async fn node(server: Arc<Server>, stop: Shutdown) -> Result<()> {
         listen: (IpAddr::from([0, 0, 0, 0]), options.kubelet_port).into(),
         labels: options.node_label.iter().cloned().collect(),
         eviction: options.eviction_hard.clone(),
+        limits: node::Limits {
+            pods: i64::from(options.max_pods),
+            pod_pids: options.pod_max_pids,
+            reserved: options.kube_reserved.and(options.system_reserved),
+        },
     };
     let ranges = Ranges {
         cluster: options.cluster_cidr,

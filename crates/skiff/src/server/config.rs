@@ -62,6 +62,18 @@ pub struct ServerOptions {
     /// Below what the node is short of memory or disk and evicts pods; a percentage is of all there is
     #[arg(long, value_name = "SIGNAL<AMOUNT,…", default_value = node::Thresholds::DEFAULT, help_heading = "Node")]
     pub eviction_hard: node::Thresholds,
+    /// Most pods of this machine
+    #[arg(long, value_name = "NUMBER", default_value_t = 110, help_heading = "Node")]
+    pub max_pods: u32,
+    /// Most processes of one pod [default: as many as the machine has]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i64).range(1..), help_heading = "Node")]
+    pub pod_max_pids: Option<i64>,
+    /// What of the machine pods cannot have: for skiff itself …
+    #[arg(long, value_name = "RESOURCE=AMOUNT,…", default_value = "", help_heading = "Node")]
+    pub kube_reserved: node::Reserved,
+    /// … and for the system
+    #[arg(long, value_name = "RESOURCE=AMOUNT,…", default_value = "", help_heading = "Node")]
+    pub system_reserved: node::Reserved,
     /// The cgroup above all pods
     #[arg(long, value_name = "PATH", default_value = "/", help_heading = "Node")]
     pub cgroup_root: String,
@@ -262,6 +274,8 @@ mod tests {
             "--cluster-cidr=fd00::/64",
             "--service-node-port-range=5-1",
             "--eviction-hard=nodefs.free<1Gi",
+            "--pod-max-pids=0",
+            "--system-reserved=gpu=1",
             "--disable=everything",
             "--write-kubeconfig-mode=9",
             "--node-label=x",

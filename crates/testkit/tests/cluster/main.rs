@@ -6,4 +6,5 @@ mod failures;
 mod network;
 mod pods;
 mod restart;
+mod vm;
 mod workshop;

@@ -62,6 +62,7 @@ impl World {
             listen: "127.0.0.1:0".parse().unwrap(),
             labels: Default::default(),
             eviction: Thresholds::none(),
+            limits: Default::default(),
         }
     }
 

@@ -127,6 +127,6 @@ fn limits(agent: &Agent, pods: &[Pod], text: &mut Text) {
 
 fn machine(agent: &Agent, text: &mut Text) {
     let one = |value: f64| [(Vec::new(), value)];
-    text.family("machine_cpu_cores", "gauge", "CPUs that may be used.", one(agent.machine.cpus as f64));
+    text.family("machine_cpu_cores", "gauge", "CPUs that may be used.", one(agent.machine.milli_cpu as f64 / 1e3));
     text.family("machine_memory_bytes", "gauge", "Memory of the machine.", one(agent.machine.memory_bytes as f64));
 }
