@@ -58,7 +58,7 @@ impl Vm {
         if found.is_none() {
             let why = "a virtual machine needs qemu-system-x86 and a kernel (SKIFF_TEST_KERNEL)";
             assert!(named.is_none(), "{why}");
-            println!("nothing tested: {why}");
+            let _ = writeln!(std::io::stderr(), "nothing tested: {why}");
         }
         let (kernel, directory) = found?;
         let mut modules = BTreeMap::new();
