@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, EphemeralContainer, ObjectReference, Pod, PodSpec, Probe};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerRestartRule, EphemeralContainer, ObjectReference, Pod, PodSpec, Probe,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 /// What a container is for.
@@ -69,19 +71,29 @@ impl Member {
         if self.role == Role::Ephemeral {
             return false;
         }
-        for rule in self.spec.restart_policy_rules.iter().flatten() {
-            let Some(codes) = &rule.exit_codes else { continue };
-            let listed = codes.values.as_ref().is_some_and(|v| v.contains(&exit_code));
-            let matches = if codes.operator == "NotIn" { !listed } else { listed };
-            if matches && rule.action == "Restart" {
-                return true;
-            }
+        if self.rule(exit_code).is_some() {
+            return true;
         }
         match self.restart_policy {
             RestartPolicy::Always => true,
             RestartPolicy::OnFailure => exit_code != 0,
             RestartPolicy::Never => false,
         }
+    }
+
+    /// Whether its end with `exit_code` starts all containers of the pod anew (KEP-5532).
+    pub fn restarts_all_after(&self, exit_code: i32) -> bool {
+        self.role != Role::Ephemeral && self.rule(exit_code) == Some("RestartAllContainers")
+    }
+
+    /// The action of the first rule that fits an exit code.
+    fn rule(&self, exit_code: i32) -> Option<&str> {
+        let fits = |rule: &&ContainerRestartRule| {
+            let Some(codes) = &rule.exit_codes else { return false };
+            let listed = codes.values.as_ref().is_some_and(|v| v.contains(&exit_code));
+            if codes.operator == "NotIn" { !listed } else { listed }
+        };
+        self.spec.restart_policy_rules.iter().flatten().find(fits).map(|rule| rule.action.as_str())
     }
 
     /// Where events about it point: `spec.containers{name}`.

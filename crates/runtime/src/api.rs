@@ -84,6 +84,8 @@ pub struct SandboxConfig {
     pub pid: NamespaceMode,
     /// IPC namespace: `Pod` or `Node`.
     pub ipc: NamespaceMode,
+    /// Which of its handlers the runtime runs the pod with; empty is the default one.
+    pub runtime_handler: String,
     /// Kernel parameters of the pod's namespaces.
     pub sysctls: BTreeMap<String, String>,
 }

@@ -248,6 +248,33 @@ async fn requests_are_carried_on_to_the_node() {
 }
 
 #[tokio::test]
+async fn logs_come_over_a_websocket() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (cluster, _client) = with_a_pod().await;
+    let path = "/api/v1/namespaces/default/pods/web/log?container=main";
+    for (protocol, told) in [
+        ("binary.k8s.io", &b"\x82\x23GET /containerLogs/default/web/main\x88\x00"[..]),
+        ("base64.binary.k8s.io", b"\x81\x30R0VUIC9jb250YWluZXJMb2dzL2RlZmF1bHQvd2ViL21haW4=\x88\x00"),
+    ] {
+        let mut tls = cluster.tls().await;
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Protocol: {protocol}\r\n\r\n"
+        );
+        tls.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = tls.read_to_end(&mut answer).await;
+        let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+        let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+        assert!(head.starts_with("http/1.1 101") && head.contains("s3pplmbitxaq9kygzzhzrbk+xoo="), "{head}");
+        assert!(head.contains(&format!("sec-websocket-protocol: {protocol}")), "{head}");
+        assert_eq!(&answer[end..], told, "{}", String::from_utf8_lossy(&answer[end..]));
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn upgraded_connections_are_passed_on_both_ways() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let (cluster, _client) = with_a_pod().await;

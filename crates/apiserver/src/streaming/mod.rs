@@ -6,6 +6,7 @@
 mod node_paths;
 mod proxy;
 mod upstream;
+mod websocket;
 
 use std::sync::Arc;
 
@@ -74,14 +75,20 @@ impl Backends {
         &self,
         target: &ConnectTarget,
         query: &Query,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
     ) -> Result<Answer, ApiError> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let message = "the server does not allow this method on the requested resource";
             return Err(ApiError::MethodNotAllowed(message.to_owned()));
         }
         let path = node_paths::log(target, query)?;
+        let handshake = websocket::handshake(request.headers())?;
+        let client = handshake.is_some().then(|| hyper::upgrade::on(&mut request));
         let response = self.node(target)?.send(request, &path).await?;
+        if let (Some(handshake), Some(client)) = (handshake, client) {
+            let pieces = upstream::pieces(response.into_body());
+            return Ok(websocket::answer(handshake, client, pieces, self.shutdown.clone()));
+        }
         let body = upstream::body_until(response.into_body(), self.shutdown.clone());
         let mut answer = respond::answer(200, "text/plain", body);
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));

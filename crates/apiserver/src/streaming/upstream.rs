@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client::{Shutdown, stopped};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use http::header::{AUTHORIZATION, CONNECTION, HOST, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, BodyStream, Empty, Limited};
@@ -184,10 +184,13 @@ async fn error_of(response: Response<Incoming>) -> ApiError {
 
 /// A body as it comes, until it ends or the server stops.
 pub(super) fn body_until(body: Incoming, shutdown: Shutdown) -> ResponseBody {
-    let pieces = BodyStream::new(body).take_until(Box::pin(stopped(shutdown)));
-    let pieces = pieces.filter_map(|frame| {
+    respond::stream(pieces(body).take_until(Box::pin(stopped(shutdown))))
+}
+
+/// The data of a body as it comes.
+pub(super) fn pieces(body: Incoming) -> impl Stream<Item = Bytes> + Send {
+    BodyStream::new(body).filter_map(|frame| {
         let piece = frame.ok().and_then(|frame| frame.into_data().ok());
         std::future::ready(piece)
-    });
-    respond::stream(pieces)
+    })
 }

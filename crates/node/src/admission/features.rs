@@ -52,9 +52,6 @@ pub fn unsupported_pod(wanted: &Wanted) -> Option<String> {
     if filled(spec.resource_claims.as_ref().map(Vec::len)) {
         return unsupported("dynamic resource allocation (spec.resourceClaims)");
     }
-    if filled(spec.runtime_class_name.as_ref().map(String::len)) {
-        return unsupported("runtime classes (spec.runtimeClassName)");
-    }
     let context = spec.security_context.clone().unwrap_or_default();
     se_linux(wanted, &context)
 }
@@ -129,19 +126,10 @@ fn se_linux(wanted: &Wanted, context: &PodSecurityContext) -> Option<String> {
 /// Why a container is not made here.
 pub fn unsupported_container(member: &Member) -> Option<String> {
     let own = member.spec.security_context.clone().unwrap_or_default();
-    let restart_all = member.spec.restart_policy_rules.iter().flatten().any(|r| r.action != "Restart");
-    let mut sources = member.spec.env.iter().flatten().filter_map(|e| e.value_from.as_ref());
-    let hooks = member.spec.lifecycle.iter().flat_map(|l| [&l.post_start, &l.pre_stop]).flatten();
     let what = if own.windows_options.is_some() {
         "Windows options (securityContext.windowsOptions)"
     } else if member.spec.volume_devices.as_ref().is_some_and(|d| !d.is_empty()) {
         "block devices (volumeDevices)"
-    } else if restart_all {
-        "restarting all containers (restartPolicyRules)"
-    } else if sources.any(|s| s.file_key_ref.is_some()) {
-        "environment from files (env.valueFrom.fileKeyRef)"
-    } else if hooks.into_iter().any(|hook| hook.tcp_socket.is_some()) {
-        "TCP sockets as lifecycle hooks (lifecycle.*.tcpSocket)"
     } else {
         return None;
     };
@@ -185,7 +173,6 @@ mod tests {
     fn what_is_not_supported_is_named() {
         for (spec, text) in [
             (r#""hostUsers":false"#, "user namespaces (spec.hostUsers: false)"),
-            (r#""runtimeClassName":"gvisor""#, "runtime classes (spec.runtimeClassName)"),
             (r#""resourceClaims":[{"name":"c"}]"#, "dynamic resource allocation (spec.resourceClaims)"),
         ] {
             let wanted = pod("p", &format!(r#"{{"containers":[],{spec}}}"#));
@@ -194,14 +181,7 @@ mod tests {
         assert_eq!(unsupported_pod(&pod("p", r#"{"containers":[]}"#)), None);
         for (fields, text) in [
             (r#""volumeDevices":[{"name":"d","devicePath":"/d"}]"#, "block devices (volumeDevices)"),
-            (
-                r#""lifecycle":{"preStop":{"tcpSocket":{"port":1}}}"#,
-                "TCP sockets as lifecycle hooks (lifecycle.*.tcpSocket)",
-            ),
-            (
-                r#""env":[{"name":"E","valueFrom":{"fileKeyRef":{"key":"k","path":"p","volumeName":"v"}}}]"#,
-                "environment from files (env.valueFrom.fileKeyRef)",
-            ),
+            (r#""securityContext":{"windowsOptions":{}}"#, "Windows options (securityContext.windowsOptions)"),
         ] {
             let wanted = pod("p", &format!(r#"{{"containers":[{{"name":"a",{fields}}}]}}"#));
             assert_eq!(unsupported_container(&wanted.members[0]), Some(format!("this node does not support {text}")));

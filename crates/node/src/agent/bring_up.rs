@@ -7,6 +7,7 @@ use std::time::Duration;
 use client::Api;
 use client::events::EventType;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::node::v1::RuntimeClass;
 use runtime::{ContainerStatus, ImageStatus, NamespaceMode, PortMapping, RuntimeError, SandboxConfig, SandboxStatus};
 use tokio::sync::{mpsc, watch};
 
@@ -64,7 +65,7 @@ pub async fn mount(up: Up) {
 
 /// Makes the sandbox.
 pub async fn sandbox(up: Up, attempt: u32) {
-    let config = sandbox_config(&up.agent, &up.wanted, attempt);
+    let mut config = sandbox_config(&up.agent, &up.wanted, attempt);
     let (options, host) = (&up.agent.options, std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
     let (_, warnings) = files::resolv_conf(&up.wanted, &options.cluster_dns, &options.cluster_domain, &host);
     for warning in warnings {
@@ -72,12 +73,28 @@ pub async fn sandbox(up: Up, attempt: u32) {
     }
     let made = std::fs::create_dir_all(&config.log_directory);
     up.agent.weigh_classes().await;
-    let result = match (features::unsupported_pod(&up.wanted), made) {
-        (Some(what), _) => Err(RuntimeError::Invalid(what)),
-        (None, Ok(())) => up.agent.options.runtime.run_pod_sandbox(config).await,
-        (None, Err(e)) => Err(RuntimeError::Failed(format!("the log directory was not made: {e}"))),
+    let handler = runtime_handler(&up).await;
+    let result = match (features::unsupported_pod(&up.wanted), handler, made) {
+        (Some(what), ..) => Err(RuntimeError::Invalid(what)),
+        (None, Err(error), _) => Err(error),
+        (None, Ok(handler), Ok(())) => {
+            config.runtime_handler = handler;
+            up.agent.options.runtime.run_pod_sandbox(config).await
+        }
+        (None, _, Err(e)) => Err(RuntimeError::Failed(format!("the log directory was not made: {e}"))),
     };
     let _ = up.notes.send(Note::Sandbox(result)).await;
+}
+
+/// What the pod's RuntimeClass asks the runtime for; empty without a class.
+async fn runtime_handler(up: &Up) -> Result<String, RuntimeError> {
+    let name = up.wanted.spec().runtime_class_name.as_deref().unwrap_or_default();
+    if name.is_empty() {
+        return Ok(String::new());
+    }
+    let class = Api::<RuntimeClass>::all(&up.agent.options.client).get(name).await;
+    let failed = |e| RuntimeError::Invalid(format!("failed to get runtime handler from class {name:?}: {e}"));
+    class.map(|class| class.handler.clone()).map_err(failed)
 }
 
 fn sandbox_config(agent: &Agent, wanted: &Wanted, attempt: u32) -> SandboxConfig {
@@ -104,6 +121,7 @@ fn sandbox_config(agent: &Agent, wanted: &Wanted, attempt: u32) -> SandboxConfig
         network: mode(spec.host_network),
         pid,
         ipc: mode(spec.host_ipc),
+        runtime_handler: String::new(),
         sysctls: sysctls.map(|s| (s.name.clone(), s.value.clone())).collect(),
     }
 }

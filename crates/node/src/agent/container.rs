@@ -13,7 +13,7 @@ use super::Agent;
 use crate::admission::features;
 use crate::config::env::{self, References};
 use crate::config::fields::NodeFacts;
-use crate::config::{expand, files, resources, security};
+use crate::config::{env_file, expand, files, resources, security};
 use crate::plan::{HASH_ANNOTATION, RESIZE_ANNOTATION};
 use crate::volumes::{self, Mounted};
 use crate::wanted::{Member, Wanted};
@@ -68,8 +68,13 @@ pub fn pod_labels(wanted: &Wanted) -> BTreeMap<String, String> {
     labels
 }
 
-/// The ConfigMaps and Secrets that a container's environment names.
-async fn references(agent: &Agent, wanted: &Wanted, member: &Member) -> Result<References, String> {
+/// The ConfigMaps, Secrets and files that a container's environment names.
+async fn references(
+    agent: &Agent,
+    wanted: &Wanted,
+    member: &Member,
+    volumes: &BTreeMap<String, Mounted>,
+) -> Result<References, String> {
     let (maps, secrets) = env::names(member);
     let mut found = References::default();
     let namespace = wanted.namespace();
@@ -84,6 +89,14 @@ async fn references(agent: &Agent, wanted: &Wanted, member: &Member) -> Result<R
             .map_err(|e| e.to_string())?
             .map(|s| s.data.iter().flatten().map(|(k, v)| (k.clone(), v.0.clone())).collect());
         found.secrets.insert(name, data);
+    }
+    for (volume, path) in env::files(member) {
+        let mounted = volumes.get(volume);
+        let mounted = mounted.ok_or_else(|| format!("cannot find the volume {volume:?} referenced by FileKeyRef"))?;
+        let variables = volumes::read_file(&mounted.host_path, path, env_file::FILE_BYTES_MAX)
+            .and_then(|text| text.as_deref().map(env_file::parse).transpose())
+            .map_err(|e| format!("couldn't parse env file {path:?} of volume {volume:?}: {e}"))?;
+        found.files.insert((volume.to_owned(), path.to_owned()), variables);
     }
     Ok(found)
 }
@@ -103,7 +116,7 @@ pub async fn config(
     }
     security::check_non_root(wanted, member, image)?;
     let facts = agent.node_facts(&sandbox.ips);
-    let references = references(agent, wanted, member).await?;
+    let references = references(agent, wanted, member, volumes).await?;
     let links = wanted.spec().enable_service_links.unwrap_or(true);
     let services = agent.service_variables(wanted.namespace(), links).await;
     let env = env::environment(wanted, member, &facts, &references, services)?;

@@ -1,6 +1,6 @@
 //! One pod's worker: sees, plans, acts, reports; woken by the API, the runtime, probes and timers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +80,8 @@ pub struct Worker {
     stopping: BTreeMap<String, Stopping>,
     /// The attempts of containers that ran before the runtime forgot them.
     earlier: BTreeMap<String, u32>,
+    /// Containers that are to start anew with all others, and did not yet.
+    reset: BTreeSet<String>,
     crashes: BTreeMap<String, Backoff>,
     start_waits: BTreeMap<String, Timestamp>,
     failures: BTreeMap<String, Waiting>,
@@ -130,6 +132,7 @@ impl Worker {
             health: BTreeMap::new(),
             stopping: BTreeMap::new(),
             earlier,
+            reset: BTreeSet::new(),
             crashes: BTreeMap::new(),
             start_waits: BTreeMap::new(),
             failures: BTreeMap::new(),
@@ -321,6 +324,8 @@ impl Worker {
                     self.stopping.insert(id, Stopping { since: now, grace, hook: Hook::Waiting, kill_at: None });
                     again = true;
                 }
+                Action::Kill { id, name } => self.kill(id, &name, now),
+                Action::Reset { ids, asking } => self.reset(ids, &asking, now),
                 Action::RunHook { id, name, grace } => again |= self.run_hook(id, &name, grace),
                 Action::Signal { id, grace } => self.signal(id, grace, now),
             }
@@ -331,6 +336,38 @@ impl Worker {
             self.spawn_up(bring_up::starts(self.up(), sandbox, starts, self.mounts.clone()));
         }
         again
+    }
+
+    /// Kills a container because all start anew.
+    fn kill(&mut self, id: String, name: &str, now: Timestamp) {
+        let reference = self.wanted.member_reference(name);
+        let text = format!("Container {name} will be restarted with all others");
+        self.agent.event(&reference, EventType::Normal, "Killing", text);
+        let grace = Duration::ZERO;
+        self.stopping.insert(id.clone(), Stopping { since: now, grace, hook: Hook::Done, kill_at: None });
+        self.signal(id, grace, now);
+    }
+
+    /// Removes ended containers one after the other, and remembers how often they ran.
+    fn reset(&mut self, ids: Vec<String>, asking: &str, now: Timestamp) {
+        let next = Backoff::next(self.crashes.get(asking).copied(), now);
+        self.crashes.insert(asking.to_owned(), next);
+        for container in self.containers.iter().filter(|c| ids.contains(&c.id)) {
+            let attempts = self.earlier.entry(container.name.clone()).or_default();
+            *attempts = (*attempts).max(container.attempt + 1);
+            self.reset.insert(container.name.clone());
+        }
+        self.containers.retain(|c| !ids.contains(&c.id));
+        let (runtime, notes) = (self.agent.options.runtime.clone(), self.notes.clone());
+        self.spawn_up(async move {
+            for id in ids {
+                if let Err(error) = runtime.remove_container(&id).await {
+                    tracing::warn!(container = id, %error, "a container that starts anew was not removed");
+                }
+            }
+            let _ = notes.send(Note::BroughtUp).await;
+            let _ = notes.send(Note::Relist).await;
+        });
     }
 
     /// What tasks that bring the pod up need.
@@ -609,6 +646,7 @@ impl Worker {
         match result {
             Ok(status) => {
                 self.failures.remove(&name);
+                self.reset.remove(&name);
                 self.start_waits.remove(&name);
                 self.pulls.remove(&name);
                 self.keep(status).await;
@@ -724,6 +762,8 @@ impl Worker {
             health: &self.health,
             waiting: &waiting,
             last_words: &self.last_words,
+            reset: &self.reset,
+            restarting: plan.restarting.as_deref(),
             failure: self.failure.as_ref(),
             over: self.over && !self.bringing_up || plan.gone,
             before: &self.reported,

@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use crate::status::conditions::DISRUPTED_BY_NODE;
 
 /// Condition types that the agent owns; all others are left as others wrote them.
-const OWN_CONDITIONS: [&str; 5] =
-    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+const OWN_CONDITIONS: [&str; 6] =
+    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", "AllContainersRestarting"];
 
 /// What is to be written.
 #[derive(Clone, Default)]

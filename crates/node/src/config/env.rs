@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource};
+use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, FileKeySelector};
 
+use super::env_file::{NAME_BYTES_MAX, VALUE_BYTES_MAX};
 use super::fields::{self, NodeFacts};
 use crate::wanted::{Member, Wanted};
 
@@ -14,6 +15,8 @@ pub struct References {
     pub config_maps: HashMap<String, Option<BTreeMap<String, String>>>,
     /// Data by Secret name; `None` when it does not exist.
     pub secrets: HashMap<String, Option<BTreeMap<String, Vec<u8>>>>,
+    /// Variables by volume and path of their file; `None` when it does not exist.
+    pub files: HashMap<(String, String), Option<BTreeMap<String, String>>>,
 }
 
 /// Which ConfigMaps and Secrets a container's environment names.
@@ -28,6 +31,12 @@ pub fn names(member: &Member) -> (Vec<String>, Vec<String>) {
         secrets.extend(source.secret_key_ref.iter().map(|r| r.name.clone()));
     }
     (maps, secrets)
+}
+
+/// The volumes and paths of the files that a container's environment names.
+pub fn files(member: &Member) -> impl Iterator<Item = (&str, &str)> {
+    let sources = member.spec.env.iter().flatten().filter_map(|e| e.value_from.as_ref()?.file_key_ref.as_ref());
+    sources.map(|r| (r.volume_name.as_str(), r.path.as_str()))
 }
 
 /// Names and values in the order in which they were first set.
@@ -130,7 +139,26 @@ fn from_source(
     if let Some(r) = &source.resource_field_ref {
         return fields::resource(wanted, node, member.name(), r).map(Some);
     }
+    if let Some(r) = &source.file_key_ref {
+        return from_file(references, r);
+    }
     Err(format!("environment variable {}: this source of a value is not supported", variable.name))
+}
+
+fn from_file(references: &References, r: &FileKeySelector) -> Result<Option<String>, String> {
+    if r.key.len() > NAME_BYTES_MAX {
+        return Err(format!("environment variable key {:?} exceeds {NAME_BYTES_MAX} characters", r.key));
+    }
+    let file = references.files.get(&(r.volume_name.clone(), r.path.clone())).and_then(Option::as_ref);
+    match file.map(|variables| variables.get(&r.key)) {
+        Some(Some(value)) if value.len() > VALUE_BYTES_MAX => {
+            Err(format!("environment variable value of key {:?} exceeds {VALUE_BYTES_MAX} bytes", r.key))
+        }
+        Some(Some(value)) => Ok(Some(value.clone())),
+        _ if r.optional == Some(true) => Ok(None),
+        Some(None) => Err(format!("environment variable key {:?} not found in file {:?}", r.key, r.path)),
+        None => Err(format!("environment variable file {:?} not found in volume {:?}", r.path, r.volume_name)),
+    }
 }
 
 fn pick(
@@ -171,6 +199,8 @@ mod tests {
         References {
             config_maps: [("m".to_owned(), Some(data)), ("none".to_owned(), None)].into(),
             secrets: [("s".to_owned(), Some(secret))].into(),
+            files: [(("v".to_owned(), "f".to_owned()), Some(BTreeMap::from([("F".to_owned(), "1".to_owned())])))]
+                .into(),
         }
     }
 
@@ -181,10 +211,12 @@ mod tests {
                 {"name":"A","value":"$(P_K)-$(DB_SERVICE_HOST)-$(NO)"},
                 {"name":"B","valueFrom":{"fieldRef":{"fieldPath":"metadata.labels['app']"}}},
                 {"name":"C","valueFrom":{"secretKeyRef":{"name":"s","key":"S"}}},
+                {"name":"F","valueFrom":{"fileKeyRef":{"volumeName":"v","path":"f","key":"F"}}},
+                {"name":"G","valueFrom":{"fileKeyRef":{"volumeName":"v","path":"none","key":"F","optional":true}}},
                 {"name":"D","valueFrom":{"configMapKeyRef":{"name":"none","key":"x","optional":true}}}]}"#,
             &references(),
         );
-        let wanted = ["P_K=v", "A=v-10.43.0.9-$(NO)", "B=web", "C=hidden", "DB_SERVICE_HOST=10.43.0.9"];
+        let wanted = ["P_K=v", "A=v-10.43.0.9-$(NO)", "B=web", "C=hidden", "F=1", "DB_SERVICE_HOST=10.43.0.9"];
         assert_eq!(env.unwrap(), wanted);
     }
 
@@ -194,6 +226,14 @@ mod tests {
             (r#""configMapKeyRef":{"name":"none","key":"x"}"#, r#"configmap "none" not found"#),
             (r#""configMapKeyRef":{"name":"m","key":"x"}"#, "couldn't find key x in ConfigMap n/m"),
             (r#""secretKeyRef":{"name":"s","key":"x"}"#, "couldn't find key x in Secret n/s"),
+            (
+                r#""fileKeyRef":{"volumeName":"v","path":"f","key":"x"}"#,
+                r#"environment variable key "x" not found in file "f""#,
+            ),
+            (
+                r#""fileKeyRef":{"volumeName":"v","path":"g","key":"x"}"#,
+                r#"environment variable file "g" not found in volume "v""#,
+            ),
             (r#""fieldRef":{"fieldPath":"spec.odd"}"#, "unsupported fieldPath: spec.odd"),
         ] {
             let container = format!(r#"{{"name":"a","env":[{{"name":"A","valueFrom":{{{source}}}}}]}}"#);

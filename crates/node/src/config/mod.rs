@@ -1,6 +1,7 @@
 //! From a container's spec to what the runtime is told.
 
 pub mod env;
+pub mod env_file;
 pub mod fields;
 pub mod files;
 pub mod resources;

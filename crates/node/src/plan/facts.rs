@@ -174,6 +174,20 @@ pub enum Action {
         /// Which.
         id: String,
     },
+    /// Kill a container at once, without its hook.
+    Kill {
+        /// Which.
+        id: String,
+        /// Its name.
+        name: String,
+    },
+    /// Remove all these ended containers in this order, so that the pod starts from its beginning.
+    Reset {
+        /// Which.
+        ids: Vec<String>,
+        /// The container that asked for it.
+        asking: String,
+    },
     /// Decide that a container ends.
     BeginStop {
         /// Which.
@@ -212,6 +226,8 @@ pub struct Plan {
     pub wake_at: Option<Timestamp>,
     /// Containers that wait after crashes.
     pub crash_looping: BTreeSet<String>,
+    /// All containers are on their way to start anew, and why.
+    pub restarting: Option<String>,
     /// All containers have ended and none will start: the pod as a whole is to end.
     pub over: bool,
     /// The pod ends and nothing of it is left running.

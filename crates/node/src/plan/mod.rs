@@ -4,6 +4,7 @@
 //! does IO or reads a clock.
 
 mod facts;
+mod reset;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -73,6 +74,9 @@ fn all_ran(facts: &Facts<'_>) -> bool {
 
 fn with_sandbox<'a>(facts: &Facts<'a>, plan: &mut Plan) -> Starts<'a> {
     let wanted = facts.wanted;
+    if reset::all(facts, plan) {
+        return Starts { members: Vec::new(), needs_sandbox: false };
+    }
     let mut members: Vec<&Member> =
         wanted.of_role(Role::Ephemeral).filter(|m| facts.latest(m.name()).is_none()).collect();
     let initial = initialize(facts, plan);

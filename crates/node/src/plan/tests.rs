@@ -131,6 +131,8 @@ fn words(plan: &Plan) -> String {
             format!("start:{name}.{attempt}{}", if *restart { "!" } else { "" })
         }
         Action::Remove { id } => format!("remove:{id}"),
+        Action::Kill { id, .. } => format!("kill:{id}"),
+        Action::Reset { ids, .. } => format!("reset:{}", ids.join(",")),
         Action::BeginStop { name, .. } => format!("stop:{name}"),
         Action::RunHook { name, .. } => format!("hook:{name}"),
         Action::Signal { id, grace } => format!("signal:{id}/{}", grace.as_secs()),
@@ -185,6 +187,35 @@ fn init_containers_run_in_order() {
         let plan = World::default().plan(&wanted, &[sandbox(SandboxState::Ready)], &containers(was));
         assert_eq!(words(&plan), then, "{policy} {was}");
     }
+}
+
+#[test]
+fn a_container_may_restart_all() {
+    let rules = r#"[{"action":"Restart","exitCodes":{"operator":"In","values":[1]}},
+        {"action":"RestartAllContainers","exitCodes":{"operator":"In","values":[1,88]}}]"#;
+    let rules: Vec<_> = serde_json::from_str(rules).unwrap();
+    let asking = || Container { restart_policy_rules: Some(rules.clone()), ..sidecar("s") };
+    let ready = [sandbox(SandboxState::Ready)];
+    for (was, then) in [
+        ("i=0 s=1 a+", "start:s.1!"),
+        ("i=0 s=88 a+", "kill:a-0"),
+        ("i=0 s=88 a=137", "reset:i-0,a-0,s-0"),
+        ("i=0 s=1 s.1=88 a=0", "reset:i-0,s-0,a-0,s-1"),
+        // Somebody died in between: the one that asks is the last to go.
+        ("s.1=88", "reset:s-1"),
+    ] {
+        let wanted = pod("Never", vec![container("i"), asking()], &["a"]);
+        let plan = World::default().plan(&wanted, &ready, &containers(was));
+        assert_eq!(words(&plan), then, "{was}");
+        assert_eq!(plan.restarting.is_some(), !then.starts_with("start"), "{was}");
+    }
+    let mut world = World::default();
+    world.crash_waits.insert("s".into(), at(15));
+    let wanted = pod("Never", vec![asking()], &["a"]);
+    let plan = world.plan(&wanted, &ready, &containers("s=88 a=137"));
+    assert_eq!((words(&plan).as_str(), plan.wake_at), ("loops:s", Some(at(15))));
+    let told = plan.restarting.unwrap_or_default();
+    assert_eq!(told, "Container s exited with code 88, triggering pod restart");
 }
 
 #[test]

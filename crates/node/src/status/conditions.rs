@@ -41,6 +41,15 @@ pub fn conditions(seen: &Seen<'_>, status: &PodStatus) -> Vec<PodCondition> {
         let disrupted = Verdict::yes("DisruptionTarget");
         set(&mut list, Verdict { reason: DISRUPTED_BY_NODE, message: failure.message.clone(), ..disrupted }, seen);
     }
+    let kind = "AllContainersRestarting";
+    match seen.restarting {
+        Some(why) => {
+            let verdict = Verdict { reason: "ContainerExited", message: why.to_owned(), ..Verdict::yes(kind) };
+            set(&mut list, verdict, seen);
+        }
+        None if list.iter().any(|c| c.type_ == kind) => set(&mut list, Verdict::no(kind, "", String::new()), seen),
+        None => {}
+    }
     for verdict in [network, initialized(seen, status), ready, containers, Verdict::yes("PodScheduled")] {
         set(&mut list, verdict, seen);
     }

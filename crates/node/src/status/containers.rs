@@ -29,6 +29,10 @@ pub fn status(seen: &Seen<'_>, member: &Member) -> api::ContainerStatus {
     }
     if out.last_state.is_none() {
         out.last_state = older.map(|c| terminated(seen, c)).or_else(|| {
+            let older = before.filter(|b| b.restart_count < out.restart_count && newest.is_some());
+            if let Some(ended) = older.and_then(|b| b.state.clone()).filter(|s| s.terminated.is_some()) {
+                return Some(ended);
+            }
             let same = before.filter(|b| b.restart_count == out.restart_count || newest.is_none());
             same.and_then(|b| b.last_state.clone())
         });

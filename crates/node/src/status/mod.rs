@@ -6,7 +6,7 @@ mod phase;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -63,6 +63,10 @@ pub struct Seen<'a> {
     pub waiting: &'a BTreeMap<String, Waiting>,
     /// What ended containers left as their last words, by container id.
     pub last_words: &'a BTreeMap<String, String>,
+    /// Containers that start anew with all others, and did not yet.
+    pub reset: &'a BTreeSet<String>,
+    /// All containers are on their way to start anew, and why.
+    pub restarting: Option<&'a str>,
     /// The pod failed as a whole.
     pub failure: Option<&'a Failure>,
     /// All containers ended and none will start again.

@@ -21,6 +21,11 @@ fn is_running(status: &ContainerStatus) -> bool {
 pub fn phase(seen: &Seen<'_>, status: &PodStatus) -> &'static str {
     let wanted = seen.wanted;
     let main = status.container_statuses.as_deref().unwrap_or_default();
+    if main.iter().all(|s| !is_running(s))
+        && (seen.restarting.is_some() || main.iter().any(|s| seen.reset.contains(&s.name)))
+    {
+        return "Pending";
+    }
     let main_began = main.iter().any(|s| is_running(s) || exit_code(s).is_some() || last_exit_code(s).is_some());
     let initial = status.init_container_statuses.as_deref().unwrap_or_default();
     let of = |s: &ContainerStatus| wanted.member(&s.name);

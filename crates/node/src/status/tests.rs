@@ -54,6 +54,8 @@ fn made(spec: &str, words: &str, over: bool) -> PodStatus {
         health: &BTreeMap::new(),
         waiting: &BTreeMap::new(),
         last_words: &BTreeMap::new(),
+        reset: &Default::default(),
+        restarting: None,
         failure: None,
         over,
         before: &PodStatus::default(),

@@ -27,7 +27,9 @@ impl Kind for EmptyDir {
                 "Memory" => kernel::tmpfs(&directory, self.0.size_limit.as_ref().map(quantity::value))?,
                 other => return Err(format!("emptyDir medium {other:?} is not supported by this node")),
             }
-            fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).map_err(failed)?;
+            // A tmpfs is sticky as the kernel makes it, and upstream leaves it so.
+            let mode = if in_memory { 0o1777 } else { 0o777 };
+            fs::set_permissions(&directory, fs::Permissions::from_mode(mode)).map_err(failed)?;
             let group = context.wanted.spec().security_context.as_ref().and_then(|s| s.fs_group);
             ownership::give(&directory, group, false).map_err(failed)?;
             Ok(done)

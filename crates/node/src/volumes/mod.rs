@@ -10,6 +10,7 @@ mod ownership;
 mod projected;
 mod secret;
 mod sub_path;
+mod trust_bundle;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use k8s_openapi::api::core::v1::{KeyToPath, Volume};
 use runtime::{Mount, Propagation};
 
 pub use kernel::{remove_pod_dir, unmount_pod};
+pub use sub_path::read_file;
 
 use crate::agent::Agent;
 use crate::config::expand;

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{
 };
 use machinery::Value;
 
-use super::{Context, File, Files, Kind, Mounted, config_map, downward, secret, write_contents};
+use super::{Context, File, Files, Kind, Mounted, config_map, downward, secret, trust_bundle, write_contents};
 
 pub struct Projected(pub ProjectedVolumeSource);
 
@@ -62,7 +62,13 @@ async fn source_files(
         let file = File { bytes: text.into_bytes(), mode, uid: user.filter(|_| group.is_none()) };
         return Ok((Files::from([(token.path.clone(), file)]), Some(renew)));
     }
-    Err("this node does not support clusterTrustBundle and podCertificate in projected volumes".to_owned())
+    if let Some(bundle) = &source.cluster_trust_bundle {
+        let security = context.wanted.spec().security_context.as_ref();
+        let private = security.is_some_and(|s| s.fs_group.is_some());
+        let mode = mode.and_then(|m| u32::try_from(m).ok()).unwrap_or(0o644) & 0o777;
+        return trust_bundle::files(context, bundle, if private { 0o600 } else { mode }).await;
+    }
+    Err("this node does not support podCertificate in projected volumes".to_owned())
 }
 
 type Tokens = HashMap<(String, String, String), (String, Timestamp)>;

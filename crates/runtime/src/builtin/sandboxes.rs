@@ -2,8 +2,15 @@
 
 use super::*;
 
+/// The name of the one handler that there is, for RuntimeClasses.
+const HANDLER: &str = "skiff";
+
 impl BuiltinRuntime {
     pub(super) async fn make_sandbox(&self, config: SandboxConfig) -> Result<SandboxStatus> {
+        let handler = config.runtime_handler.as_str();
+        if !handler.is_empty() && handler != HANDLER {
+            return Err(RuntimeError::Invalid(format!("no runtime for {handler:?} is configured")));
+        }
         let id = new_id();
         let root = self.0.options.cgroup_root.trim_end_matches('/');
         let parent = config.cgroup_parent.trim_start_matches('/');

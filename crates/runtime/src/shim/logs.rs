@@ -86,11 +86,11 @@ impl Log {
         self.flush_formatted();
     }
 
-    /// Ends a stream: a last line without an end is written as it is.
+    /// Ends a stream: a last line without an end is a piece of one, as containerd writes it, so that no reader adds an end.
     pub fn finish(&mut self, stream: Stream) {
         let pending = std::mem::take(&mut self.pending[stream as usize]);
         if !pending.is_empty() {
-            push_line(&mut self.formatted, &stamp(), stream, b'F', &[&pending]);
+            push_line(&mut self.formatted, &stamp(), stream, b'P', &[&pending]);
             self.flush_formatted();
         }
     }
@@ -160,7 +160,7 @@ mod tests {
             ("stdout F", ""),
             ("stdout P", long.as_str()),
             ("stdout F", "xxx"),
-            ("stdout F", "last"),
+            ("stdout P", "last"),
         ];
         assert_eq!(lines(&path), expected.map(|(tag, text)| (tag.to_owned(), text.to_owned())));
     }
