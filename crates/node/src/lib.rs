@@ -19,6 +19,7 @@ mod quantity;
 mod register;
 mod server;
 mod sources;
+mod static_pods;
 pub mod status;
 mod streams;
 mod volumes;

@@ -38,6 +38,8 @@ pub struct NodeOptions {
     pub node_ip: IpAddr,
     /// Where the HTTPS API listens.
     pub listen: SocketAddr,
+    /// A directory (or file) with manifests of pods that run here whatever the API says.
+    pub pod_manifest_path: Option<PathBuf>,
     /// Further labels of the Node.
     pub labels: BTreeMap<String, String>,
     /// Below what the node is short of memory or disk, and evicts pods.
