@@ -8,6 +8,8 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use crate::static_pods::{MIRROR, SOURCE};
+
 /// What a container is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -182,6 +184,12 @@ impl Wanted {
     /// How long its containers get to stop when nobody says otherwise.
     pub fn grace(&self) -> Duration {
         seconds(self.spec().termination_grace_period_seconds.unwrap_or(30))
+    }
+
+    /// Whether it comes from a file and not from the API.
+    pub fn is_static(&self) -> bool {
+        let annotations = self.pod.metadata.annotations.as_ref();
+        annotations.is_some_and(|a| a.contains_key(SOURCE) && !a.contains_key(MIRROR))
     }
 
     /// Whether the API already says that it ended for good.

@@ -118,7 +118,7 @@ pub async fn config(
     let facts = agent.node_facts(&sandbox.ips);
     let references = references(agent, wanted, member, volumes).await?;
     let links = wanted.spec().enable_service_links.unwrap_or(true);
-    let services = agent.service_variables(wanted.namespace(), links).await;
+    let services = agent.service_variables(wanted.namespace(), links, !wanted.is_static()).await;
     let env = env::environment(wanted, member, &facts, &references, services)?;
     let of = |name: &str| env.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone());
     let all = |list: &Option<Vec<String>>| list.iter().flatten().map(|text| expand(text, &of)).collect::<Vec<_>>();

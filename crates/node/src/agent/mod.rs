@@ -29,6 +29,7 @@ pub use crate::options::NodeOptions;
 use crate::probes::Counts;
 use crate::register::Machine;
 use crate::sources::Sources;
+use crate::static_pods::{Static, is_mirror};
 use crate::wanted::Wanted;
 
 /// How long a pod rests whose worker panicked.
@@ -61,6 +62,8 @@ pub(crate) struct Agent {
     class_shares: tokio::sync::Mutex<Vec<(&'static str, u64)>>,
     /// How often probes were made.
     pub probe_counts: Counts,
+    /// A mirror pod came, changed or went.
+    pub mirrors_changed: tokio::sync::Notify,
     /// What the node is short of.
     pub pressure: watch::Sender<Pressure>,
     workers: Mutex<HashMap<String, Handle>>,
@@ -78,9 +81,11 @@ impl Agent {
         self.recorder.event(about, kind, reason, message);
     }
 
-    /// The variables that name services to the pods of a namespace.
-    pub async fn service_variables(&self, namespace: &str, links: bool) -> Vec<(String, String)> {
-        self.services.synced().await;
+    /// The variables that name services to the pods of a namespace. A static pod must not wait until they are known.
+    pub async fn service_variables(&self, namespace: &str, links: bool, must_wait: bool) -> Vec<(String, String)> {
+        if must_wait {
+            self.services.synced().await;
+        }
         let mut services = Vec::new();
         services.extend(self.services.get("default", "kubernetes"));
         if links {
@@ -125,7 +130,7 @@ impl Agent {
     }
 
     /// Tells a pod's worker what the API wants; a new pod gets a worker.
-    fn desire(self: &Arc<Self>, pod: &Arc<Pod>, removed: bool) {
+    pub fn desire(self: &Arc<Self>, pod: &Arc<Pod>, removed: bool) {
         let wanted = Arc::new(Wanted::new(pod.clone()));
         let uid = wanted.uid().to_owned();
         let mut workers = lock(&self.workers);
@@ -156,6 +161,18 @@ impl Agent {
                 agent.desire(&wanted.pod, removed);
             }
         });
+    }
+
+    /// Whether a pod is worked on.
+    pub fn has_worker(&self, uid: &str) -> bool {
+        lock(&self.workers).contains_key(uid)
+    }
+
+    /// A static pod is shown in the API from now on: its status is written there.
+    pub fn mirrored(&self, uid: &str) {
+        if let Some(handle) = lock(&self.workers).get(uid) {
+            let _ = handle.notes.try_send(worker::Note::Mirrored);
+        }
     }
 
     /// Tells pods' workers that what their volumes are made of changed.
@@ -219,6 +236,7 @@ async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
         let sources = Sources::new(&options.client, told);
         let (pressure, shutdown) = (watch::Sender::default(), shutdown.clone());
         let class_shares = tokio::sync::Mutex::default();
+        let mirrors_changed = tokio::sync::Notify::new();
         Agent {
             options,
             recorder,
@@ -228,13 +246,18 @@ async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
             sources,
             class_shares,
             probe_counts,
+            mirrors_changed,
             pressure,
             workers,
             shutdown,
         }
     });
     let listener = tokio::net::TcpListener::bind(agent.options.listen).await?;
+    // Static pods need no API: they start before it answers.
+    let mut statics = Static::default();
+    statics.read(&agent);
     let tasks = [
+        tokio::spawn(crate::static_pods::keep(agent.clone(), statics, pods.clone())),
         tokio::spawn(crate::register::keep(agent.clone())),
         tokio::spawn(crate::server::serve(agent.clone(), listener)),
         tokio::spawn(crate::logs::rotate::keep(agent.options.runtime.clone())),
@@ -253,10 +276,13 @@ async fn follow(
     mut events: futures_util::stream::BoxStream<'static, RuntimeEvent>,
 ) {
     pods.synced().await;
-    let known: BTreeSet<String> = pods.list().iter().filter_map(|p| p.metadata.uid.clone()).collect();
+    let mut known: BTreeSet<String> = pods.list().iter().filter_map(|p| p.metadata.uid.clone()).collect();
+    known.extend(lock(&agent.workers).keys().cloned());
     tokio::spawn(orphans::end(agent.clone(), known));
+    agent.mirrors_changed.notify_one();
     let own = agent.clone();
     pods.on_change(move |change| match change {
+        Change::Applied { new: pod, .. } | Change::Deleted(pod) if is_mirror(pod) => own.mirrors_changed.notify_one(),
         Change::Applied { new, .. } => own.desire(new, false),
         Change::Deleted(last) => own.desire(last, true),
     });

@@ -60,6 +60,8 @@ pub enum Note {
     SandboxStopped(Result<(), RuntimeError>),
     /// A probe changed its mind about a container.
     Probe(String, Kind, bool),
+    /// The pod is static, and the API shows it anew.
+    Mirrored,
     /// A ConfigMap or Secret of the pod's volumes changed.
     Contents,
     /// The node is short of something, or the pod uses too much: it must go, for this reason.
@@ -551,6 +553,7 @@ impl Worker {
                 }
                 self.look_at(&id).await;
             }
+            Note::Mirrored => self.writer.write_again(),
             Note::Contents => self.refresh(),
             Note::Evict(message) => self.evict(message),
             Note::HookDone(id) => {
@@ -823,7 +826,7 @@ impl Worker {
         }
         crate::volumes::remove_pod_dir(&directory);
         let _ = std::fs::remove_dir_all(self.agent.pod_log_dir(&self.wanted));
-        if !self.removed {
+        if !self.removed && !self.wanted.is_static() {
             let spare = Writer::new(&self.agent.options.client, self.wanted.pod.clone());
             std::mem::replace(&mut self.writer, spare).delete().await;
         }

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use machinery::ApiError;
 use tokio::sync::watch;
 
+use crate::static_pods::MIRROR;
 use crate::status::conditions::DISRUPTED_BY_NODE;
 
 /// Condition types that the agent owns; all others are left as others wrote them.
@@ -18,8 +19,18 @@ const OWN_CONDITIONS: [&str; 6] =
 #[derive(Clone, Default)]
 struct Order {
     status: Option<Arc<PodStatus>>,
+    /// Grows when the status is to be written even if it was.
+    round: u64,
     /// After the status: remove the object.
     delete: bool,
+}
+
+impl Order {
+    /// The status, unless it was written as it is.
+    fn due(&self, written: Option<&(Arc<PodStatus>, u64)>) -> Option<&Arc<PodStatus>> {
+        let known = |s: &&Arc<PodStatus>| written.is_some_and(|(status, round)| status == *s && *round == self.round);
+        self.status.as_ref().filter(|s| !known(s))
+    }
 }
 
 /// One pod's writer. Its task ends with it, or after the deletion.
@@ -39,13 +50,19 @@ impl Writer {
     pub fn new(client: &Client, pod: Arc<Pod>) -> Self {
         let (orders, inbox) = watch::channel(Order::default());
         let api = Api::namespaced(client, pod.metadata.namespace.as_deref().unwrap_or_default());
-        let task = tokio::spawn(write_all(api, pod, inbox));
+        let is_static = crate::wanted::Wanted::new(pod.clone()).is_static();
+        let task = tokio::spawn(write_all(api, pod, is_static, inbox));
         Self { orders, task }
     }
 
     /// Has a status written, unless a newer one comes first.
     pub fn write(&self, status: PodStatus) {
         self.orders.send_modify(|order| order.status = Some(Arc::new(status)));
+    }
+
+    /// Has the last status written once more.
+    pub fn write_again(&self) {
+        self.orders.send_modify(|order| order.round += 1);
     }
 
     /// Has the last status written and then the object removed. Resolves when it is.
@@ -55,13 +72,17 @@ impl Writer {
     }
 }
 
-async fn write_all(api: Api<Pod>, mut pod: Arc<Pod>, mut inbox: watch::Receiver<Order>) {
-    let mut written: Option<Arc<PodStatus>> = None;
+async fn write_all(api: Api<Pod>, mut pod: Arc<Pod>, is_static: bool, mut inbox: watch::Receiver<Order>) {
+    let mut written: Option<(Arc<PodStatus>, u64)> = None;
     let mut wait = Duration::from_millis(100);
     while inbox.changed().await.is_ok() {
         loop {
             let order = inbox.borrow_and_update().clone();
-            match carry_out(&api, &mut pod, &mut written, &order).await {
+            let done = match is_static {
+                true => show(&api, &pod, &mut written, &order).await,
+                false => carry_out(&api, &mut pod, &mut written, &order).await,
+            };
+            match done {
                 Ok(()) if order.delete => return,
                 Ok(()) => {
                     wait = Duration::from_millis(100);
@@ -81,13 +102,13 @@ async fn write_all(api: Api<Pod>, mut pod: Arc<Pod>, mut inbox: watch::Receiver<
 async fn carry_out(
     api: &Api<Pod>,
     pod: &mut Arc<Pod>,
-    written: &mut Option<Arc<PodStatus>>,
+    written: &mut Option<(Arc<PodStatus>, u64)>,
     order: &Order,
 ) -> Result<(), ApiError> {
     let name = pod.metadata.name.clone().unwrap_or_default();
-    if let Some(status) = order.status.as_ref().filter(|s| written.as_ref() != Some(s)) {
+    if let Some(status) = order.due(written.as_ref()) {
         write(api, &name, pod, status).await?;
-        *written = Some(status.clone());
+        *written = Some((status.clone(), order.round));
     }
     if order.delete {
         let uid = pod.metadata.uid.clone();
@@ -98,6 +119,25 @@ async fn carry_out(
             other => other?,
         }
     }
+    Ok(())
+}
+
+/// Writes a static pod's status to its mirror.
+async fn show(
+    api: &Api<Pod>,
+    pod: &Pod,
+    written: &mut Option<(Arc<PodStatus>, u64)>,
+    order: &Order,
+) -> Result<(), ApiError> {
+    let Some(status) = order.due(written.as_ref()) else { return Ok(()) };
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let of = |mirror: &Pod| mirror.metadata.annotations.as_ref()?.get(MIRROR).cloned();
+    let mirror = api.get_opt(&name).await?.filter(|m| of(m) == pod.metadata.uid);
+    let missing = || ApiError::ServiceUnavailable("the mirror pod is not there yet".to_owned());
+    let mut object = mirror.ok_or_else(missing)?.as_ref().clone();
+    object.status = Some(merged(status.as_ref().clone(), object.status.as_ref()));
+    api.replace_status(&name, &object).await?;
+    *written = Some((status.clone(), order.round));
     Ok(())
 }
 

@@ -187,9 +187,9 @@ fn over_time(wanted: &Wanted, of: &dyn Fn(&Member) -> i64) -> i64 {
     main.max(most)
 }
 
-/// Whether the pod's priority makes it one that the cluster cannot do without.
+/// Whether the cluster cannot do without the pod: its priority says so, or it comes from a file of this node.
 pub fn is_critical(wanted: &Wanted) -> bool {
-    wanted.spec().priority.unwrap_or(0) >= CRITICAL_PRIORITY
+    wanted.is_static() || wanted.spec().priority.unwrap_or(0) >= CRITICAL_PRIORITY
 }
 
 /// Upstream's formula: who asked for more memory is killed later.

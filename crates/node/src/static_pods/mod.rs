@@ -115,8 +115,7 @@ async fn carry_out(agent: &Agent, action: &Action) -> Result<(), machinery::ApiE
         }
         Action::Delete { namespace, name, uid } => {
             let api = Api::<Pod>::namespaced(&agent.options.client, namespace);
-            let options =
-                DeleteOptions { grace_period_seconds: Some(0), uid: uid.clone(), ..DeleteOptions::default() };
+            let options = DeleteOptions { grace_period_seconds: Some(0), uid: uid.clone(), ..DeleteOptions::default() };
             match api.delete(name, options).await {
                 Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),
                 _ => Ok(()),

@@ -94,6 +94,7 @@ async fn node(server: Arc<Server>, stop: Shutdown) -> Result<()> {
         cluster_dns: options.cluster_dns.clone(),
         node_ip: IpAddr::V4(server.node_ip),
         listen: (IpAddr::from([0, 0, 0, 0]), options.kubelet_port).into(),
+        pod_manifest_path: options.pod_manifest_path.clone(),
         labels: options.node_label.iter().cloned().collect(),
         eviction: options.eviction_hard.clone(),
         limits: node::Limits {

@@ -56,6 +56,9 @@ pub struct ServerOptions {
     /// Labels for this machine's Node
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = parse_label, help_heading = "Node")]
     pub node_label: Vec<(String, String)>,
+    /// Directory with manifests of static pods, which run here whatever the API says
+    #[arg(long, value_name = "DIR", help_heading = "Node")]
+    pub pod_manifest_path: Option<PathBuf>,
     /// Port of the node's HTTPS API
     #[arg(long, value_name = "PORT", default_value_t = 10250, help_heading = "Node")]
     pub kubelet_port: u16,

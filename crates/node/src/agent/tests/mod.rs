@@ -60,6 +60,7 @@ impl World {
             cluster_dns: Vec::new(),
             node_ip: "127.0.0.1".parse().unwrap(),
             listen: "127.0.0.1:0".parse().unwrap(),
+            pod_manifest_path: Some(self.directory.path().join("manifests")),
             labels: Default::default(),
             eviction: Thresholds::none(),
             limits: Default::default(),
@@ -356,4 +357,26 @@ async fn classes_weigh_what_their_pods_ask_for() {
     let groups = world.runtime.state.lock().unwrap().groups.clone();
     assert_eq!(groups["/kubepods/besteffort"], 2);
     assert_eq!(groups["/kubepods/burstable"], 1536);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_static_pod_runs_and_is_mirrored() {
+    let world = World::new();
+    let manifests = world.directory.path().join("manifests");
+    std::fs::create_dir(&manifests).unwrap();
+    let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: 'n'}\nspec: {containers: [{name: a, image: app}]}\n";
+    std::fs::write(manifests.join("web.yaml"), text).unwrap();
+    world.until("web-node1", |s| phase(s) == "Running" && condition(s, "Ready")).await;
+    let mirror = world.api.get("pods", "n", "web-node1").unwrap();
+    let annotation = |name: &str| mirror.at(&["metadata", "annotations"]).and_then(|a| a.str_at(&[name]));
+    assert_eq!(annotation("kubernetes.io/config.source"), Some("file"));
+    assert_eq!(annotation("kubernetes.io/config.mirror"), annotation("kubernetes.io/config.hash"));
+    assert_eq!(world.runtime.state.lock().unwrap().configs.len(), 1, "the mirror itself is not run");
+    std::fs::remove_file(manifests.join("web.yaml")).unwrap();
+    let gone = async {
+        while world.api.get("pods", "n", "web-node1").is_some() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), gone).await.expect("the mirror goes with its file");
 }
