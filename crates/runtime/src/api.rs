@@ -177,8 +177,12 @@ pub struct ContainerConfig {
 pub struct Mount {
     /// Path in the container.
     pub container_path: String,
-    /// Path on the host.
+    /// Path on the host. Unused with an image.
     pub host_path: PathBuf,
+    /// The image, as an id, whose files are mounted instead of a path: read-only, and nothing there can be executed.
+    pub image: Option<String>,
+    /// The part of the image that is mounted; empty for all of it.
+    pub image_sub_path: String,
     /// Mounted read-only.
     pub read_only: bool,
     /// Read-only for all mounts below it too.

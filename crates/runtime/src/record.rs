@@ -4,6 +4,7 @@
 //! shim), and per container `containers/ID/container.json` (by the agent, before the start) and `status.json` (by the
 //! shim, replaced whole at each change). The shim reads records from there, so requests carry only names.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -100,6 +101,8 @@ pub struct ContainerRecord {
     pub layers_dir: PathBuf,
     /// Names of its layers in there, lowest first.
     pub layers: Vec<String>,
+    /// Layers of the images that it mounts as volumes, lowest first, by the image's id.
+    pub volume_layers: BTreeMap<String, Vec<String>>,
     /// Holds `upper`, `work` and `root` of its overlay.
     pub root_dir: PathBuf,
     /// Its cgroup below the controllers' mount points.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use client::Api;
 use client::events::EventType;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Secret, Volume};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use runtime::{ContainerStatus, ImageStatus, NamespaceMode, PortMapping, RuntimeError, SandboxConfig, SandboxStatus};
 use tokio::sync::{mpsc, watch};
@@ -191,8 +191,12 @@ async fn start(
     attempt: u32,
     mounts: &BTreeMap<String, Mounted>,
 ) -> Result<ContainerStatus, StartError> {
-    let image = image(up, member).await?;
-    let config = container::config(&up.agent, &up.wanted, member, sandbox, &image, attempt, mounts)
+    let name = member.spec.image.as_deref().unwrap_or_default();
+    let policy = member.spec.image_pull_policy.as_deref();
+    let image = image(up, member, name, policy).await?;
+    let images = volume_images(up, member).await?;
+    let volumes = volumes::Ready { mounted: mounts, images: &images };
+    let config = container::config(&up.agent, &up.wanted, member, sandbox, &image, attempt, &volumes)
         .await
         .map_err(|message| StartError::new("CreateContainerConfigError", message))?;
     if *up.cancel.borrow() {
@@ -217,13 +221,25 @@ async fn start(
     }
 }
 
-/// Makes sure that the image is there.
-async fn image(up: &Up, member: &Member) -> Result<ImageStatus, StartError> {
+/// Makes sure that the images are there which a container mounts as volumes; their ids by volume.
+async fn volume_images(up: &Up, member: &Member) -> Result<BTreeMap<String, String>, StartError> {
+    let mounted = |volume: &Volume| member.spec.volume_mounts.iter().flatten().any(|m| m.name == volume.name);
+    let mut images = BTreeMap::new();
+    for volume in up.wanted.spec().volumes.iter().flatten().filter(|v| mounted(v)) {
+        let Some(source) = &volume.image else { continue };
+        let name = source.reference.as_deref().unwrap_or_default();
+        let found = image(up, member, name, source.pull_policy.as_deref()).await?;
+        images.insert(volume.name.clone(), found.id);
+    }
+    Ok(images)
+}
+
+/// Makes sure that an image is there.
+async fn image(up: &Up, member: &Member, name: &str, policy: Option<&str>) -> Result<ImageStatus, StartError> {
     let runtime = &up.agent.options.runtime;
-    let name = member.spec.image.as_deref().unwrap_or_default();
     let reference = up.wanted.member_reference(member.name());
     let event = |kind, reason, text: String| up.agent.event(&reference, kind, reason, text);
-    let policy = member.spec.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
+    let policy = policy.unwrap_or("IfNotPresent");
     let failed = |fault, reason, message: String| StartError { fault, ..StartError::new(reason, message) };
     let present = match runtime.image_status(name).await {
         Ok(present) => present,

@@ -109,14 +109,14 @@ pub async fn config(
     sandbox: &SandboxStatus,
     image: &ImageStatus,
     attempt: u32,
-    volumes: &BTreeMap<String, Mounted>,
+    volumes: &volumes::Ready<'_>,
 ) -> Result<ContainerConfig, String> {
     if let Some(what) = features::unsupported_container(member) {
         return Err(what);
     }
     security::check_non_root(wanted, member, image)?;
     let facts = agent.node_facts(&sandbox.ips);
-    let references = references(agent, wanted, member, volumes).await?;
+    let references = references(agent, wanted, member, volumes.mounted).await?;
     let links = wanted.spec().enable_service_links.unwrap_or(true);
     let services = agent.service_variables(wanted.namespace(), links, !wanted.is_static()).await;
     let env = env::environment(wanted, member, &facts, &references, services)?;

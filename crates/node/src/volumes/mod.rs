@@ -13,11 +13,11 @@ mod sub_path;
 mod trust_bundle;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{KeyToPath, Volume};
+use k8s_openapi::api::core::v1::{KeyToPath, Volume, VolumeMount};
 use runtime::{Mount, Propagation};
 
 pub use kernel::{remove_pod_dir, unmount_pod};
@@ -36,6 +36,14 @@ pub struct Mounted {
     pub read_only: bool,
     /// When its contents should be made anew: a token's time comes.
     pub refresh_at: Option<Timestamp>,
+}
+
+/// What a container's mounts are made of.
+pub struct Ready<'a> {
+    /// Volumes by name.
+    pub mounted: &'a BTreeMap<String, Mounted>,
+    /// Ids of the images that are volumes, by the volume's name.
+    pub images: &'a BTreeMap<String, String>,
 }
 
 /// What the kinds work with.
@@ -114,7 +122,8 @@ pub fn shows_the_pod(wanted: &Wanted) -> bool {
 pub(crate) async fn mount_all(agent: &Agent, wanted: &Wanted) -> Result<BTreeMap<String, Mounted>, String> {
     let mut mounted = BTreeMap::new();
     std::fs::create_dir_all(agent.pod_dir(wanted.uid())).map_err(|e| format!("the pod's directory: {e}"))?;
-    for volume in wanted.spec().volumes.iter().flatten() {
+    // Images are pulled when a container that mounts one starts, and the runtime mounts them.
+    for volume in wanted.spec().volumes.iter().flatten().filter(|v| v.image.is_none()) {
         let context = Context { agent, wanted, name: &volume.name };
         let result = match kind(volume) {
             Ok(kind) => kind.mount(&context).await,
@@ -131,14 +140,18 @@ pub(crate) fn mounts(
     agent: &Agent,
     wanted: &Wanted,
     member: &Member,
-    volumes: &BTreeMap<String, Mounted>,
+    volumes: &Ready<'_>,
     of: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Vec<Mount>, String> {
     let mut list = Vec::new();
     for (index, mount) in member.spec.volume_mounts.iter().flatten().enumerate() {
-        let volume = volumes.get(&mount.name).ok_or_else(|| format!("volume {:?} is not mounted", mount.name))?;
-        let expression = mount.sub_path_expr.as_deref().filter(|p| !p.is_empty()).map(|p| expand(p, of));
-        let sub_path = expression.or_else(|| mount.sub_path.clone()).filter(|p| !p.is_empty());
+        if let Some(image) = volumes.images.get(&mount.name) {
+            list.push(of_image(mount, image, of)?);
+            continue;
+        }
+        let volume =
+            volumes.mounted.get(&mount.name).ok_or_else(|| format!("volume {:?} is not mounted", mount.name))?;
+        let sub_path = sub_path_of(mount, of);
         let host_path = match sub_path {
             Some(path) => {
                 let place = agent.pod_dir(wanted.uid()).join("volume-subpaths").join(&mount.name);
@@ -153,9 +166,8 @@ pub(crate) fn mounts(
             }
             None => volume.host_path.clone(),
         };
-        let path = &mount.mount_path;
         list.push(Mount {
-            container_path: if path.starts_with('/') { path.clone() } else { format!("/{path}") },
+            container_path: container_path(mount),
             host_path,
             read_only: mount.read_only == Some(true) || volume.read_only,
             recursive_read_only: matches!(mount.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible")),
@@ -164,9 +176,35 @@ pub(crate) fn mounts(
                 Some("HostToContainer") => Propagation::HostToContainer,
                 _ => Propagation::Private,
             },
+            ..Mount::default()
         });
     }
     Ok(list)
+}
+
+fn sub_path_of(mount: &VolumeMount, of: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let expression = mount.sub_path_expr.as_deref().filter(|p| !p.is_empty()).map(|p| expand(p, of));
+    expression.or_else(|| mount.sub_path.clone()).filter(|p| !p.is_empty())
+}
+
+fn container_path(mount: &VolumeMount) -> String {
+    let path = &mount.mount_path;
+    if path.starts_with('/') { path.clone() } else { format!("/{path}") }
+}
+
+/// The mount of an image (KEP-4639).
+fn of_image(mount: &VolumeMount, image: &str, of: &dyn Fn(&str) -> Option<String>) -> Result<Mount, String> {
+    let sub_path = sub_path_of(mount, of).unwrap_or_default();
+    if Path::new(&sub_path).components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(format!("{sub_path:?} must stay in the volume"));
+    }
+    Ok(Mount {
+        container_path: container_path(mount),
+        image: Some(image.to_owned()),
+        image_sub_path: sub_path,
+        read_only: true,
+        ..Mount::default()
+    })
 }
 
 /// The files that keys become: all of them, or those of `items`, renamed. Names that leave the volume are refused.

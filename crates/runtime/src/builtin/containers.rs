@@ -10,6 +10,7 @@ impl BuiltinRuntime {
         }
         let image = self.0.images.find_for_use(&config.image);
         let (image, _pin) = image.ok_or_else(|| RuntimeError::NotFound(format!("image {}", config.image)))?;
+        let (volume_layers, _pins) = self.volume_layers(&config)?;
         crate::shim::capabilities::for_container(&config.security).map_err(RuntimeError::Invalid)?;
         let id = new_id();
         let (cgroup, logs) = {
@@ -25,6 +26,7 @@ impl BuiltinRuntime {
             image_id: image.id,
             layers_dir: self.0.images.layers_dir(),
             layers: image.layers,
+            volume_layers,
             root_dir: self.0.options.data_dir.join("containers").join(&id),
             cgroup,
             log_path: if no_log { PathBuf::new() } else { logs.join(&config.log_path) },
@@ -36,6 +38,18 @@ impl BuiltinRuntime {
         let container = Container { record, status: watch::Sender::new(ProcessStatus::default()) };
         lock(&self.0.containers).insert(id.clone(), Arc::new(container));
         Ok(id)
+    }
+
+    /// The layers of the images that a container mounts, which stay as long as the pins do.
+    fn volume_layers(&self, config: &ContainerConfig) -> Result<(BTreeMap<String, Vec<String>>, Vec<Pin>)> {
+        let (mut layers, mut pins) = (BTreeMap::new(), Vec::new());
+        for id in config.mounts.iter().filter_map(|mount| mount.image.as_ref()) {
+            let found = self.0.images.find_for_use(id);
+            let (image, pin) = found.ok_or_else(|| RuntimeError::NotFound(format!("image {id}")))?;
+            layers.insert(id.clone(), image.layers);
+            pins.push(pin);
+        }
+        Ok((layers, pins))
     }
 
     pub(super) async fn start(&self, id: &str) -> Result<()> {
@@ -151,11 +165,11 @@ async fn output_of(streams: ProcessStreams) -> Result<ExecOutput> {
 }
 
 fn prepare_container(record: ContainerRecord, directory: &Path) -> std::io::Result<ContainerRecord> {
-    for part in ["upper", "work", "root"] {
+    for part in ["upper", "work", "root", "volume"] {
         std::fs::create_dir_all(record.root_dir.join(part))?;
     }
     // A hostPath without a type is made when missing, as by other runtimes.
-    for mount in &record.config.mounts {
+    for mount in record.config.mounts.iter().filter(|mount| mount.image.is_none()) {
         if !mount.host_path.exists() {
             std::fs::create_dir_all(&mount.host_path)?;
         }

@@ -20,7 +20,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::api::*;
 use crate::cgroup::Cgroups;
-use crate::image::{ImageStore, Pulls};
+use crate::image::{ImageStore, Pin, Pulls};
 use crate::record::{
     ContainerRecord, ProcessState, ProcessStatus, Request, Response, SandboxRecord, ShimIdentity, nanoseconds,
     read_json, timestamp, write_json,
@@ -276,7 +276,12 @@ impl BuiltinRuntime {
     }
 
     fn layers_in_use(&self) -> BTreeSet<String> {
-        lock(&self.0.containers).values().flat_map(|container| container.record.layers.clone()).collect()
+        let containers = lock(&self.0.containers);
+        let of = |record: &ContainerRecord| {
+            let volumes = record.volume_layers.values().flatten();
+            record.layers.iter().chain(volumes).cloned().collect::<Vec<_>>()
+        };
+        containers.values().flat_map(|container| of(&container.record)).collect()
     }
 
     fn containers_of(&self, sandbox_id: &str) -> Vec<(String, Arc<Container>)> {

@@ -89,6 +89,8 @@ pub fn build(
     let shm = open_bind(&shm, "/dev/shm", false)?;
     let cgroup_binds = cgroup_binds(record, cgroups)?;
     let nodes = device_nodes(record)?;
+    context(sys::mount("", Path::new("/"), "", libc::MS_REC | libc::MS_PRIVATE, ""), || "private mounts".to_owned())?;
+    binds.extend(image_binds(record)?);
     enter_overlay(record)?;
     kernel_mounts(record, security.privileged, cgroups, cgroup_binds)?;
     make_devices(&nodes)?;
@@ -120,14 +122,7 @@ fn open_bind(source: &Path, target: &str, recursive: bool) -> Result<Bind, Strin
 
 fn config_binds(mounts: &[Mount]) -> Result<Vec<Bind>, String> {
     let open = |mount: &Mount| {
-        let path = Path::new(&mount.container_path);
-        if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
-            return Err(format!("invalid mount path {:?}: must be absolute without ..", mount.container_path));
-        }
-        let below_proc = path.starts_with("/proc") && !PROC_COVERABLE.contains(&mount.container_path.as_str());
-        if path == Path::new("/") || below_proc {
-            return Err(format!("{:?} cannot be mounted because it is inside /proc or the root", path));
-        }
+        check_target(mount)?;
         let bind = open_bind(&mount.host_path, &mount.container_path, true)?;
         let what = || format!("set up mount {}", mount.container_path);
         let propagation = match mount.propagation {
@@ -142,7 +137,71 @@ fn config_binds(mounts: &[Mount]) -> Result<Vec<Bind>, String> {
         }
         Ok(bind)
     };
-    mounts.iter().map(open).collect()
+    mounts.iter().filter(|mount| mount.image.is_none()).map(open).collect()
+}
+
+fn check_target(mount: &Mount) -> Result<(), String> {
+    let path = Path::new(&mount.container_path);
+    if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+        return Err(format!("invalid mount path {:?}: must be absolute without ..", mount.container_path));
+    }
+    let below_proc = path.starts_with("/proc") && !PROC_COVERABLE.contains(&mount.container_path.as_str());
+    if path == Path::new("/") || below_proc {
+        return Err(format!("{:?} cannot be mounted because it is inside /proc or the root", path));
+    }
+    Ok(())
+}
+
+/// Images as volumes (KEP-4639): their layers, read-only, without a program that could be started. Mounts must be private
+/// already, so that the host sees nothing of them.
+fn image_binds(record: &ContainerRecord) -> Result<Vec<Bind>, String> {
+    let place = record.root_dir.join("volume");
+    let open = |mount: &Mount| {
+        check_target(mount)?;
+        let what = || format!("mount an image to {}", mount.container_path);
+        let layers = mount.image.as_ref().and_then(|id| record.volume_layers.get(id));
+        let layers = layers.ok_or_else(|| format!("{}: its layers are not known", what()))?;
+        let tree = match layers.as_slice() {
+            [] => return Err(format!("{}: the image is empty", what())),
+            [one] => open_bind(&record.layers_dir.join(one), &mount.container_path, false)?.tree,
+            all => {
+                overlay(record, all, &place, "")?;
+                let tree = open_bind(&place, &mount.container_path, false)?.tree;
+                context(sys::unmount(&place, libc::MNT_DETACH), what)?;
+                tree
+            }
+        };
+        let attributes =
+            sys::MOUNT_ATTR_RDONLY | sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV | sys::MOUNT_ATTR_NOEXEC;
+        context(sys::mount_setattr(tree.as_fd(), false, attributes, libc::MS_PRIVATE), what)?;
+        part_of_image(tree, mount)
+    };
+    record.config.mounts.iter().filter(|mount| mount.image.is_some()).map(open).collect()
+}
+
+/// The part of an image that `image_sub_path` names. It must be there.
+fn part_of_image(tree: OwnedFd, mount: &Mount) -> Result<Bind, String> {
+    let target = PathBuf::from(&mount.container_path);
+    if mount.image_sub_path.is_empty() {
+        return Ok(Bind { target, tree, is_dir: true });
+    }
+    let what = || format!("subPath {:?} of the image", mount.image_sub_path);
+    let resolve = sys::RESOLVE_IN_ROOT | sys::RESOLVE_NO_MAGICLINKS;
+    let part = sys::openat2(tree.as_fd(), Path::new(&mount.image_sub_path), libc::O_PATH, 0, resolve);
+    let part = context(part, what)?;
+    let kind = context(sys::fstatat(part.as_fd(), OsStr::new("")), what)?.st_mode & libc::S_IFMT;
+    let copy = context(sys::open_tree(Some(part.as_fd()), Path::new(""), sys::OPEN_TREE_CLONE), what)?;
+    Ok(Bind { target, tree: copy, is_dir: kind == libc::S_IFDIR })
+}
+
+/// Mounts layers at `target`, with further options that begin with a comma.
+fn overlay(record: &ContainerRecord, layers: &[String], target: &Path, options: &str) -> Result<(), String> {
+    // Options must fit one page: layers are named relative to the working directory, highest first.
+    context(std::env::set_current_dir(&record.layers_dir), || format!("enter {}", record.layers_dir.display()))?;
+    let lower: Vec<&str> = layers.iter().rev().map(String::as_str).collect();
+    context(sys::mount("overlay", target, "overlay", 0, &format!("lowerdir={}{options}", lower.join(":"))), || {
+        format!("mount overlay of {} layers on {}", lower.len(), target.display())
+    })
 }
 
 /// With cgroup v1 the container's own directories of each hierarchy; v2 is mounted in its cgroup namespace instead.
@@ -219,21 +278,14 @@ fn host_devices(directory: &Path, nodes: &mut Vec<Node>) {
 /// Mounts the overlay of the image's layers and makes it the root; the host's tree is gone afterwards.
 fn enter_overlay(record: &ContainerRecord) -> Result<(), String> {
     let root = record.root_dir.join("root");
-    context(sys::mount("", Path::new("/"), "", libc::MS_REC | libc::MS_PRIVATE, ""), || "private mounts".to_owned())?;
-    // Options must fit one page: layers are named relative to the working directory, highest first.
-    context(std::env::set_current_dir(&record.layers_dir), || format!("enter {}", record.layers_dir.display()))?;
-    let lower: Vec<&str> = record.layers.iter().rev().map(String::as_str).collect();
     let escaped = |path: &Path| path.display().to_string().replace('\\', "\\\\").replace(',', "\\,");
     // The upper directory lives as long as the container and is never mounted again: it need not be synced ("volatile").
     let options = format!(
-        "lowerdir={},upperdir={},workdir={},volatile",
-        lower.join(":"),
+        ",upperdir={},workdir={},volatile",
         escaped(&record.root_dir.join("upper")),
         escaped(&record.root_dir.join("work"))
     );
-    context(sys::mount("overlay", &root, "overlay", 0, &options), || {
-        format!("mount overlay of {} layers on {}", lower.len(), root.display())
-    })?;
+    overlay(record, &record.layers, &root, &options)?;
     context(std::env::set_current_dir(&root), || format!("enter {}", root.display()))?;
     context(sys::pivot_to_working_directory(), || "pivot_root".to_owned())
 }
