@@ -86,8 +86,19 @@ pub struct SandboxConfig {
     pub ipc: NamespaceMode,
     /// Which of its handlers the runtime runs the pod with; empty is the default one.
     pub runtime_handler: String,
+    /// The pod has a user namespace of its own, with these users and groups of the host.
+    pub users: Option<IdRange>,
     /// Kernel parameters of the pod's namespaces.
     pub sysctls: BTreeMap<String, String>,
+}
+
+/// Ids of the host that stand for those from 0 in a user namespace.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdRange {
+    /// The host's number of id 0.
+    pub first: u32,
+    /// How many.
+    pub length: u32,
 }
 
 /// One host port of a pod.

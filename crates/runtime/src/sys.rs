@@ -130,6 +130,24 @@ pub fn mount_setattr(fd: BorrowedFd<'_>, recursive: bool, set: u64, propagation:
     check(result).map(drop)
 }
 
+/// Maps the ids of a detached mount through a user namespace: what is 0 on disk is its root's.
+pub fn map_mount(fd: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> io::Result<()> {
+    const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+    let attr = MountAttr { set: MOUNT_ATTR_IDMAP, clear: 0, propagation: 0, userns: namespace.as_raw_fd() as u64 };
+    // SAFETY: as in `mount_setattr`; `userns` is an open descriptor.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            AT_EMPTY_PATH,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    };
+    check(result).map(drop)
+}
+
 #[repr(C)]
 struct OpenHow {
     flags: u64,

@@ -7,6 +7,7 @@ mod process;
 mod rootfs;
 mod server;
 mod user;
+mod users;
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd};
@@ -71,9 +72,17 @@ fn prepare(directory: &Path) -> Result<(server::Server, ShimIdentity), String> {
         let _ = std::fs::create_dir(&shm);
         let options = format!("mode=1777,size={}", rootfs::SHM_BYTES);
         let strict = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+        let owner = sandbox.config.users.map_or(0, |range| range.first);
+        let options = format!("{options},uid={owner},gid={owner}");
         context(sys::mount("shm", &shm, "tmpfs", strict, &options), || "mount shm".to_owned())?;
     }
-    context(sys::unshare(flags), || "make namespaces".to_owned())?;
+    let users = match sandbox.config.users {
+        Some(range) => Some(users::Users::make(range, flags)?),
+        None => {
+            context(sys::unshare(flags), || "make namespaces".to_owned())?;
+            None
+        }
+    };
     context(sys::set_hostname(&sandbox.config.hostname), || "set hostname".to_owned())?;
     for (name, value) in &sandbox.config.sysctls {
         if name.contains("..") {
@@ -92,7 +101,8 @@ fn prepare(directory: &Path) -> Result<(server::Server, ShimIdentity), String> {
     let pid = std::process::id() as i32;
     let identity = ShimIdentity { pid, start: sys::process_start(pid).unwrap_or(0) };
     context(write_json(&directory.join("shim.json"), &identity), || "write identity".to_owned())?;
-    Ok((server::Server::new(directory.to_owned(), sandbox, cgroups, listener, signals, pause), identity))
+    let held = server::Held { sandbox, cgroups, listener, signals, pause, users };
+    Ok((server::Server::new(directory.to_owned(), held), identity))
 }
 
 /// The first process of a PID namespace that the pod's containers share: it reaps what they leave.

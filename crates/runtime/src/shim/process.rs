@@ -9,9 +9,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::rootfs::{self, context, plain};
+use super::users::{Users, outside};
 use super::{capabilities, user};
-use crate::cgroup::Cgroups;
-use crate::record::{ContainerRecord, SandboxRecord};
+use crate::record::ContainerRecord;
 use crate::sys;
 
 /// Where programs are looked for when the image names no PATH.
@@ -72,21 +72,30 @@ fn environment(record: &ContainerRecord, hostname: &str, home: &str, tty: bool) 
 }
 
 /// Runs in the child: builds the container around itself and becomes its program.
-pub fn run_init(record: &ContainerRecord, sandbox: &SandboxRecord, dir: &Path, cgroups: &Cgroups, wiring: Wiring) -> ! {
+pub fn run_init(record: &ContainerRecord, place: &rootfs::Place<'_>, wiring: Wiring) -> ! {
     let report = wiring.report;
     let result = (|| {
         sys::new_session().map_err(|error| plain(&error))?;
         let filter = security_filter(record)?;
-        rootfs::build(record, sandbox, dir, cgroups)?;
+        rootfs::build(record, place)?;
         streams(&wiring.streams, wiring.tty, true, &report)?;
         wait_for(&wiring.go)?;
-        become_program(record, &sandbox.config.hostname, &command_line(record), wiring.tty, filter)
+        let command = command_line(record);
+        let program = Program { hostname: &place.sandbox.config.hostname, command: &command, tty: wiring.tty, filter };
+        become_program(record, program, place.users, true)
     })();
     give_up(&report, result)
 }
 
 /// Runs in the child: joins the container of the process `init` and becomes the program.
-pub fn run_exec(record: &ContainerRecord, hostname: &str, init: &OwnedFd, command: &[String], wiring: Wiring) -> ! {
+pub fn run_exec(
+    record: &ContainerRecord,
+    hostname: &str,
+    users: Option<&Users>,
+    init: &OwnedFd,
+    command: &[String],
+    wiring: Wiring,
+) -> ! {
     let report = wiring.report;
     let result = (|| {
         sys::new_session().map_err(|error| plain(&error))?;
@@ -95,7 +104,8 @@ pub fn run_exec(record: &ContainerRecord, hostname: &str, init: &OwnedFd, comman
         let flags = libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP;
         context(sys::setns(init.as_fd(), flags), || "join the container".to_owned())?;
         streams(&wiring.streams, wiring.tty, false, &report)?;
-        become_program(record, hostname, command, wiring.tty, filter)
+        let program = Program { hostname, command, tty: wiring.tty, filter };
+        become_program(record, program, users, false)
     })();
     give_up(&report, result)
 }
@@ -155,21 +165,41 @@ fn terminal(console: bool, report: &OwnedFd) -> Result<(), String> {
     context(sys::send_with_fds(report.as_fd(), b"tty", &[master.as_fd()]).map(drop), what)
 }
 
+/// What a process becomes.
+struct Program<'a> {
+    hostname: &'a str,
+    command: &'a [String],
+    tty: bool,
+    filter: Option<Vec<libc::sock_filter>>,
+}
+
+/// Goes from the host's root to that of the pod's user namespace. The mounts of a container's first process become the
+/// namespace's own, and can no longer be taken apart there.
+fn leave_host(users: Option<&Users>, is_init: bool) -> Result<(), String> {
+    let Some(users) = users else { return Ok(()) };
+    users.join()?;
+    if is_init {
+        context(sys::unshare(libc::CLONE_NEWNS), || "own the mounts".to_owned())?;
+    }
+    Ok(())
+}
+
 /// User, capabilities, filter, working directory, environment; then exec. Returns only on failure.
 fn become_program(
     record: &ContainerRecord,
-    hostname: &str,
-    command: &[String],
-    tty: bool,
-    filter: Option<Vec<libc::sock_filter>>,
+    program: Program<'_>,
+    users: Option<&Users>,
+    is_init: bool,
 ) -> Result<std::convert::Infallible, String> {
+    let Program { hostname, command, tty, filter } = program;
     let security = &record.config.security;
     let user = user::resolve(&record.image.user, security)?;
     let directory = working_dir(record);
     let entered = std::env::set_current_dir(&directory);
     for number in 0..3 {
-        own_stream(number, user.uid);
+        own_stream(number, outside(users, user.uid));
     }
+    leave_host(users, is_init)?;
     let (_, have) = sys::capabilities().map_err(|error| plain(&error))?;
     let keep = capabilities::for_container(security)? & have;
     for index in (0..capabilities::COUNT as u64).filter(|index| keep & (1 << index) == 0) {

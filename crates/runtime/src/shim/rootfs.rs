@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
+use super::users::{Users, outside};
 use crate::api::{Mount, NamespaceMode, Propagation};
 use crate::cgroup::Cgroups;
 use crate::record::{ContainerRecord, SandboxRecord};
@@ -75,31 +76,38 @@ pub fn context<T>(result: io::Result<T>, what: impl FnOnce() -> String) -> Resul
     result.map_err(|error| format!("{}: {}", what(), plain(&error)))
 }
 
-/// Makes the whole file system and enters it. `sandbox_dir` holds the pod's `shm`.
-pub fn build(
-    record: &ContainerRecord,
-    sandbox: &SandboxRecord,
-    sandbox_dir: &Path,
-    cgroups: &Cgroups,
-) -> Result<(), String> {
+/// Where a container is built.
+pub struct Place<'a> {
+    pub sandbox: &'a SandboxRecord,
+    /// Holds the pod's `shm`.
+    pub sandbox_dir: &'a Path,
+    pub cgroups: &'a Cgroups,
+    /// The pod's user namespace.
+    pub users: Option<&'a Users>,
+}
+
+/// Makes the whole file system and enters it.
+pub fn build(record: &ContainerRecord, place: &Place<'_>) -> Result<(), String> {
+    let Place { sandbox, sandbox_dir, cgroups, users } = *place;
+    let owner = outside(users, 0);
     let security = &record.config.security;
-    let mut binds = config_binds(&record.config.mounts)?;
+    let mut binds = config_binds(&record.config.mounts, users)?;
     let shm =
         if sandbox.config.ipc == NamespaceMode::Node { PathBuf::from("/dev/shm") } else { sandbox_dir.join("shm") };
     let shm = open_bind(&shm, "/dev/shm", false)?;
     let cgroup_binds = cgroup_binds(record, cgroups)?;
     let nodes = device_nodes(record)?;
     context(sys::mount("", Path::new("/"), "", libc::MS_REC | libc::MS_PRIVATE, ""), || "private mounts".to_owned())?;
-    binds.extend(image_binds(record)?);
-    enter_overlay(record)?;
-    kernel_mounts(record, security.privileged, cgroups, cgroup_binds)?;
-    make_devices(&nodes)?;
-    attach(&shm)?;
+    binds.extend(image_binds(record, users)?);
+    enter_overlay(record, users)?;
+    kernel_mounts(record, place, cgroup_binds)?;
+    make_devices(&nodes, users)?;
+    attach(&shm, owner)?;
     let null = context(sys::open_path(Path::new("/dev/null")), || "open /dev/null".to_owned())?;
     // Parents before what lies below them, else in the given order.
     binds.sort_by_key(|bind| bind.target.components().count());
-    binds.iter().try_for_each(attach)?;
-    make_working_dir(record)?;
+    binds.iter().try_for_each(|bind| attach(bind, owner))?;
+    make_working_dir(record, owner)?;
     if !security.privileged && !security.unmasked_proc {
         MASKED.iter().try_for_each(|path| mask(path, &null))?;
         mask_thermal(&null)?;
@@ -120,7 +128,7 @@ fn open_bind(source: &Path, target: &str, recursive: bool) -> Result<Bind, Strin
     Ok(Bind { target: PathBuf::from(target), tree, is_dir: kind == libc::S_IFDIR })
 }
 
-fn config_binds(mounts: &[Mount]) -> Result<Vec<Bind>, String> {
+fn config_binds(mounts: &[Mount], users: Option<&Users>) -> Result<Vec<Bind>, String> {
     let open = |mount: &Mount| {
         check_target(mount)?;
         let bind = open_bind(&mount.host_path, &mount.container_path, true)?;
@@ -134,6 +142,9 @@ fn config_binds(mounts: &[Mount]) -> Result<Vec<Bind>, String> {
         if mount.read_only {
             let recursive = mount.recursive_read_only;
             context(sys::mount_setattr(bind.tree.as_fd(), recursive, sys::MOUNT_ATTR_RDONLY, 0), what)?;
+        }
+        if let Some(users) = users {
+            users.map(&bind.tree, what)?;
         }
         Ok(bind)
     };
@@ -154,7 +165,7 @@ fn check_target(mount: &Mount) -> Result<(), String> {
 
 /// Images as volumes (KEP-4639): their layers, read-only, without a program that could be started. Mounts must be private
 /// already, so that the host sees nothing of them.
-fn image_binds(record: &ContainerRecord) -> Result<Vec<Bind>, String> {
+fn image_binds(record: &ContainerRecord, users: Option<&Users>) -> Result<Vec<Bind>, String> {
     let place = record.root_dir.join("volume");
     let open = |mount: &Mount| {
         check_target(mount)?;
@@ -163,9 +174,13 @@ fn image_binds(record: &ContainerRecord) -> Result<Vec<Bind>, String> {
         let layers = layers.ok_or_else(|| format!("{}: its layers are not known", what()))?;
         let tree = match layers.as_slice() {
             [] => return Err(format!("{}: the image is empty", what())),
-            [one] => open_bind(&record.layers_dir.join(one), &mount.container_path, false)?.tree,
+            [one] => {
+                let tree = open_bind(&record.layers_dir.join(one), &mount.container_path, false)?.tree;
+                users.map_or(Ok(()), |users| users.map(&tree, what))?;
+                tree
+            }
             all => {
-                overlay(record, all, &place, "")?;
+                overlay(record, all, &place, "", users)?;
                 let tree = open_bind(&place, &mount.container_path, false)?.tree;
                 context(sys::unmount(&place, libc::MNT_DETACH), what)?;
                 tree
@@ -177,6 +192,23 @@ fn image_binds(record: &ContainerRecord) -> Result<Vec<Bind>, String> {
         part_of_image(tree, mount)
     };
     record.config.mounts.iter().filter(|mount| mount.image.is_some()).map(open).collect()
+}
+
+/// Mounts layers with the ids of the user namespace at places of the container's own, and names those.
+fn mapped_layers(record: &ContainerRecord, layers: &[String], users: &Users) -> Result<(PathBuf, Vec<String>), String> {
+    let directory = record.root_dir.join("lower");
+    let mount = |(number, layer): (usize, &String)| {
+        let what = || format!("layer {layer}");
+        let place = directory.join(number.to_string());
+        context(std::fs::create_dir_all(&place), what)?;
+        let tree = open_bind(&record.layers_dir.join(layer), "/", false)?.tree;
+        users.map(&tree, what)?;
+        let target = context(sys::open_path(&place), what)?;
+        context(sys::move_mount(tree.as_fd(), target.as_fd()), what)?;
+        Ok(number.to_string())
+    };
+    let names = layers.iter().enumerate().map(mount).collect::<Result<_, String>>()?;
+    Ok((directory, names))
 }
 
 /// The part of an image that `image_sub_path` names. It must be there.
@@ -195,10 +227,20 @@ fn part_of_image(tree: OwnedFd, mount: &Mount) -> Result<Bind, String> {
 }
 
 /// Mounts layers at `target`, with further options that begin with a comma.
-fn overlay(record: &ContainerRecord, layers: &[String], target: &Path, options: &str) -> Result<(), String> {
+fn overlay(
+    record: &ContainerRecord,
+    layers: &[String],
+    target: &Path,
+    options: &str,
+    users: Option<&Users>,
+) -> Result<(), String> {
+    let (directory, names) = match users {
+        Some(users) => mapped_layers(record, layers, users)?,
+        None => (record.layers_dir.clone(), layers.to_vec()),
+    };
     // Options must fit one page: layers are named relative to the working directory, highest first.
-    context(std::env::set_current_dir(&record.layers_dir), || format!("enter {}", record.layers_dir.display()))?;
-    let lower: Vec<&str> = layers.iter().rev().map(String::as_str).collect();
+    context(std::env::set_current_dir(&directory), || format!("enter {}", directory.display()))?;
+    let lower: Vec<&str> = names.iter().rev().map(String::as_str).collect();
     context(sys::mount("overlay", target, "overlay", 0, &format!("lowerdir={}{options}", lower.join(":"))), || {
         format!("mount overlay of {} layers on {}", lower.len(), target.display())
     })
@@ -276,7 +318,7 @@ fn host_devices(directory: &Path, nodes: &mut Vec<Node>) {
 }
 
 /// Mounts the overlay of the image's layers and makes it the root; the host's tree is gone afterwards.
-fn enter_overlay(record: &ContainerRecord) -> Result<(), String> {
+fn enter_overlay(record: &ContainerRecord, users: Option<&Users>) -> Result<(), String> {
     let root = record.root_dir.join("root");
     let escaped = |path: &Path| path.display().to_string().replace('\\', "\\\\").replace(',', "\\,");
     // The upper directory lives as long as the container and is never mounted again: it need not be synced ("volatile").
@@ -285,17 +327,21 @@ fn enter_overlay(record: &ContainerRecord) -> Result<(), String> {
         escaped(&record.root_dir.join("upper")),
         escaped(&record.root_dir.join("work"))
     );
-    overlay(record, &record.layers, &root, &options)?;
+    if users.is_some() {
+        let owner = Some(outside(users, 0));
+        context(std::os::unix::fs::chown(record.root_dir.join("upper"), owner, owner), || "own the root".to_owned())?;
+    }
+    overlay(record, &record.layers, &root, &options, users)?;
     context(std::env::set_current_dir(&root), || format!("enter {}", root.display()))?;
     context(sys::pivot_to_working_directory(), || "pivot_root".to_owned())
 }
 
 fn kernel_mounts(
     record: &ContainerRecord,
-    privileged: bool,
-    cgroups: &Cgroups,
+    place: &Place<'_>,
     cgroup_binds: Vec<(Bind, Vec<String>)>,
 ) -> Result<(), String> {
+    let (privileged, owner) = (record.config.security.privileged, outside(place.users, 0));
     let strict = libc::MS_NOSUID | libc::MS_NOEXEC | libc::MS_NODEV;
     let read_only = if privileged { 0 } else { libc::MS_RDONLY };
     let mount = |source: &str, target: &str, kind: &str, flags: libc::c_ulong, data: &str| {
@@ -303,22 +349,18 @@ fn kernel_mounts(
         context(sys::mount(source, Path::new(target), kind, flags, data), || format!("mount {kind} to {target}"))
     };
     mount("proc", "/proc", "proc", strict, "")?;
-    mount("tmpfs", "/dev", "tmpfs", libc::MS_NOSUID | libc::MS_STRICTATIME, "mode=755,size=65536k")?;
-    mount(
-        "devpts",
-        "/dev/pts",
-        "devpts",
-        libc::MS_NOSUID | libc::MS_NOEXEC,
-        "newinstance,ptmxmode=0666,mode=0620,gid=5",
-    )?;
+    let options = format!("mode=755,size=65536k,uid={owner},gid={owner}");
+    mount("tmpfs", "/dev", "tmpfs", libc::MS_NOSUID | libc::MS_STRICTATIME, &options)?;
+    let options = format!("newinstance,ptmxmode=0666,mode=0620,gid={}", outside(place.users, 5));
+    mount("devpts", "/dev/pts", "devpts", libc::MS_NOSUID | libc::MS_NOEXEC, &options)?;
     mount("mqueue", "/dev/mqueue", "mqueue", strict, "")?;
     mount("sysfs", "/sys", "sysfs", strict | read_only, "")?;
-    if cgroups.is_v2() {
+    if place.cgroups.is_v2() {
         return mount("cgroup", "/sys/fs/cgroup", "cgroup2", strict | read_only, "");
     }
     mount("tmpfs", "/sys/fs/cgroup", "tmpfs", strict, "mode=755,size=64k")?;
     for (bind, controllers) in cgroup_binds {
-        attach(&bind)?;
+        attach(&bind, owner)?;
         if let [_, _, ..] = controllers.as_slice() {
             for name in &controllers {
                 let link = Path::new("/sys/fs/cgroup").join(name);
@@ -327,7 +369,7 @@ fn kernel_mounts(
         }
     }
     let root = context(sys::open_path(Path::new("/sys/fs/cgroup")), || "open /sys/fs/cgroup".to_owned())?;
-    let attributes = if record.config.security.privileged { 0 } else { sys::MOUNT_ATTR_RDONLY };
+    let attributes = if privileged { 0 } else { sys::MOUNT_ATTR_RDONLY };
     context(sys::mount_setattr(root.as_fd(), false, attributes, 0), || "/sys/fs/cgroup read-only".to_owned())
 }
 
@@ -350,7 +392,7 @@ fn open_inside(path: &Path, flags: i32) -> io::Result<OwnedFd> {
 }
 
 /// Opens the directory `path`, making it and its parents when missing.
-fn make_directory(path: &Path) -> io::Result<OwnedFd> {
+fn make_directory(path: &Path, owner: u32) -> io::Result<OwnedFd> {
     match open_inside(path, libc::O_PATH | libc::O_DIRECTORY) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other,
@@ -358,13 +400,19 @@ fn make_directory(path: &Path) -> io::Result<OwnedFd> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     };
-    let parent = make_directory(parent)?;
+    let parent = make_directory(parent, owner)?;
     sys::mkdirat(parent.as_fd(), name, 0o755)?;
+    own(&parent, name, owner)?;
     open_inside(path, libc::O_PATH | libc::O_DIRECTORY)
 }
 
+/// Gives what was made to the container's root.
+fn own(parent: &OwnedFd, name: &OsStr, owner: u32) -> io::Result<()> {
+    if owner == 0 { Ok(()) } else { sys::fchownat(parent.as_fd(), name, owner, owner) }
+}
+
 /// Opens the file `path` for reference, making an empty one when missing.
-fn make_file(path: &Path) -> io::Result<OwnedFd> {
+fn make_file(path: &Path, owner: u32) -> io::Result<OwnedFd> {
     match open_inside(path, libc::O_PATH) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other,
@@ -372,30 +420,32 @@ fn make_file(path: &Path) -> io::Result<OwnedFd> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     };
-    let parent = make_directory(parent)?;
+    let parent = make_directory(parent, owner)?;
     sys::mknodat(parent.as_fd(), name, libc::S_IFREG | 0o644, 0)?;
+    own(&parent, name, owner)?;
     open_inside(path, libc::O_PATH)
 }
 
 /// Attaches an opened mount, making its mount point when missing.
-fn attach(bind: &Bind) -> Result<(), String> {
+fn attach(bind: &Bind, owner: u32) -> Result<(), String> {
     let what = || format!("mount to {}", bind.target.display());
-    let made = if bind.is_dir { make_directory(&bind.target) } else { make_file(&bind.target) };
+    let made = if bind.is_dir { make_directory(&bind.target, owner) } else { make_file(&bind.target, owner) };
     let target = context(made, what)?;
     context(sys::move_mount(bind.tree.as_fd(), target.as_fd()), what)
 }
 
-fn make_devices(nodes: &[Node]) -> Result<(), String> {
+fn make_devices(nodes: &[Node], users: Option<&Users>) -> Result<(), String> {
     sys::set_umask(0);
     for node in nodes {
         let what = || format!("make device {}", node.path.display());
         let (Some(parent), Some(name)) = (node.path.parent(), node.path.file_name()) else { continue };
-        let parent = context(make_directory(parent), what)?;
+        let parent = context(make_directory(parent, outside(users, 0)), what)?;
         match sys::mknodat(parent.as_fd(), name, node.mode, node.device) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             other => context(other, what)?,
         }
-        context(sys::fchownat(parent.as_fd(), name, node.uid, node.gid), what)?;
+        let (uid, gid) = (outside(users, node.uid), outside(users, node.gid));
+        context(sys::fchownat(parent.as_fd(), name, uid, gid), what)?;
     }
     sys::set_umask(0o022);
     let links = [
@@ -409,9 +459,9 @@ fn make_devices(nodes: &[Node]) -> Result<(), String> {
     links.iter().try_for_each(|(to, at)| context(std::os::unix::fs::symlink(to, at), || format!("make {at}")))
 }
 
-fn make_working_dir(record: &ContainerRecord) -> Result<(), String> {
+fn make_working_dir(record: &ContainerRecord, owner: u32) -> Result<(), String> {
     let directory = super::process::working_dir(record);
-    context(make_directory(&directory).map(drop), || format!("make working directory {}", directory.display()))
+    context(make_directory(&directory, owner).map(drop), || format!("make working directory {}", directory.display()))
 }
 
 /// Hides a file behind /dev/null, a directory behind an empty file system. Nothing to do when it is missing.

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use super::logs::{Log, Stream};
 use super::process::{self, Wiring};
-use super::rootfs::plain;
+use super::rootfs::{self, plain};
+use super::users::Users;
 use crate::api::NamespaceMode;
 use crate::cgroup::{Cgroups, container_devices};
 use crate::record::{
@@ -62,6 +63,18 @@ enum Token {
     Pending(String),
 }
 
+/// What a shim holds from its start.
+pub struct Held {
+    pub sandbox: SandboxRecord,
+    pub cgroups: Cgroups,
+    pub listener: UnixListener,
+    /// Tells of ended children.
+    pub signals: OwnedFd,
+    /// The first process of the PID namespace that the containers share.
+    pub pause: Option<i32>,
+    pub users: Option<Users>,
+}
+
 /// All state of a shim.
 pub struct Server {
     directory: PathBuf,
@@ -70,6 +83,7 @@ pub struct Server {
     listener: UnixListener,
     signals: OwnedFd,
     pause: Option<i32>,
+    users: Option<Users>,
     connections: BTreeMap<u64, Connection>,
     next_connection: u64,
     containers: BTreeMap<String, Container>,
@@ -81,15 +95,9 @@ pub struct Server {
 type Outcome = Result<(Response, Option<OwnedFd>), String>;
 
 impl Server {
-    /// A shim that listens and holds nothing yet.
-    pub fn new(
-        directory: PathBuf,
-        sandbox: SandboxRecord,
-        cgroups: Cgroups,
-        listener: UnixListener,
-        signals: OwnedFd,
-        pause: Option<i32>,
-    ) -> Self {
+    /// A shim that listens and runs nothing yet.
+    pub fn new(directory: PathBuf, held: Held) -> Self {
+        let Held { sandbox, cgroups, listener, signals, pause, users } = held;
         Self {
             directory,
             sandbox,
@@ -97,6 +105,7 @@ impl Server {
             listener,
             signals,
             pause,
+            users,
             connections: BTreeMap::new(),
             next_connection: 0,
             containers: BTreeMap::new(),
@@ -367,7 +376,13 @@ impl Server {
         let pid = match self.fork(flags, &record.cgroup, shared)? {
             sys::Fork::Child => {
                 drop(shim_side);
-                process::run_init(&record, &self.sandbox, &self.directory, &self.cgroups, wiring)
+                let place = rootfs::Place {
+                    sandbox: &self.sandbox,
+                    sandbox_dir: &self.directory,
+                    cgroups: &self.cgroups,
+                    users: self.users.as_ref(),
+                };
+                process::run_init(&record, &place, wiring)
             }
             sys::Fork::Parent(pid) => pid,
         };
@@ -440,7 +455,8 @@ impl Server {
         let pid = match self.fork(0, &group, Some(container.pid))? {
             sys::Fork::Child => {
                 drop(side);
-                process::run_exec(&container.record, &self.sandbox.config.hostname, &init, &command, wiring)
+                let (hostname, users) = (&self.sandbox.config.hostname, self.users.as_ref());
+                process::run_exec(&container.record, hostname, users, &init, &command, wiring)
             }
             sys::Fork::Parent(pid) => pid,
         };

@@ -2,7 +2,7 @@
 
 use super::*;
 
-async fn output(world: &World, id: &str, script: &str) -> String {
+pub async fn output(world: &World, id: &str, script: &str) -> String {
     let command = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
     let output = world.runtime.exec_sync(id, command, None).await.unwrap();
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()

@@ -15,6 +15,7 @@ mod isolation;
 mod registry;
 mod streams;
 mod vm;
+mod volumes;
 
 /// How long one test may take.
 const TEST_MAX: Duration = Duration::from_secs(420);
@@ -40,6 +41,8 @@ const TESTS: &[Test] = &[
     ("processes_are_limited", || isolation::process_limit().boxed()),
     ("limits_hold_and_change", || isolation::limits().boxed()),
     ("everything_holds_on_cgroup_v2", || vm::cgroup_v2().boxed()),
+    ("images_are_mounted_as_volumes", || volumes::images().boxed()),
+    ("root_inside_is_nobody_outside", || volumes::user_namespace().boxed()),
     ("kernel_files_are_masked", || isolation::masks().boxed()),
     ("layers_are_packed_with_zstd_too", || registry::zstd().boxed()),
     ("a_registry_asks_for_a_token", || registry::token().boxed()),
