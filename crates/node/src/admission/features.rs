@@ -46,9 +46,6 @@ fn unsupported(what: &str) -> Option<String> {
 pub fn unsupported_pod(wanted: &Wanted) -> Option<String> {
     let spec = wanted.spec();
     let filled = |length: Option<usize>| length.is_some_and(|length| length > 0);
-    if spec.host_users == Some(false) {
-        return unsupported("user namespaces (spec.hostUsers: false)");
-    }
     if filled(spec.resource_claims.as_ref().map(Vec::len)) {
         return unsupported("dynamic resource allocation (spec.resourceClaims)");
     }
@@ -171,13 +168,9 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_named() {
-        for (spec, text) in [
-            (r#""hostUsers":false"#, "user namespaces (spec.hostUsers: false)"),
-            (r#""resourceClaims":[{"name":"c"}]"#, "dynamic resource allocation (spec.resourceClaims)"),
-        ] {
-            let wanted = pod("p", &format!(r#"{{"containers":[],{spec}}}"#));
-            assert_eq!(unsupported_pod(&wanted), Some(format!("this node does not support {text}")));
-        }
+        let claims = pod("p", r#"{"containers":[],"resourceClaims":[{"name":"c"}]}"#);
+        let text = "this node does not support dynamic resource allocation (spec.resourceClaims)";
+        assert_eq!(unsupported_pod(&claims).as_deref(), Some(text));
         assert_eq!(unsupported_pod(&pod("p", r#"{"containers":[]}"#)), None);
         for (fields, text) in [
             (r#""volumeDevices":[{"name":"d","devicePath":"/d"}]"#, "block devices (volumeDevices)"),

@@ -8,14 +8,16 @@ use client::Api;
 use client::events::EventType;
 use k8s_openapi::api::core::v1::{Secret, Volume};
 use k8s_openapi::api::node::v1::RuntimeClass;
-use runtime::{ContainerStatus, ImageStatus, NamespaceMode, PortMapping, RuntimeError, SandboxConfig, SandboxStatus};
+use runtime::{
+    ContainerStatus, IdRange, ImageStatus, NamespaceMode, PortMapping, RuntimeError, SandboxConfig, SandboxStatus,
+};
 use tokio::sync::{mpsc, watch};
 
 use super::backoff::go_duration;
 use super::worker::Note;
 use super::{Agent, container, hooks};
 use crate::admission::features;
-use crate::config::{files, resources};
+use crate::config::{files, resources, users};
 use crate::volumes::{self, Mounted};
 use crate::wanted::{Member, Wanted};
 
@@ -77,10 +79,13 @@ pub async fn sandbox(up: Up, attempt: u32) {
     let result = match (features::unsupported_pod(&up.wanted), handler, made) {
         (Some(what), ..) => Err(RuntimeError::Invalid(what)),
         (None, Err(error), _) => Err(error),
-        (None, Ok(handler), Ok(())) => {
-            config.runtime_handler = handler;
-            up.agent.options.runtime.run_pod_sandbox(config).await
-        }
+        (None, Ok(handler), Ok(())) => match users(&up) {
+            Ok(users) => {
+                (config.runtime_handler, config.users) = (handler, users);
+                up.agent.options.runtime.run_pod_sandbox(config).await
+            }
+            Err(error) => Err(RuntimeError::Failed(error)),
+        },
         (None, _, Err(e)) => Err(RuntimeError::Failed(format!("the log directory was not made: {e}"))),
     };
     let _ = up.notes.send(Note::Sandbox(result)).await;
@@ -95,6 +100,14 @@ async fn runtime_handler(up: &Up) -> Result<String, RuntimeError> {
     let class = Api::<RuntimeClass>::all(&up.agent.options.client).get(name).await;
     let failed = |e| RuntimeError::Invalid(format!("failed to get runtime handler from class {name:?}: {e}"));
     class.map(|class| class.handler.clone()).map_err(failed)
+}
+
+/// The users of the pod's own user namespace, when it asks for one.
+fn users(up: &Up) -> Result<Option<IdRange>, String> {
+    if up.wanted.spec().host_users != Some(false) {
+        return Ok(None);
+    }
+    users::range(&up.agent.options.data_dir.join("pods"), &up.agent.pod_dir(up.wanted.uid())).map(Some)
 }
 
 fn sandbox_config(agent: &Agent, wanted: &Wanted, attempt: u32) -> SandboxConfig {
@@ -122,6 +135,7 @@ fn sandbox_config(agent: &Agent, wanted: &Wanted, attempt: u32) -> SandboxConfig
         pid,
         ipc: mode(spec.host_ipc),
         runtime_handler: String::new(),
+        users: None,
         sysctls: sysctls.map(|s| (s.name.clone(), s.value.clone())).collect(),
     }
 }

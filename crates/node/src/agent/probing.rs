@@ -136,7 +136,7 @@ struct Run {
 
 impl Run {
     /// One attempt, counted.
-    async fn attempt(&self, agent: &Agent) -> Result<(), String> {
+    async fn attempt(&self, agent: &Agent) -> Result<Option<String>, String> {
         let result = probes::attempt(&self.target, &self.probe).await;
         agent.probe_counts.count(probes::Key {
             uid: self.pod.0.clone(),
@@ -171,7 +171,11 @@ impl Run {
         loop {
             ticks.tick().await;
             let verdict = match self.attempt(&agent).await {
-                Ok(()) => {
+                Ok(warning) => {
+                    if let Some(text) = warning {
+                        let text = format!("{} probe warning: {text}", self.kind.as_str());
+                        agent.event(&self.reference, EventType::Warning, "ProbeWarning", text);
+                    }
                     (successes, failures) = (successes + 1, 0);
                     (successes >= successes_max).then_some(true)
                 }

@@ -7,6 +7,7 @@ pub mod files;
 pub mod resources;
 pub mod security;
 pub mod services;
+pub mod users;
 
 /// Replaces `$(NAME)` by what `of` knows; `$$` is a plain `$`, unknown names stay as they are (upstream's expansion).
 pub fn expand(text: &str, of: &dyn Fn(&str) -> Option<String>) -> String {

@@ -4,18 +4,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header};
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::HTTPGetAction;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Target, connect, tls};
 
+/// The longest body that is shown.
+const BODY_BYTES_MAX: usize = 10 << 10;
+
+/// Status, `Location`, and the body of a redirect.
+type Answer = (StatusCode, Option<String>, String);
+
 /// Redirects within one host that are followed.
 const REDIRECTS_MAX: usize = 10;
 
-/// Succeeds with a status of 200 to 399. The error is what the Unhealthy event shows.
-pub async fn get(target: &Target, action: &HTTPGetAction, timeout: Duration) -> Result<(), String> {
+/// Succeeds with a status of 200 to 399; a text with it is a warning. The error is what the Unhealthy event shows.
+pub async fn get(target: &Target, action: &HTTPGetAction, timeout: Duration) -> Result<Option<String>, String> {
     let (host, port) = (target.host(action.host.as_deref())?, target.port(&action.port)?);
     let secure = action.scheme.as_deref() == Some("HTTPS");
     let path = action.path.as_deref().filter(|p| !p.is_empty()).unwrap_or("/");
@@ -26,7 +32,7 @@ pub async fn get(target: &Target, action: &HTTPGetAction, timeout: Duration) -> 
         let url = format!("{scheme}://{place}{path}");
         let request = request(action, &path, &place)?;
         let answer = tokio::time::timeout(timeout, send(&host, port, secure, request, timeout)).await;
-        let (status, location) = match answer {
+        let (status, location, body) = match answer {
             Err(_) => {
                 let text = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
                 return Err(format!("Get {url:?}: {text}"));
@@ -38,9 +44,9 @@ pub async fn get(target: &Target, action: &HTTPGetAction, timeout: Duration) -> 
             Some(location) => match same_host(&location, &place) {
                 Some(next) => path = next,
                 // Elsewhere nobody looks: a redirect to another host counts as an answer.
-                None => return Ok(()),
+                None => return Ok(Some(format!("Probe terminated redirects, Response body: {body}"))),
             },
-            None if (200..400).contains(&status.as_u16()) => return Ok(()),
+            None if (200..400).contains(&status.as_u16()) => return Ok(None),
             None => return Err(format!("HTTP probe failed with statuscode: {}", status.as_u16())),
         }
     }
@@ -68,7 +74,7 @@ async fn send(
     secure: bool,
     request: Request<Empty<Bytes>>,
     timeout: Duration,
-) -> Result<(StatusCode, Option<String>), String> {
+) -> Result<Answer, String> {
     let stream = connect(host, port, timeout).await?;
     if !secure {
         return exchange(stream, request).await;
@@ -81,15 +87,21 @@ async fn send(
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     request: Request<Empty<Bytes>>,
-) -> Result<(StatusCode, Option<String>), String> {
+) -> Result<Answer, String> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
     let driver = tokio::spawn(connection);
     let answer = sender.send_request(request).await.map_err(|e| e.to_string());
-    driver.abort();
     let answer = answer?;
+    let status = answer.status();
     let location = answer.headers().get(header::LOCATION).and_then(|l| l.to_str().ok()).map(str::to_owned);
-    Ok((answer.status(), location))
+    // Only what a redirect says is shown to somebody.
+    let body = match status.is_redirection() {
+        true => Limited::new(answer.into_body(), BODY_BYTES_MAX).collect().await.ok().map(|b| b.to_bytes()),
+        false => None,
+    };
+    driver.abort();
+    Ok((status, location, String::from_utf8_lossy(&body.unwrap_or_default()).into_owned()))
 }
 
 /// The path of a redirect that stays on this host.

@@ -90,14 +90,14 @@ impl Target {
     }
 }
 
-/// Makes one attempt. The error is what the Unhealthy event shows.
-pub async fn attempt(target: &Target, probe: &Probe) -> Result<(), String> {
+/// Makes one attempt; a text with success is a warning. The error is what the Unhealthy event shows.
+pub async fn attempt(target: &Target, probe: &Probe) -> Result<Option<String>, String> {
     let timeout = Duration::from_secs(u64::try_from(probe.timeout_seconds.unwrap_or(1)).unwrap_or(1).max(1));
     if let Some(exec) = &probe.exec {
         let command = exec.command.clone().unwrap_or_default();
         let joined = command.join(" ");
         return match target.runtime.exec_sync(&target.container_id, command, Some(timeout)).await {
-            Ok(output) if output.exit_code == 0 => Ok(()),
+            Ok(output) if output.exit_code == 0 => Ok(None),
             Ok(output) => {
                 let text = [output.stdout, output.stderr].concat();
                 Err(String::from_utf8_lossy(&text[..text.len().min(10 * 1024)]).into_owned())
@@ -113,10 +113,10 @@ pub async fn attempt(target: &Target, probe: &Probe) -> Result<(), String> {
     }
     if let Some(action) = &probe.tcp_socket {
         let address = (target.host(action.host.as_deref())?, target.port(&action.port)?);
-        return connect(&address.0, address.1, timeout).await.map(|_| ());
+        return connect(&address.0, address.1, timeout).await.map(|_| None);
     }
     if let Some(action) = &probe.grpc {
-        return grpc::check(target, action, timeout).await;
+        return grpc::check(target, action, timeout).await.map(|()| None);
     }
     Err("this kind of probe is not supported".to_owned())
 }

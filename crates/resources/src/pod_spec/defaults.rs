@@ -57,6 +57,10 @@ pub fn pod_spec(spec: &mut Value) {
     set_default(spec, "restartPolicy", "Always");
     set_default(spec, "dnsPolicy", "ClusterFirst");
     set_default(spec, "terminationGracePeriodSeconds", 30);
+    // Pods with a negative one were stored once; it has always been read as 1.
+    if spec.int("terminationGracePeriodSeconds").is_some_and(|seconds| seconds < 0) {
+        spec.set_at(&["terminationGracePeriodSeconds"], 1);
+    }
     set_default(spec, "schedulerName", "default-scheduler");
     set_default(spec, "securityContext", Value::object());
     mirror_service_account(spec);

@@ -263,13 +263,18 @@ impl Index {
     }
 }
 
-/// Bytes that a tree takes on disk.
+/// Bytes that a tree takes on disk; a file of several names counts once.
 pub fn disk_use(path: &Path) -> u64 {
+    disk_use_but(path, &mut BTreeSet::new())
+}
+
+fn disk_use_but(path: &Path, counted: &mut BTreeSet<(u64, u64)>) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(data) = std::fs::symlink_metadata(path) else { return 0 };
     let own = data.blocks() * 512;
     if !data.is_dir() {
-        return own;
+        return if data.nlink() > 1 && !counted.insert((data.dev(), data.ino())) { 0 } else { own };
     }
-    own + std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| disk_use(&entry.path())).sum::<u64>()
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    own + entries.map(|entry| disk_use_but(&entry.path(), counted)).sum::<u64>()
 }
