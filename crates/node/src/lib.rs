@@ -22,6 +22,8 @@ mod sources;
 mod static_pods;
 pub mod status;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod volumes;
 pub mod wanted;
 

@@ -1,4 +1,4 @@
-//! What this node cannot honour: refused with a clear reason, never ignored. docs/node-fields.md lists all of it.
+//! What this node cannot honour: refused with a clear reason, never ignored. docs/pod-fields.md lists all of it.
 
 use std::path::Path;
 

@@ -84,6 +84,8 @@ pub struct Worker {
     earlier: BTreeMap<String, u32>,
     /// Containers that are to start anew with all others, and did not yet.
     reset: BTreeSet<String>,
+    /// How the containers ended that are to start anew was reported.
+    reset_told: bool,
     crashes: BTreeMap<String, Backoff>,
     start_waits: BTreeMap<String, Timestamp>,
     failures: BTreeMap<String, Waiting>,
@@ -135,6 +137,7 @@ impl Worker {
             stopping: BTreeMap::new(),
             earlier,
             reset: BTreeSet::new(),
+            reset_told: false,
             crashes: BTreeMap::new(),
             start_waits: BTreeMap::new(),
             failures: BTreeMap::new(),
@@ -327,7 +330,13 @@ impl Worker {
                     again = true;
                 }
                 Action::Kill { id, name } => self.kill(id, &name, now),
-                Action::Reset { ids, asking } => self.reset(ids, &asking, now),
+                // How the containers ended is reported before they are removed.
+                Action::Reset { ids, asking } if std::mem::replace(&mut self.reset_told, true) => {
+                    self.reset(ids, &asking, now);
+                }
+                Action::Reset { .. } => {
+                    let _ = self.notes.try_send(Note::Relist);
+                }
                 Action::RunHook { id, name, grace } => again |= self.run_hook(id, &name, grace),
                 Action::Signal { id, grace } => self.signal(id, grace, now),
             }
@@ -352,6 +361,7 @@ impl Worker {
 
     /// Removes ended containers one after the other, and remembers how often they ran.
     fn reset(&mut self, ids: Vec<String>, asking: &str, now: Timestamp) {
+        self.reset_told = false;
         let next = Backoff::next(self.crashes.get(asking).copied(), now);
         self.crashes.insert(asking.to_owned(), next);
         for container in self.containers.iter().filter(|c| ids.contains(&c.id)) {

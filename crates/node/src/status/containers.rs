@@ -76,17 +76,8 @@ fn never_seen(seen: &Seen<'_>, member: &Member, before: Option<&api::ContainerSt
         out.last_state = Some(lost(before));
     }
     let wait = seen.waiting.get(member.name());
-    let main_waits = member.role == Role::Main && seen.wanted.initial().next().is_some();
-    let default = if main_waits && !initialized(seen) { "PodInitializing" } else { "ContainerCreating" };
-    let default = if matches!(member.role, Role::Init | Role::Sidecar) && seen.wanted.initial().count() > 1 {
-        if seen.wanted.initial().next().is_some_and(|m| m.name() == member.name()) {
-            default
-        } else {
-            "PodInitializing"
-        }
-    } else {
-        default
-    };
+    // With init containers all of them wait for that, the first one too, as upstream has it.
+    let default = if seen.wanted.initial().next().is_some() { "PodInitializing" } else { "ContainerCreating" };
     out.state = Some(wait.map_or_else(|| waiting(default, ""), |w| waiting(&w.reason, &w.message)));
 }
 
@@ -104,13 +95,6 @@ fn lost(before: &api::ContainerStatus) -> api::ContainerState {
         ..api::ContainerStateTerminated::default()
     };
     api::ContainerState { terminated: Some(terminated), ..api::ContainerState::default() }
-}
-
-fn initialized(seen: &Seen<'_>) -> bool {
-    seen.wanted.initial().all(|m| {
-        let newest = crate::plan::latest(seen.containers, m.name());
-        newest.is_some_and(|c| c.exit_code == Some(0) || m.role == Role::Sidecar && started(seen, m, c))
-    })
 }
 
 fn started(seen: &Seen<'_>, member: &Member, container: &ContainerStatus) -> bool {

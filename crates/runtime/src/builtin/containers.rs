@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Names of layers by the id of their image.
+type VolumeLayers = BTreeMap<String, Vec<String>>;
+
 impl BuiltinRuntime {
     pub(super) async fn make_container(&self, sandbox_id: &str, config: ContainerConfig) -> Result<String> {
         let sandbox = self.sandbox(sandbox_id)?;
@@ -41,7 +44,7 @@ impl BuiltinRuntime {
     }
 
     /// The layers of the images that a container mounts, which stay as long as the pins do.
-    fn volume_layers(&self, config: &ContainerConfig) -> Result<(BTreeMap<String, Vec<String>>, Vec<Pin>)> {
+    fn volume_layers(&self, config: &ContainerConfig) -> Result<(VolumeLayers, Vec<Pin>)> {
         let (mut layers, mut pins) = (BTreeMap::new(), Vec::new());
         for id in config.mounts.iter().filter_map(|mount| mount.image.as_ref()) {
             let found = self.0.images.find_for_use(id);

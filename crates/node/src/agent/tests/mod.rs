@@ -194,9 +194,9 @@ async fn jobs_succeed_and_refused_pods_fail() {
     world.runtime.finish("a", 0);
     world.until("job", |s| phase(s) == "Succeeded").await;
     assert_eq!(container(&world.status("job")).str_at(&["state", "terminated", "reason"]), Some("Completed"));
-    world.pod("odd", &ONE.replace(r#""containers""#, r#""hostUsers":false,"containers""#));
+    world.pod("odd", &ONE.replace(r#""containers""#, r#""resourceClaims":[{"name":"c"}],"containers""#));
     let told = async {
-        let text = "FailedCreatePodSandBox: Failed to create pod sandbox: this node does not support user namespaces";
+        let text = "FailedCreatePodSandBox: Failed to create pod sandbox: this node does not support dynamic resource";
         while !world.api.events().iter().any(|e| e.starts_with(text)) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
