@@ -1,5 +1,8 @@
 //! One pod's worker: sees, plans, acts, reports; woken by the API, the runtime, probes and timers.
 
+mod reset;
+mod resize;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -349,39 +352,6 @@ impl Worker {
         again
     }
 
-    /// Kills a container because all start anew.
-    fn kill(&mut self, id: String, name: &str, now: Timestamp) {
-        let reference = self.wanted.member_reference(name);
-        let text = format!("Container {name} will be restarted with all others");
-        self.agent.event(&reference, EventType::Normal, "Killing", text);
-        let grace = Duration::ZERO;
-        self.stopping.insert(id.clone(), Stopping { since: now, grace, hook: Hook::Done, kill_at: None });
-        self.signal(id, grace, now);
-    }
-
-    /// Removes ended containers one after the other, and remembers how often they ran.
-    fn reset(&mut self, ids: Vec<String>, asking: &str, now: Timestamp) {
-        self.reset_told = false;
-        let next = Backoff::next(self.crashes.get(asking).copied(), now);
-        self.crashes.insert(asking.to_owned(), next);
-        for container in self.containers.iter().filter(|c| ids.contains(&c.id)) {
-            let attempts = self.earlier.entry(container.name.clone()).or_default();
-            *attempts = (*attempts).max(container.attempt + 1);
-            self.reset.insert(container.name.clone());
-        }
-        self.containers.retain(|c| !ids.contains(&c.id));
-        let (runtime, notes) = (self.agent.options.runtime.clone(), self.notes.clone());
-        self.spawn_up(async move {
-            for id in ids {
-                if let Err(error) = runtime.remove_container(&id).await {
-                    tracing::warn!(container = id, %error, "a container that starts anew was not removed");
-                }
-            }
-            let _ = notes.send(Note::BroughtUp).await;
-            let _ = notes.send(Note::Relist).await;
-        });
-    }
-
     /// What tasks that bring the pod up need.
     fn up(&self) -> bring_up::Up {
         bring_up::Up {
@@ -507,45 +477,6 @@ impl Worker {
         self.resize(&wanted);
         self.wanted = wanted;
         self.removed |= removed;
-    }
-
-    /// Gives the pod and its running containers the resources that they have now, in place (KEP-1287). The plan starts
-    /// those anew that ask for it.
-    fn resize(&self, wanted: &Wanted) {
-        let changed = |name: &str, now: &Member| {
-            let before = self.wanted.member(name).map(|m| &m.spec.resources);
-            before.is_some_and(|b| *b != now.spec.resources)
-        };
-        if wanted.members.iter().all(|m| !changed(m.name(), m)) {
-            return;
-        }
-        let (runtime, machine) = (self.agent.options.runtime.clone(), &self.agent.machine);
-        let pod = self
-            .sandboxes
-            .first()
-            .map(|s| (s.id.clone(), resources::of_pod(wanted, self.agent.options.limits.pod_pids)));
-        let running = self.containers.iter().filter(|c| c.state == ContainerState::Running);
-        let members = running.filter_map(|c| Some((c.id.clone(), wanted.member(&c.name)?)));
-        let members = members.filter(|(_, m)| changed(m.name(), m));
-        let each = |(id, m): (String, &Member)| (id, resources::of_container(wanted, m, machine.memory_bytes));
-        let containers: Vec<_> = members.map(each).collect();
-        let agent = self.agent.clone();
-        tokio::spawn(async move {
-            agent.weigh_classes().await;
-            // A limit can only be as large as that of the pod: the pod is asked before and after its containers.
-            for _ in 0..2 {
-                if let Some((id, resources)) = &pod
-                    && let Err(error) = runtime.update_pod_sandbox(id, resources.clone()).await
-                {
-                    tracing::debug!(sandbox = id, %error, "the pod's resources are not changed yet");
-                }
-                for (id, resources) in &containers {
-                    if let Err(error) = runtime.update_resources(id, resources.clone()).await {
-                        tracing::warn!(container = id, %error, "resources not changed in place");
-                    }
-                }
-            }
-        });
     }
 
     async fn take(&mut self, note: Note) {
