@@ -11,6 +11,9 @@ use crate::{duration, time};
 
 pub(super) const JSON_SCHEMA_PROPS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
+/// The beginning of the year 0, in seconds since 1970.
+const YEAR_0_SECONDS: i64 = -62_167_219_200;
+
 /// The tree of a message.
 pub(super) fn message(bytes: &[u8], ty: &Type) -> Result<Map, ProtoError> {
     struct_at(bytes, ty, 0)
@@ -131,11 +134,18 @@ fn value(payload: Payload<'_>, schema: &Schema, name: &str, depth: usize) -> Res
         // Numbers of 32 bits are written with all 64 when they are negative.
         (Schema::Int32, Payload::Varint(number)) => (number as u32).cast_signed().into(),
         (Schema::Int64, Payload::Varint(number)) => number.cast_signed().into(),
-        (Schema::Double, Payload::Fixed64(bits)) => f64::from_bits(bits).into(),
+        // JSON has no number for what is infinite or none.
+        (Schema::Double, Payload::Fixed64(bits)) if f64::from_bits(bits).is_finite() => f64::from_bits(bits).into(),
         (Schema::Struct(ty, _), Payload::Bytes(bytes)) => struct_at(bytes, ty.get(), depth + 1)?.into(),
         (_, Payload::Bytes(bytes)) => own_form(bytes, schema, name, depth)?,
         _ => return Err(wrong(name)),
     })
+}
+
+/// A time that JSON can tell: of the years 0 to 9999.
+fn timestamp(seconds: i64, nanos: i64) -> Option<jiff::Timestamp> {
+    let time = jiff::Timestamp::new(seconds, i32::try_from(nanos).ok()?).ok()?;
+    (time.as_second() >= YEAR_0_SECONDS).then_some(time)
 }
 
 /// Types with messages of their own.
@@ -166,11 +176,9 @@ fn own_form(bytes: &[u8], schema: &Schema, name: &str, depth: usize) -> Result<V
         Schema::Quantity => text(1).into(),
         // No bytes are the zero time, which JSON has as null.
         Schema::Time | Schema::MicroTime if bytes.is_empty() => Value::Null,
-        Schema::Time | Schema::MicroTime => {
-            let nanos = i32::try_from(numbers[2]).map_err(|_| wrong(name))?;
-            let time = jiff::Timestamp::new(numbers[1], nanos).map_err(|_| wrong(name))?;
-            if matches!(schema, Schema::Time) { time::format(time) } else { time::format_micro(time) }.into()
-        }
+        // Like Go, to the second whatever stands after it.
+        Schema::Time => time::format(timestamp(numbers[1], 0).ok_or_else(|| wrong(name))?).into(),
+        Schema::MicroTime => time::format_micro(timestamp(numbers[1], numbers[2]).ok_or_else(|| wrong(name))?).into(),
         Schema::Duration => duration::format_go(numbers[1]).into(),
         Schema::IntOrString if numbers[1] == 1 => text(3).into(),
         Schema::IntOrString => numbers[2].into(),

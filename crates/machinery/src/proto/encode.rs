@@ -54,7 +54,11 @@ fn put(out: &mut Writer, number: u32, value: &Value, schema: &Schema, name: &str
         (Schema::Int32 | Schema::Int64, Value::Integer(i)) => out.number(number, *i),
         (Schema::Double, Value::Integer(_) | Value::Float(_)) => out.double(number, value.as_f64().unwrap_or_default()),
         (Schema::Quantity, Value::String(s)) => out.message(number, |w| w.bytes(1, s.as_bytes())),
-        (Schema::Time, Value::String(s)) => put_time(out, number, time::parse(s).map_err(|_| wrong(name))?),
+        (Schema::Time, Value::String(s)) => {
+            let time = time::parse(s).map_err(|_| wrong(name))?;
+            // Written to the second, as in JSON.
+            put_time(out, number, time::parse(&time::format(time)).map_err(|_| wrong(name))?);
+        }
         (Schema::MicroTime, Value::String(s)) => put_time(out, number, time::parse_micro(s).map_err(|_| wrong(name))?),
         (Schema::Duration, Value::String(s)) => {
             let nanos = duration::parse_go(s).map_err(|_| wrong(name))?;
@@ -71,6 +75,8 @@ fn put(out: &mut Writer, number: u32, value: &Value, schema: &Schema, name: &str
             w.bytes(3, s.as_bytes());
         }),
         (Schema::Object(_), Value::Object(_)) => out.message(number, |w| w.bytes(1, &value.to_bytes())),
+        // Go keeps null in lists and maps of these: the zero time, an object of no bytes.
+        (Schema::Time | Schema::MicroTime | Schema::Object(_), Value::Null) => out.bytes(number, b""),
         (Schema::Any(of), _) => put_any(out, number, value, of)?,
         (Schema::Struct(ty, _), Value::Object(_)) => out.bytes(number, &message(value, ty.get())?),
         (Schema::List(list), Value::Array(items)) => {
@@ -97,15 +103,20 @@ fn put_map_value(entry: &mut Writer, value: &Value, schema: &Schema, name: &str)
         return put(entry, 2, value, schema, name);
     }
     let mut list = Writer::default();
-    put(&mut list, 1, value, schema, name)?;
+    if !value.is_null() {
+        put(&mut list, 1, value, schema, name)?;
+    }
     entry.bytes(2, &list.0);
     Ok(())
 }
 
+/// Seconds since 1970, and what of the next has passed: never less than nothing, before 1970 as well.
 fn put_time(out: &mut Writer, number: u32, time: jiff::Timestamp) {
+    let (seconds, nanos) = (time.as_second(), i64::from(time.subsec_nanosecond()));
+    let borrowed = i64::from(nanos < 0);
     out.message(number, |w| {
-        w.number(1, time.as_second());
-        w.number(2, i64::from(time.subsec_nanosecond()));
+        w.number(1, seconds - borrowed);
+        w.number(2, nanos + borrowed * 1_000_000_000);
     });
 }
 

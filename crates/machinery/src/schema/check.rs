@@ -269,6 +269,7 @@ fn zero(schema: &Schema) -> Value {
         Schema::Bool => false.into(),
         Schema::Int32 | Schema::Int64 | Schema::Double | Schema::IntOrString => 0.into(),
         Schema::Quantity => "0".into(),
+        Schema::Duration => "0s".into(),
         Schema::Struct(..) => Value::object(),
         _ => Value::Null,
     }
