@@ -128,6 +128,18 @@ impl Cluster {
         command
     }
 
+    /// Runs something on a thread of its own that has the cluster's network.
+    pub fn inside<T: Send>(&self, run: impl FnOnce() -> T + Send) -> T {
+        let entered = || {
+            self.namespaces.enter_network();
+            run()
+        };
+        std::thread::scope(|scope| match scope.spawn(entered).join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    }
+
     /// kubectl's output; panics when it fails.
     pub fn kubectl(&self, arguments: &[&str]) -> String {
         self.try_kubectl(arguments).unwrap_or_else(|error| panic!("kubectl {}: {error}", arguments.join(" ")))

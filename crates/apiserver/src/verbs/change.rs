@@ -45,7 +45,7 @@ pub(crate) async fn change(call: &mut Call<'_>, change: Change<'_>) -> Result<Ar
     if !applied {
         prepare::managed_fields(call, target, &mut object, old_tree);
     }
-    prepare::generation(call, &mut object, old_tree);
+    prepare::generation(call, target, &mut object, old_tree);
 
     prepare::validate(call, target, &object, old_tree)?;
     {

@@ -125,8 +125,8 @@ fn keep_metadata(object: &mut Value, old: &Value) {
     }
 }
 
-/// Counts what users want.
-pub(crate) fn generation(call: &Call<'_>, object: &mut Value, old: Option<&Value>) {
+/// Counts what users want. A status says nothing of that, though annotations, which count for some, may come with it.
+pub(crate) fn generation(call: &Call<'_>, target: Target, object: &mut Value, old: Option<&Value>) {
     let row = &call.kind.row;
     if !row.has_generation {
         return;
@@ -134,7 +134,7 @@ pub(crate) fn generation(call: &Call<'_>, object: &mut Value, old: Option<&Value
     match old {
         None => object.set_at(&["metadata", "generation"], 1),
         Some(old) => {
-            let grows = row.strategy.wants_new_generation(object, old);
+            let grows = target != Target::Subresource("status") && row.strategy.wants_new_generation(object, old);
             let generation = old.generation() + i64::from(grows);
             object.set_at(&["metadata", "generation"], generation);
         }

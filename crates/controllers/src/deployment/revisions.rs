@@ -63,7 +63,8 @@ impl Deployments {
             patch.set_at(&["metadata", "annotations", REVISION], number);
             let api = self.deployments_api(&rollout.deployment);
             let name = name_of(&rollout.deployment.metadata);
-            rollout.deployment = api.patch(name, client::PatchKind::Merge, patch).await?;
+            // Through the status, as upstream: an annotation that comes otherwise counts as a wish of the user.
+            rollout.deployment = api.patch_status(name, client::PatchKind::Merge, patch).await?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 mod clients;
 mod failures;
+mod kube;
 mod network;
 mod pods;
 mod restart;
