@@ -1,6 +1,6 @@
 # The commands of this repository. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run test bench install packages clean
+.PHONY: help run test bench fuzz install packages clean
 
 TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
 PREFIX ?= /usr/local
@@ -26,6 +26,9 @@ bench:           ## Measure skiff beside its peers (docs/benchmarks.md); takes a
 	$(RELEASE)/bench
 	cargo run --release --package store --example store_bench
 	cargo run --release --package runtime --example runtime_bench
+
+fuzz:            ## Fuzz every decoder for a minute (docs/fuzzing.md)
+	@scripts/fuzz 60
 
 install:         ## Build skiff and put it into /usr/local/bin (PREFIX chooses another place)
 	cargo build --release --package skiff

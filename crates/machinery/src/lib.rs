@@ -4,6 +4,7 @@
 
 pub mod amounts;
 pub mod apply;
+pub mod continue_token;
 pub mod duration;
 pub mod entry;
 pub mod error;

@@ -1,6 +1,5 @@
 //! What comes into the pipeline and what leaves it.
 
-pub(crate) mod continue_token;
 pub(crate) mod decode;
 pub(crate) mod list_options;
 

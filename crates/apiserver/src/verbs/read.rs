@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use client::{List, Reply, Watch, WatchEvent};
 use futures_util::StreamExt;
+use machinery::continue_token::ContinueToken;
 use machinery::{ApiError, Entry};
 use store::{RangeQuery, StoreError};
 
@@ -13,7 +14,6 @@ use crate::cache::feed::unavailable;
 use crate::cache::selection::Selection;
 use crate::cache::watching::{self, Start};
 use crate::cache::{Stretch, envelope};
-use crate::request::continue_token::ContinueToken;
 use crate::request::list_options::{Freshness, freshness, revision};
 
 /// Shortest time after which a watch without a timeout ends; up to twice that, so that not all end at once.

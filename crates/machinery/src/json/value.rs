@@ -75,6 +75,15 @@ impl Value {
         if let Self::Object(o) = self { Some(o) } else { None }
     }
 
+    /// Levels of lists and objects: 0 for a scalar, 1 for `{}`.
+    pub fn depth(&self) -> usize {
+        match self {
+            Self::Array(list) => 1 + list.iter().map(Self::depth).max().unwrap_or_default(),
+            Self::Object(map) => 1 + map.iter().map(|(_, value)| value.depth()).max().unwrap_or_default(),
+            _ => 0,
+        }
+    }
+
     /// Whether it is `null`.
     pub fn is_null(&self) -> bool {
         matches!(self, Self::Null)

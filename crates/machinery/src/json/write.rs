@@ -74,7 +74,9 @@ fn write_float(value: f64, out: &mut Vec<u8>) {
         out.extend_from_slice(b"null");
         return;
     }
+    // DIVERGES: Go writes -0, which it reads back as 0.
     let size = value.abs();
+    let value = if size == 0.0 { size } else { value };
     let text = if size != 0.0 && !(1e-6..1e21).contains(&size) {
         let text = format!("{value:e}");
         if text.contains("e-") { text } else { text.replace('e', "e+") }

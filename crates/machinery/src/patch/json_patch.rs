@@ -4,12 +4,14 @@
 use super::does_not_apply;
 use crate::error::ApiError;
 use crate::field::quoted;
-use crate::json::Value;
+use crate::json::{DEPTH_MAX, Value};
 
 /// Most operations in one patch.
 pub const JSON_PATCH_OPERATIONS_MAX: usize = 10_000;
 /// Most bytes that a patch's `copy` operations may add together.
 pub const JSON_PATCH_COPY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// How often a patch's operations may make the tree look too deep.
+const DEPTH_COUNTS_MAX: usize = 100;
 
 /// Applies a JSON patch.
 pub fn json_patch(mut tree: Value, patch: &Value) -> Result<Value, ApiError> {
@@ -26,11 +28,45 @@ pub fn json_patch(mut tree: Value, patch: &Value) -> Result<Value, ApiError> {
         )));
     }
     let mut copied_bytes = 0;
+    let mut bounds = Depth { most: tree.depth(), counts_left: DEPTH_COUNTS_MAX };
     for operation in operations {
         let operation = Operation::read(operation)?;
         operation.apply(&mut tree, &mut copied_bytes).ok_or_else(does_not_apply)?;
+        bounds.after(&operation, &tree).ok_or_else(does_not_apply)?;
     }
     Ok(tree)
+}
+
+/// The levels of a path.
+fn levels(path: Option<&str>) -> usize {
+    path.unwrap_or_default().matches('/').count()
+}
+
+/// How deep a tree may have become. No document can be deeper than a parser reads, but operations can nest one value in
+/// another time and again.
+struct Depth {
+    /// It is no deeper than this.
+    most: usize,
+    counts_left: usize,
+}
+
+impl Depth {
+    /// Nothing when the tree is too deep after an operation. It is looked at only where the sum of what operations may have
+    /// added says that it could be.
+    fn after(&mut self, operation: &Operation<'_>, tree: &Value) -> Option<()> {
+        let value = match operation.op {
+            "add" | "replace" => operation.value.map_or(0, Value::depth),
+            "move" | "copy" => self.most.saturating_sub(levels(operation.from)),
+            _ => return Some(()),
+        };
+        let at = levels(operation.path);
+        self.most = self.most.max(at + value);
+        if self.most > DEPTH_MAX {
+            self.counts_left = self.counts_left.checked_sub(1)?;
+            self.most = tree.depth();
+        }
+        (self.most <= DEPTH_MAX).then_some(())
+    }
 }
 
 /// What strict field validation has against a patch: `json patch unknown field "[0].foo"`.
@@ -102,11 +138,13 @@ impl<'a> Operation<'a> {
                 if *copied_bytes > JSON_PATCH_COPY_BYTES_MAX {
                     return None;
                 }
+                let value = value.clone();
                 add(tree, path, value)
             }
             "test" => {
-                let found = if path.is_empty() { tree.clone() } else { get(tree, path)? };
-                (found == self.new_value()).then_some(())
+                let wanted = self.value.unwrap_or(&Value::Null);
+                let found = if path.is_empty() { tree } else { get(tree, path)? };
+                (found == wanted).then_some(())
             }
             _ => None,
         }
@@ -140,10 +178,11 @@ fn index(part: &str, size: usize, end: usize) -> Option<usize> {
     usize::try_from(index).ok().filter(|i| *i < end)
 }
 
-fn get(tree: &mut Value, path: &str) -> Option<Value> {
+/// The value at a path; null where an object has no such key.
+fn get<'t>(tree: &'t mut Value, path: &str) -> Option<&'t Value> {
     match find(tree, path)? {
-        (Value::Object(map), key) => Some(map.get(&key).cloned().unwrap_or_default()),
-        (Value::Array(list), key) => index(&key, list.len(), list.len()).map(|i| list[i].clone()),
+        (Value::Object(map), key) => Some(map.get(&key).unwrap_or(&Value::Null)),
+        (Value::Array(list), key) => index(&key, list.len(), list.len()).map(|i| &list[i]),
         _ => None,
     }
 }
@@ -221,6 +260,19 @@ mod tests {
                 None => assert_eq!(result.unwrap_err().code(), 422, "{patch}"),
             }
         }
+    }
+
+    #[test]
+    fn operations_cannot_nest_without_end() {
+        let nest = r#"{"op":"add","path":"/y","value":{}},{"op":"move","from":"/x","path":"/y/a"},{"op":"move","from":"/y","path":"/x"}"#;
+        let patch = |times: usize| parse(&format!("[{}]", vec![nest; times].join(",")));
+        let deep = json_patch(parse(r#"{"x":1}"#), &patch(200)).unwrap();
+        assert_eq!(deep.depth(), 201);
+        assert_eq!(json_patch(parse(r#"{"x":1}"#), &patch(300)).unwrap_err().code(), 422);
+        // Moves that nest nothing go on for as long as a patch may.
+        let back = r#"{"op":"move","from":"/x","path":"/a/x"},{"op":"move","from":"/a/x","path":"/x"}"#;
+        let patch = parse(&format!("[{}]", vec![back; 1000].join(",")));
+        assert_eq!(json_patch(parse(r#"{"x":1,"a":{}}"#), &patch).unwrap(), parse(r#"{"x":1,"a":{}}"#));
     }
 
     #[test]

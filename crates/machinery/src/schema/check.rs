@@ -197,9 +197,13 @@ impl<'a> Walk<'a> {
                 *value = zero(schema);
                 Ok(())
             }
-            (Schema::Bytes, Value::String(text)) => match go::base64_error(text) {
-                None => Ok(()),
-                Some(at) => Err(CheckError(format!("illegal base64 data at input byte {at}"))),
+            (Schema::Bytes, Value::String(text)) => match go::base64(text) {
+                Ok(None) => Ok(()),
+                Ok(Some(canonical)) => {
+                    *value = canonical.into();
+                    Ok(())
+                }
+                Err(at) => Err(CheckError(format!("illegal base64 data at input byte {at}"))),
             },
             (Schema::Quantity, _) => quantity(value),
             (Schema::Time | Schema::MicroTime | Schema::Duration, Value::String(text)) => {

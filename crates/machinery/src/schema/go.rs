@@ -1,5 +1,8 @@
 //! Go's words for schemas and values, which upstream's decode errors use and clients know.
 
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use base64::{DecodeError, Engine as _, alphabet};
+
 use super::Schema;
 use crate::json::Value;
 
@@ -46,13 +49,32 @@ pub(super) fn number_text(value: &Value) -> String {
     }
 }
 
-/// The offset of the first byte that Go's base64 decoder refuses, when there is one. Line ends are skipped, as Go does.
-pub(super) fn base64_error(text: &str) -> Option<usize> {
-    use base64::Engine as _;
+/// Reads base64 as Go does: line ends are skipped, and the last letter may carry bits that stand for nothing. Gives the text
+/// as Go writes it where it was written otherwise; else the offset of the first byte that it refuses.
+pub(super) fn base64(text: &str) -> Result<Option<String>, usize> {
+    const LENIENT: GeneralPurpose =
+        GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
+    if STANDARD.decode(text).is_ok() {
+        return Ok(None);
+    }
     let clean: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
-    match base64::engine::general_purpose::STANDARD.decode(clean.as_bytes()) {
-        Ok(_) => None,
-        Err(base64::DecodeError::InvalidByte(at, _)) => Some(at),
-        Err(_) => Some(clean.len() / 4 * 4),
+    match LENIENT.decode(clean.as_bytes()) {
+        Ok(bytes) => Ok(Some(STANDARD.encode(bytes))),
+        Err(DecodeError::InvalidByte(at, _)) => Err(at),
+        Err(_) => Err(clean.len() / 4 * 4),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_read_as_go_reads_it() {
+        assert_eq!(base64("aGVsbG8="), Ok(None));
+        assert_eq!(base64("aGVs\r\nbG8=\n"), Ok(Some("aGVsbG8=".to_owned())));
+        assert_eq!(base64("aGVsbG9="), Ok(Some("aGVsbG8=".to_owned())));
+        assert_eq!(base64("aGV%bG8="), Err(3));
+        assert_eq!(base64("aGVsbG8"), Err(4));
     }
 }

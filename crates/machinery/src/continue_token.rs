@@ -2,13 +2,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use machinery::{ApiError, Value};
+
+use crate::{ApiError, Value};
 
 const TOKEN_VERSION: &str = "meta.k8s.io/v1";
 
 /// A place in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ContinueToken {
+pub struct ContinueToken {
     /// The revision of the list; `None` goes on with what is there now.
     pub revision: Option<u64>,
     /// The last key sent, without the storage's prefix.
@@ -16,7 +17,8 @@ pub(crate) struct ContinueToken {
 }
 
 impl ContinueToken {
-    pub(crate) fn encode(&self) -> String {
+    /// The token as clients get it.
+    pub fn encode(&self) -> String {
         let revision = self.revision.and_then(|r| i64::try_from(r).ok()).unwrap_or(-1);
         let mut tree = Value::object();
         tree.set_at(&["v"], TOKEN_VERSION);
@@ -26,7 +28,8 @@ impl ContinueToken {
         URL_SAFE_NO_PAD.encode(tree.to_bytes())
     }
 
-    pub(crate) fn decode(text: &str) -> Result<Self, ApiError> {
+    /// Reads a token that a client sent back.
+    pub fn decode(text: &str) -> Result<Self, ApiError> {
         let invalid =
             |why: &str| ApiError::BadRequest(format!("invalid continue token: continue key is not valid: {why}"));
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|e| invalid(&e.to_string()))?;
