@@ -43,6 +43,20 @@ impl Cluster {
         self.server.id()
     }
 
+    /// Memory of the server in MiB: now, and at most since the last call.
+    pub fn memory(&self) -> Result<(f64, f64)> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let field = |name: &str| -> Result<f64> {
+            let line = status.lines().find(|line| line.starts_with(name)).with_context(|| format!("no {name}"))?;
+            let kib: f64 = line.split_whitespace().nth(1).unwrap_or_default().parse()?;
+            Ok(kib / 1024.0)
+        };
+        let memory = (field("VmRSS:")?, field("VmHWM:")?);
+        // The kernel forgets the peak when it is told 5.
+        std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5")?;
+        Ok(memory)
+    }
+
     /// Waits until the API answers, and connects.
     pub async fn connect(&self) -> Result<Connection> {
         let deadline = Instant::now() + WAIT_MAX;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine;
@@ -16,6 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// How to connect, from a kubeconfig.
 #[derive(Clone)]
@@ -78,12 +80,13 @@ pub struct Connection {
 impl Connection {
     /// Sends a request, and gives the answer as it begins.
     pub async fn open(&self, method: Method, path: &str, kind: &str, body: Bytes) -> Result<Response<Incoming>> {
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("https://{}{path}", self.authority))
-            .header("content-type", kind)
-            .header("accept", "application/json")
-            .body(Full::new(body))?;
+        let request = Request::builder().method(method).header("content-type", kind);
+        self.send(request.header("accept", "application/json"), path, body).await
+    }
+
+    /// Sends a request with its headers.
+    async fn send(&self, request: http::request::Builder, path: &str, body: Bytes) -> Result<Response<Incoming>> {
+        let request = request.uri(format!("https://{}{path}", self.authority)).body(Full::new(body))?;
         let answer = self.sender.clone().send_request(request).await?;
         if answer.status().is_success() {
             return Ok(answer);
@@ -101,6 +104,20 @@ impl Connection {
     /// GET, whole.
     pub async fn get(&self, path: &str) -> Result<Bytes> {
         self.whole(Method::GET, path, "application/json", Bytes::new()).await
+    }
+
+    /// GET in a form, of which nothing is kept. Gives the time until the first bytes came, and how many came.
+    pub async fn skim(&self, path: &str, accept: &str) -> Result<(Duration, usize)> {
+        let begun = Instant::now();
+        let request = Request::builder().method(Method::GET).header("accept", accept);
+        let mut body = self.send(request, path, Bytes::new()).await?.into_body();
+        let (mut first, mut size) = (None, 0);
+        while let Some(frame) = body.frame().await {
+            let Ok(bytes) = frame?.into_data() else { continue };
+            first.get_or_insert_with(|| begun.elapsed());
+            size += bytes.len();
+        }
+        Ok((first.context("nothing came")?, size))
     }
 
     /// GET, parsed.
@@ -123,9 +140,19 @@ impl Connection {
         self.whole(Method::DELETE, path, "application/json", body).await
     }
 
-    /// Calls `event` for each event of a watch until it returns true.
-    pub async fn watch(&self, path: &str, mut event: impl FnMut(&[u8]) -> Result<bool>) -> Result<()> {
-        let mut body = self.open(Method::GET, path, "application/json", Bytes::new()).await?.into_body();
+    /// Begins a watch.
+    pub async fn watch(&self, path: &str) -> Result<Watching> {
+        Ok(Watching(self.open(Method::GET, path, "application/json", Bytes::new()).await?.into_body()))
+    }
+}
+
+/// A watch that has begun.
+pub struct Watching(Incoming);
+
+impl Watching {
+    /// Calls `event` for each event until it returns true.
+    pub async fn follow(self, mut event: impl FnMut(&[u8]) -> Result<bool>) -> Result<()> {
+        let mut body = self.0;
         let mut rest: Vec<u8> = Vec::new();
         while let Some(frame) = body.frame().await {
             let Ok(bytes) = frame?.into_data() else { continue };

@@ -7,6 +7,7 @@ mod cluster;
 mod connection;
 mod figures;
 mod idle;
+mod large;
 mod list;
 mod peers;
 mod pods;
@@ -34,6 +35,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "pods", run: || Box::pin(pods::run()) },
     Section { name: "api", run: || Box::pin(api::run()) },
     Section { name: "list", run: || Box::pin(list::run()) },
+    Section { name: "large", run: || Box::pin(large::run()) },
     Section { name: "watch", run: || Box::pin(watch::run()) },
     Section { name: "peers", run: || Box::pin(peers::run()) },
 ];

@@ -54,7 +54,7 @@ async fn batch(cluster: &Cluster, api: &Connection, prefix: &str, count: usize) 
     let posts = names.iter().map(|name| api.post(PODS, pod(name)));
     let mut ready: HashMap<String, std::time::Duration> = HashMap::new();
     let path = format!("{PODS}?watch=1&resourceVersion={revision}");
-    let watching = api.watch(&path, |event| {
+    let watching = api.watch(&path).await?.follow(|event| {
         let event: Value = serde_json::from_slice(event)?;
         if condition(&event["object"], "Ready") {
             let name = event["object"]["metadata"]["name"].as_str().unwrap_or_default().to_owned();

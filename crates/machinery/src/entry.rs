@@ -48,6 +48,14 @@ impl Entry {
         })
     }
 
+    /// Looks at the object's tree without keeping it, if it is not there already: for those who pass by all objects once.
+    pub fn with_tree<T>(&self, look: impl FnOnce(&Value) -> T) -> T {
+        match (self.tree.get(), self.bytes.get()) {
+            (None, Some(bytes)) => look(&Value::parse(bytes).unwrap_or_default()),
+            _ => look(self.tree()),
+        }
+    }
+
     /// The object as `K`. Made once per entry: all readers of one entry ask for the same type.
     pub fn typed<K: DeserializeOwned + Send + Sync + 'static>(&self) -> Result<Arc<K>, ApiError> {
         if let Some(known) = self.typed.get() {

@@ -125,6 +125,7 @@ pub enum Subresource {
 }
 
 /// One column of a server-side table (`metav1.TableColumnDefinition`).
+#[derive(Clone, Copy)]
 pub struct Column {
     /// Header.
     pub name: &'static str,

@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::stream;
 use machinery::{ApiError, Entry, Map, Value};
-use resources::Resource;
+use resources::{Column, Resource};
 
 use super::negotiate::{Format, Shape};
 use super::protobuf;
@@ -18,11 +18,14 @@ use crate::table::{TableOptions, partial};
 
 /// Size of the pieces that a list is sent in.
 const PIECE_BYTES: usize = 64 * 1024;
+/// Lists of more items whose form has to be made are made and sent piece by piece.
+const WHOLE_ITEMS_MAX: usize = 500;
 
 /// A list in the form that the client wants. DIVERGES: items carry their apiVersion and kind, as upstream's lists of custom
 /// resources do; those of its built-in types do not.
 pub(super) fn answer(row: &Resource, list: List, wants: &Wants, table: Option<TableOptions>) -> Answer {
     match (wants.accepted.shape, table) {
+        (shape, table) if is_long(&list, shape, wants) => in_shape(row, list, shape, table, wants),
         (Shape::Table(_), Some(options)) => {
             let columns = row.all_columns();
             let mut tree = options.head(row, true);
@@ -45,17 +48,62 @@ pub(super) fn answer(row: &Resource, list: List, wants: &Wants, table: Option<Ta
     }
 }
 
+/// Whether this is one of the forms that is made of each item, and too long to be made as a whole.
+fn is_long(list: &List, shape: Shape, wants: &Wants) -> bool {
+    let made = matches!(shape, Shape::Table(_) | Shape::Metadata(_));
+    made && wants.accepted.format == Format::Json && !wants.pretty && list.items.len() > WHOLE_ITEMS_MAX
+}
+
+/// Metadata or rows, made of each item when its turn comes.
+fn in_shape(row: &Resource, list: List, shape: Shape, table: Option<TableOptions>, wants: &Wants) -> Answer {
+    let (mut head, items, write): (Map, &str, WriteItem) = match (shape, table) {
+        (Shape::Table(_), Some(options)) => {
+            let mut head = options.head(row, true);
+            head.remove("rows");
+            head.insert("metadata", metadata(&list));
+            let columns: Vec<Column> = row.all_columns().into_iter().copied().collect();
+            let write = move |entry: &Entry| {
+                entry.with_tree(|tree| options.row(&columns.iter().collect::<Vec<_>>(), tree)).to_bytes().into()
+            };
+            (head, "rows", Box::new(write))
+        }
+        (Shape::Metadata(version), _) => {
+            let head = head("PartialObjectMetadataList", &format!("meta.k8s.io/{version}"), &list);
+            let write = move |entry: &Entry| entry.with_tree(|tree| partial(tree, version)).to_bytes().into();
+            (head, "items", Box::new(write))
+        }
+        _ => (head(&row.list_kind, &row.group_version().to_string(), &list), "items", Box::new(Entry::bytes)),
+    };
+    head.remove(items);
+    let pieces = Pieces::new(begun(head, items), list.items, write);
+    let media_type = wants.accepted.format.media_type();
+    if wants.gzip {
+        let mut answer = respond::answer(200, media_type, respond::stream(stream::iter(Compressed::new(pieces))));
+        respond::mark_gzip(answer.headers_mut());
+        return answer;
+    }
+    respond::answer(200, media_type, respond::stream(stream::iter(pieces)))
+}
+
+/// A list's JSON up to its first item.
+fn begun(head: Map, items: &str) -> Vec<u8> {
+    let mut head = Value::from(head).to_bytes();
+    head.pop();
+    head.extend_from_slice(format!(",\"{items}\":[").as_bytes());
+    head
+}
+
 /// Protobuf, of objects or of their metadata.
 fn in_protobuf(row: &Resource, list: List, shape: Shape, wants: &Wants) -> Answer {
-    let (head, of_item): (Map, fn(&Entry) -> Value) = match shape {
+    let (head, item): (Map, protobuf::Item) = match shape {
         Shape::Metadata(version) => {
             let head = head("PartialObjectMetadataList", &format!("meta.k8s.io/{version}"), &list);
-            (head, |entry| partial(entry.tree(), "v1"))
+            (head, protobuf::metadata_item)
         }
-        _ => (head(&row.list_kind, &row.group_version().to_string(), &list), |entry| entry.tree().as_ref().clone()),
+        _ => (head(&row.list_kind, &row.group_version().to_string(), &list), protobuf::item),
     };
     let resource_version = list.resource_version;
-    let Some((pieces, length)) = protobuf::list(&head.into(), list.items, of_item, PIECE_BYTES) else {
+    let Some((pieces, length)) = protobuf::list(&head.into(), list.items, item, PIECE_BYTES) else {
         let message = format!("the list at {resource_version} has no protobuf form");
         return respond::plain_error(&ApiError::Internal(message));
     };
@@ -92,13 +140,11 @@ fn with_items(mut head: Map, items: Vec<Value>) -> Value {
 /// The bytes of the entries between a head and a tail. The length is known, so small lists are one piece; large ones are
 /// copied, and compressed when the client accepts that, piece by piece as the client takes them.
 fn joined(row: &Resource, list: List, wants: &Wants) -> Answer {
-    let mut head = Value::from(head(&row.list_kind, &row.group_version().to_string(), &list)).to_bytes();
-    head.pop();
-    head.extend_from_slice(b",\"items\":[");
+    let head = begun(head(&row.list_kind, &row.group_version().to_string(), &list), "items");
     let items = list.items;
     let length = head.len() + items.iter().map(|i| i.bytes().len() + 1).sum::<usize>() + TAIL.len()
         - usize::from(!items.is_empty());
-    let mut pieces = Pieces { head: Some(head), items: items.into_iter(), is_first: true };
+    let mut pieces = Pieces::new(head, items, Entry::bytes);
     if length < GZIP_BYTES_MIN {
         let mut all = BytesMut::with_capacity(length);
         while pieces.append(&mut all, length) {}
@@ -117,15 +163,23 @@ fn joined(row: &Resource, list: List, wants: &Wants) -> Answer {
 
 const TAIL: &[u8] = b"]}\n";
 
+/// Gives an item's JSON.
+type WriteItem = Box<dyn Fn(&Entry) -> Bytes + Send>;
+
 /// The pieces of a list.
-struct Pieces {
+struct Pieces<W> {
     /// Taken by the first piece.
     head: Option<Vec<u8>>,
     items: std::vec::IntoIter<Arc<Entry>>,
     is_first: bool,
+    write: W,
 }
 
-impl Pieces {
+impl<W: Fn(&Entry) -> Bytes> Pieces<W> {
+    fn new(head: Vec<u8>, items: Vec<Arc<Entry>>, write: W) -> Self {
+        Self { head: Some(head), items: items.into_iter(), is_first: true, write }
+    }
+
     /// Appends until the piece is full; false when nothing is left, which the tail of the list tells.
     fn append(&mut self, piece: &mut BytesMut, full: usize) -> bool {
         if let Some(head) = self.head.take() {
@@ -138,7 +192,7 @@ impl Pieces {
             if !std::mem::take(&mut self.is_first) {
                 piece.extend_from_slice(b",");
             }
-            piece.extend_from_slice(&item.bytes());
+            piece.extend_from_slice(&(self.write)(&item));
         }
         if self.items.len() == 0 {
             piece.extend_from_slice(TAIL);
@@ -147,7 +201,7 @@ impl Pieces {
     }
 }
 
-impl Iterator for Pieces {
+impl<W: Fn(&Entry) -> Bytes> Iterator for Pieces<W> {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
@@ -157,18 +211,18 @@ impl Iterator for Pieces {
 }
 
 /// The same, compressed.
-struct Compressed {
-    pieces: Pieces,
+struct Compressed<P> {
+    pieces: P,
     encoder: Option<GzEncoder<Vec<u8>>>,
 }
 
-impl Compressed {
-    fn new(pieces: Pieces) -> Self {
+impl<P: Iterator<Item = Bytes>> Compressed<P> {
+    fn new(pieces: P) -> Self {
         Self { pieces, encoder: Some(GzEncoder::new(Vec::new(), Compression::fast())) }
     }
 }
 
-impl Iterator for Compressed {
+impl<P: Iterator<Item = Bytes>> Iterator for Compressed<P> {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
@@ -187,7 +241,45 @@ impl Iterator for Compressed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::negotiate::Accepted;
     use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn long_lists_of_metadata_and_rows_are_as_short_ones() {
+        let rows = resources::table();
+        let row = rows.iter().find(|r| r.plural == "configmaps").unwrap();
+        let options = TableOptions {
+            version: "v1",
+            include: crate::table::IncludeObject::Metadata,
+            now: "2026-01-01T00:00:00Z".parse().unwrap(),
+        };
+        for (shape, table, items) in
+            [(Shape::Metadata("v1"), None, "items"), (Shape::Table("v1"), Some(options), "rows")]
+        {
+            let read = async |count: usize, gzip: bool| {
+                let item = |i: usize| {
+                    let text = format!(r#"{{"kind":"ConfigMap","metadata":{{"name":"m{i}"}},"data":{{"a":"b"}}}}"#);
+                    Arc::new(Entry::from_bytes(1, text.into()))
+                };
+                let list = List { items: (0..count).map(item).collect(), resource_version: 7, ..List::default() };
+                let wants = Wants { accepted: Accepted { shape, ..Accepted::default() }, gzip, pretty: false };
+                let answer = answer(row, list, &wants, table);
+                let is_gzip = answer.headers().contains_key("content-encoding");
+                let body = answer.into_body().collect().await.unwrap().to_bytes();
+                let body = if is_gzip { crate::openapi::decompress(&body) } else { body.to_vec() };
+                Value::parse(&body).unwrap()
+            };
+            let mut short = read(1, false).await;
+            for gzip in [false, true] {
+                let mut long = read(WHOLE_ITEMS_MAX + 1000, gzip).await;
+                let made = long.get_mut(items).and_then(Value::as_array_mut).unwrap();
+                assert_eq!(made.len(), WHOLE_ITEMS_MAX + 1000);
+                made.truncate(1);
+                assert_eq!(long, short);
+            }
+            assert!(short.remove_at(&[items]).is_some());
+        }
+    }
 
     #[tokio::test]
     async fn joined_lists_are_valid_at_every_size() {

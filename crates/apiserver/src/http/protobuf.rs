@@ -53,26 +53,39 @@ pub(super) struct ListPieces {
     /// Up to the first item.
     head: Option<Vec<u8>>,
     items: std::vec::IntoIter<Arc<Entry>>,
-    shape: fn(&Entry) -> Value,
+    item: Item,
     piece_bytes: usize,
 }
 
-/// Makes a list of its head (kind, apiVersion and metadata, no items) and of its items in some shape. Gives it with its
+/// Gives an object as it stands in a list; nothing when it has no protobuf form.
+pub(super) type Item = fn(&Entry) -> Option<Vec<u8>>;
+
+/// The object.
+pub(super) fn item(entry: &Entry) -> Option<Vec<u8>> {
+    entry.with_tree(framed)
+}
+
+/// Its metadata.
+pub(super) fn metadata_item(entry: &Entry) -> Option<Vec<u8>> {
+    entry.with_tree(|tree| framed(&crate::table::partial(tree, "v1")))
+}
+
+/// Makes a list of its head (kind, apiVersion and metadata, no items) and of its items in some form. Gives it with its
 /// length; `None` when there is no protobuf form.
 pub(super) fn list(
     head: &Value,
     items: Vec<Arc<Entry>>,
-    shape: fn(&Entry) -> Value,
+    item: Item,
     piece_bytes: usize,
 ) -> Option<(ListPieces, usize)> {
     let ty = type_of(head)?;
     let mut items_bytes = 0;
-    for item in &items {
-        items_bytes += framed(&shape(item))?.len();
+    for entry in &items {
+        items_bytes += item(entry)?.len();
     }
     let start = proto::begin_list(head, ty, items_bytes).ok()?;
     let length = start.len() + items_bytes;
-    Some((ListPieces { head: Some(start), items: items.into_iter(), shape, piece_bytes }, length))
+    Some((ListPieces { head: Some(start), items: items.into_iter(), item, piece_bytes }, length))
 }
 
 /// An item as it stands in a list.
@@ -91,8 +104,8 @@ impl Iterator for ListPieces {
         let mut piece = BytesMut::with_capacity(self.piece_bytes + self.piece_bytes / 4);
         piece.extend_from_slice(&head.unwrap_or_default());
         while piece.len() < self.piece_bytes {
-            let Some(item) = self.items.next() else { break };
-            piece.extend_from_slice(&framed(&(self.shape)(&item)).unwrap_or_default());
+            let Some(entry) = self.items.next() else { break };
+            piece.extend_from_slice(&(self.item)(&entry).unwrap_or_default());
         }
         Some(piece.freeze())
     }
@@ -104,20 +117,19 @@ mod tests {
 
     #[test]
     fn lists_read_back_as_they_were() {
-        let item = |n: usize| {
+        let entry = |n: usize| {
             let json = format!(
                 r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"m{n}"}},"data":{{"k":"{}"}}}}"#,
                 "v".repeat(n)
             );
             Arc::new(Entry::from_bytes(1, json.into()))
         };
-        let items: Vec<_> = (0..300).map(item).collect();
+        let items: Vec<_> = (0..300).map(entry).collect();
         let head = Value::parse(
             br#"{"apiVersion":"v1","kind":"ConfigMapList","metadata":{"resourceVersion":"7","continue":"c","remainingItemCount":3}}"#,
         )
         .unwrap();
-        let whole: fn(&Entry) -> Value = |entry| entry.tree().as_ref().clone();
-        let (pieces, length) = list(&head, items.clone(), whole, 4096).unwrap();
+        let (pieces, length) = list(&head, items.clone(), item, 4096).unwrap();
         let pieces: Vec<Bytes> = pieces.collect();
         assert!(pieces.len() > 10, "{}", pieces.len());
         let bytes = pieces.concat();
@@ -130,9 +142,8 @@ mod tests {
             assert_eq!(read.get("metadata"), made.tree().get("metadata"));
             assert_eq!(read.get("data"), made.tree().get("data"));
         }
-        let metadata: fn(&Entry) -> Value = |entry| crate::table::partial(entry.tree(), "v1");
         let head = Value::parse(br#"{"apiVersion":"meta.k8s.io/v1","kind":"PartialObjectMetadataList"}"#).unwrap();
-        let (pieces, length) = list(&head, items, metadata, 4096).unwrap();
+        let (pieces, length) = list(&head, items, metadata_item, 4096).unwrap();
         let bytes = pieces.collect::<Vec<_>>().concat();
         assert_eq!(bytes.len(), length);
         let document = Document::read(&bytes).unwrap();
