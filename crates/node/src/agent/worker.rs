@@ -475,6 +475,9 @@ impl Worker {
         }
         self.reported = merged(std::mem::take(&mut self.reported), wanted.pod.status.as_ref());
         self.resize(&wanted);
+        // Another image may not crash: it does not wait for what the one before did.
+        let same = |name: &String| self.wanted.member(name).map(|m| &m.hash) == wanted.member(name).map(|m| &m.hash);
+        self.crashes.retain(|name, _| same(name));
         self.wanted = wanted;
         self.removed |= removed;
     }
