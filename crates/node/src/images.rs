@@ -38,7 +38,8 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
     let mut uses = Uses::new();
     loop {
         tokio::time::sleep(PERIOD).await;
-        let space = Space::of(&agent.options.data_dir);
+        let Ok(filesystem) = agent.options.runtime.image_filesystem().await else { continue };
+        let space = Space::of(&filesystem.mountpoint);
         let surplus = surplus(&space);
         let freed = collect(&agent, &mut uses, surplus).await;
         if freed < surplus {

@@ -255,7 +255,7 @@ async fn status(agent: &Agent, before: &NodeStatus) -> NodeStatus {
         node_info: Some(info),
         images: images(agent).await,
         conditions: Some(conditions(agent, before).await),
-        features: Some(NodeFeatures { supplemental_groups_policy: Some(true) }),
+        features: Some(NodeFeatures { supplemental_groups_policy: Some(agent.options.runtime.has_strict_groups()) }),
         ..before.clone()
     }
 }
@@ -283,7 +283,7 @@ async fn conditions(agent: &Agent, before: &NodeStatus) -> Vec<NodeCondition> {
     };
     let ready = match agent.options.runtime.status().await {
         Ok(()) => ("Ready", "True", "KubeletReady", "kubelet is posting ready status".to_owned()),
-        Err(error) => ("Ready", "False", "KubeletNotReady", format!("container runtime not ready: {error}")),
+        Err(error) => ("Ready", "False", "KubeletNotReady", error.to_string()),
     };
     let all = [
         pressure(

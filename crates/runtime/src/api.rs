@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -90,6 +90,8 @@ pub struct SandboxConfig {
     pub users: Option<IdRange>,
     /// Kernel parameters of the pod's namespaces.
     pub sysctls: BTreeMap<String, String>,
+    /// Whether a container of the pod is privileged. Some runtimes want to know it of the whole pod.
+    pub privileged: bool,
 }
 
 /// Ids of the host that stand for those from 0 in a user namespace.
@@ -373,6 +375,17 @@ pub struct ImageStatus {
     pub username: String,
 }
 
+/// The file system of the images.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageFilesystem {
+    /// A directory on it.
+    pub mountpoint: PathBuf,
+    /// Bytes that images take.
+    pub used_bytes: u64,
+    /// Inodes that images take; 0 when the runtime does not count them.
+    pub inodes_used: u64,
+}
+
 /// Credentials for a pull.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Credentials {
@@ -388,6 +401,12 @@ pub struct Credentials {
 pub type Reader = Pin<Box<dyn AsyncRead + Send>>;
 /// A stream of bytes to a process.
 pub type Writer = Pin<Box<dyn AsyncWrite + Send>>;
+
+/// Bytes both ways.
+pub trait Duplex: AsyncRead + AsyncWrite + Send {}
+impl<T: AsyncRead + AsyncWrite + Send> Duplex for T {}
+/// A connection into a pod's network.
+pub type PodConnection = Pin<Box<dyn Duplex>>;
 
 /// What to run in a container.
 #[derive(Debug, Clone, Default)]
@@ -538,8 +557,14 @@ pub trait PodNetwork: Send + Sync + 'static {
 pub trait Runtime: Send + Sync + 'static {
     /// Name and version, for `status.nodeInfo.containerRuntimeVersion` (`skiff://0.1.0`).
     fn version(&self) -> String;
+    /// Whether `supplementalGroupsPolicy: Strict` is honoured, for `status.features` of the Node.
+    fn has_strict_groups(&self) -> bool {
+        true
+    }
 
-    /// Whether the runtime can work; the text says what is missing on this machine.
+    /// Whether the runtime can work; the text says what is missing on this machine, and begins as upstream's kubelet has it
+    /// in the node's Ready condition (`container runtime not ready: `, `container runtime network not ready: `,
+    /// `container runtime is down`).
     fn status(&self) -> BoxFuture<'_, Result<()>>;
 
     /// Makes a sandbox with its network and returns its status.
@@ -583,8 +608,9 @@ pub trait Runtime: Send + Sync + 'static {
     fn exec<'a>(&'a self, container_id: &'a str, request: ExecRequest) -> BoxFuture<'a, Result<ProcessStreams>>;
     /// Connects to the container's own process. `stdin` asks for its stdin.
     fn attach<'a>(&'a self, container_id: &'a str, stdin: bool) -> BoxFuture<'a, Result<ProcessStreams>>;
-    /// Connects to a TCP port on loopback inside the sandbox's network namespace.
-    fn connect<'a>(&'a self, sandbox_id: &'a str, port: u16) -> BoxFuture<'a, Result<tokio::net::TcpStream>>;
+    /// Connects to a TCP port on loopback inside the sandbox's network namespace. A runtime that learns later that nobody
+    /// listens there says so as an error of the first read.
+    fn connect<'a>(&'a self, sandbox_id: &'a str, port: u16) -> BoxFuture<'a, Result<PodConnection>>;
 
     /// Use of a container.
     fn container_usage<'a>(&'a self, container_id: &'a str) -> BoxFuture<'a, Result<Usage>>;
@@ -609,6 +635,10 @@ pub trait Runtime: Send + Sync + 'static {
     fn list_images(&self) -> BoxFuture<'_, Result<Vec<ImageStatus>>>;
     /// Removes an image (layers that others use stay).
     fn remove_image<'a>(&'a self, reference: &'a str) -> BoxFuture<'a, Result<()>>;
+    /// Takes in the images of a `docker save` or OCI archive.
+    fn import_images<'a>(&'a self, archive: &'a Path) -> BoxFuture<'a, Result<Vec<ImageStatus>>>;
+    /// Where images lie, and how much they take there.
+    fn image_filesystem(&self) -> BoxFuture<'_, Result<ImageFilesystem>>;
 
     /// Changes as they happen. A reader that is too slow misses some; all state can be listed anew.
     fn events(&self) -> BoxStream<'static, RuntimeEvent>;

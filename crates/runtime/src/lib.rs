@@ -2,11 +2,14 @@
 //!
 //! The node agent speaks only to [`Runtime`]. The built-in runtime ([`BuiltinRuntime`]) is: this process, which holds the
 //! images and knows all sandboxes, and one small [`shim`](shim_main) process per pod, which holds the pod's namespaces and
-//! its containers and outlives this one.
+//! its containers and outlives this one. [`CriRuntime`] asks another runtime instead, such as containerd.
+//! [`FakeRuntime`] has no containers at all, for tests and simulations.
 
 mod api;
 mod builtin;
 mod cgroup;
+mod cri;
+mod fake;
 mod image;
 mod record;
 mod seccomp;
@@ -15,5 +18,7 @@ mod sys;
 
 pub use api::*;
 pub use builtin::{BuiltinOptions, BuiltinRuntime};
+pub use cri::{CniDirectories, CriOptions, CriRuntime, parse_endpoint};
+pub use fake::{FakeRuntime, FakeState};
 pub use image::HELLO_PREFIX;
 pub use shim::shim_main;

@@ -1,5 +1,6 @@
 //! skiff: Kubernetes in one binary.
 
+mod cni;
 mod command;
 mod demo;
 mod hello;
@@ -21,6 +22,9 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_some_and(|command| command == "shim") {
         runtime::shim_main(arguments)
+    }
+    if cni::is_called() {
+        return cni::main();
     }
     let result = match Cli::parse_from(server::config::with_file(std::env::args_os())).command {
         Command::Server(options) => server::main(&options),

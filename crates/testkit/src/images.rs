@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 
 use crate::programs::tool;
 
-/// Writes all test images into a registry's directory: `shell:1`, `web:1`, `web:2`, and `broken:1`, whose layer is not what
-/// its manifest says.
+/// Writes all test images into a registry's directory: `shell:1`, `web:1`, `web:2`, `pause:1`, which does nothing, and
+/// `broken:1`, whose layer is not what its manifest says.
 pub fn write_all(registry: &Path) {
     let shell = shell_layer();
     let config = |command: &[&str], signal: &str| json!({"Cmd": command, "Env": ["PATH=/bin"], "StopSignal": signal});
     write(registry, "shell", "1", &[&shell], &config(&["sh"], "SIGTERM"));
+    write(registry, "pause", "1", &[&shell], &config(&["sleep", "infinity"], "SIGTERM"));
     let nginx = nginx_layer();
     for version in ["1", "2"] {
         let page = layer(|tar| file(tar, "www/index.html", format!("page {version}\n").as_bytes(), 0o644));
@@ -21,7 +22,10 @@ pub fn write_all(registry: &Path) {
     }
     let layer =
         write(registry, "broken", "1", &[&layer(|tar| file(tar, "x", b"x", 0o644))], &config(&["x"], "SIGTERM"));
-    std::fs::write(blob(registry, &layer[0]), b"not what was promised").expect("the layer is there");
+    // As long as it should be, so that only its digest tells.
+    let mut bytes = std::fs::read(blob(registry, &layer[0])).expect("the layer is there");
+    bytes.iter_mut().for_each(|byte| *byte = !*byte);
+    std::fs::write(blob(registry, &layer[0]), bytes).expect("the layer is there");
 }
 
 /// The shell's image as `docker save` writes it, for machines without a registry.
@@ -181,4 +185,46 @@ fn write(registry: &Path, name: &str, tag: &str, layers: &[&Vec<u8>], process: &
         put(&place.join("link"), own.as_bytes());
     }
     digests
+}
+
+/// Writes an OCI archive with `localhost/skiff/hello:v1` and `:v2`, for runtimes that do not make them of skiff's program
+/// themselves.
+pub fn write_hello(program: &Path, archive: &Path) {
+    let mut tar = tar::Builder::new(Vec::new());
+    let binary = std::fs::read(program).expect("skiff can be read");
+    let users = b"root:x:0:0:root:/:/skiff\nnobody:x:65534:65534:nobody:/:/skiff\n";
+    for (path, bytes, mode) in [("skiff", binary.as_slice(), 0o755), ("etc/passwd", users, 0o644)] {
+        let mut header = header();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(mode);
+        tar.append_data(&mut header, path, bytes).expect("memory does not fail");
+    }
+    let layer = tar.into_inner().expect("memory does not fail");
+    let mut out = tar::Builder::new(std::fs::File::create(archive).expect("the archive can be written"));
+    let mut put = |path: &str, bytes: &[u8]| {
+        let mut header = header();
+        header.set_size(bytes.len() as u64);
+        out.append_data(&mut header, path, bytes).expect("the archive can be written");
+    };
+    let mut blob = |kind: &str, bytes: &[u8]| {
+        let digest = digest(bytes);
+        put(&format!("blobs/sha256/{}", digest.trim_start_matches("sha256:")), bytes);
+        json!({"mediaType": format!("application/vnd.oci.image.{kind}"), "size": bytes.len(), "digest": digest})
+    };
+    let described = blob("layer.v1.tar", &layer);
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let manifests = ["v1", "v2"].map(|version| {
+        let process = json!({"Entrypoint": ["/skiff", "hello", "--version", version], "Env": ["PATH=/"]});
+        let config = json!({"architecture": architecture, "os": "linux", "config": process,
+            "rootfs": {"type": "layers", "diff_ids": [described["digest"]]}});
+        let config = blob("config.v1+json", config.to_string().as_bytes());
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": [described]});
+        let mut manifest = blob("manifest.v1+json", manifest.to_string().as_bytes());
+        manifest["annotations"] = json!({"io.containerd.image.name": format!("localhost/skiff/hello:{version}")});
+        manifest
+    });
+    put("index.json", json!({"schemaVersion": 2, "manifests": manifests}).to_string().as_bytes());
+    put("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
+    out.finish().expect("the archive can be written");
 }

@@ -4,6 +4,7 @@
 //! Everything here panics with a clear text when it does not work: its callers are tests.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "for tests of other processes, in real time")]
 
+mod containerd;
 pub mod images;
 mod namespaces;
 mod programs;
@@ -34,6 +35,7 @@ pub struct Cluster {
     namespaces: Namespaces,
     server: Option<Child>,
     registry: Option<Child>,
+    containerd: Option<Child>,
     arguments: Vec<String>,
 }
 
@@ -55,7 +57,7 @@ impl Cluster {
     pub fn prepare(arguments: &[&str]) -> Self {
         let directory = tempfile::Builder::new().prefix("skiff-test-").tempdir().unwrap();
         let arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
-        Self { directory, namespaces: Namespaces::new(), server: None, registry: None, arguments }
+        Self { directory, namespaces: Namespaces::new(), server: None, registry: None, containerd: None, arguments }
     }
 
     /// Where the test may keep files.
@@ -80,14 +82,19 @@ impl Cluster {
 
     /// Starts the server, without waiting for anything.
     pub fn start_server(&mut self) {
+        self.obey_environment();
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
         let mut command = self.server_command();
         self.server = Some(command.stdout(Stdio::null()).stderr(log).spawn().expect("skiff can be started"));
     }
 
+    fn without_node(&self) -> bool {
+        self.arguments.windows(2).any(|pair| pair[0] == "--disable" && pair[1].contains("node"))
+    }
+
     /// Waits until the API answers, the node is ready and the default service account is there.
     pub fn wait_ready(&self) {
-        if self.arguments.windows(2).any(|pair| pair[0] == "--disable" && pair[1].contains("node")) {
+        if self.without_node() {
             self.wait("the API", || self.try_kubectl(&["get", "--raw", "/readyz"]).ok());
             return drop(
                 self.wait("the service account", || self.try_kubectl(&["get", "serviceaccount", "default"]).ok()),
@@ -209,6 +216,9 @@ impl Cluster {
 
     /// A registry with the test images, at [`REGISTRY`].
     pub fn start_registry(&mut self) {
+        if self.registry.is_some() {
+            return;
+        }
         let root = self.path("registry");
         images::write_all(&root);
         let config = self.path("registry.yml");
@@ -235,13 +245,13 @@ fn said(output: Output) -> Result<String, String> {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for mut child in [self.server.take(), self.registry.take()].into_iter().flatten() {
+        for mut child in [self.server.take(), self.containerd.take(), self.registry.take()].into_iter().flatten() {
             let _ = child.kill();
             let _ = child.wait();
         }
-        namespaces::remove_cgroups(&self.cgroup());
-        // Shims are in no cgroup of the pods; they are known by their directory.
+        // Shims are in no cgroup of the pods; they are known by their directory. They go first, or they would make cgroups anew.
         namespaces::kill_by_argument(&self.directory.path().to_string_lossy());
+        namespaces::remove_cgroups(&self.cgroup());
     }
 }
 

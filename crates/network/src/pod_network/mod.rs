@@ -152,6 +152,11 @@ impl PodNetwork {
         self.inner.lock().records.get(sandbox_id).map(|record| record.addresses.clone()).unwrap_or_default()
     }
 
+    /// The node's pod addresses.
+    pub fn pod_cidr(&self) -> Cidr {
+        self.inner.config.pod_cidr
+    }
+
     /// The bridge's address: where pods reach the node.
     pub fn gateway(&self) -> IpAddr {
         self.inner.gateway

@@ -137,6 +137,10 @@ fn sandbox_config(agent: &Agent, wanted: &Wanted, attempt: u32) -> SandboxConfig
         runtime_handler: String::new(),
         users: None,
         sysctls: sysctls.map(|s| (s.name.clone(), s.value.clone())).collect(),
+        privileged: wanted
+            .members
+            .iter()
+            .any(|m| m.spec.security_context.as_ref().is_some_and(|s| s.privileged == Some(true))),
     }
 }
 

@@ -34,6 +34,8 @@ use crate::wanted::Wanted;
 
 /// How long a pod rests whose worker panicked.
 const WORKER_WAIT: Duration = Duration::from_secs(5);
+/// How long a runtime rests that does not answer.
+const RUNTIME_WAIT: Duration = Duration::from_millis(500);
 
 /// What the API wants of a pod.
 #[derive(Clone)]

@@ -13,17 +13,20 @@ use crate::wanted::seconds;
 /// Ends whatever belongs to no pod of `known`.
 pub async fn end(agent: Arc<Agent>, known: BTreeSet<String>) {
     let runtime = &agent.options.runtime;
-    let (sandboxes, containers) = match (runtime.list_pod_sandboxes().await, runtime.list_containers().await) {
-        (Ok(sandboxes), Ok(containers)) => (sandboxes, containers),
-        _ => return,
+    let (sandboxes, containers) = loop {
+        if let (Ok(sandboxes), Ok(containers)) = (runtime.list_pod_sandboxes().await, runtime.list_containers().await) {
+            break (sandboxes, containers);
+        }
+        tokio::time::sleep(super::RUNTIME_WAIT).await;
     };
-    let strays = sandboxes.iter().filter(|s| !known.contains(&s.uid));
+    // A runtime that answered late may already have pods that came after `known`.
+    let has_worker = |uid: &str| super::lock(&agent.workers).contains_key(uid);
+    let strays = sandboxes.iter().filter(|s| !known.contains(&s.uid) && !has_worker(&s.uid));
     join_all(strays.map(|s| end_sandbox(&agent, s, &containers))).await;
     let Ok(entries) = std::fs::read_dir(agent.options.data_dir.join("pods")) else { return };
     for entry in entries.flatten() {
         let uid = entry.file_name().to_string_lossy().into_owned();
-        let has_worker = super::lock(&agent.workers).contains_key(&uid);
-        if !known.contains(&uid) && !has_worker {
+        if !known.contains(&uid) && !has_worker(&uid) {
             crate::volumes::remove_pod_dir(&entry.path());
         }
     }

@@ -169,11 +169,17 @@ impl Worker {
 
     /// Works until the pod is gone, or the agent stops.
     pub async fn run(mut self) {
-        self.relist().await;
+        let mut stop = self.agent.shutdown.clone();
+        // What is not known must not be taken for gone.
+        while !self.relist().await {
+            tokio::select! {
+                () = tokio::time::sleep(super::RUNTIME_WAIT) => {}
+                () = client::stopped(stop.clone()) => return,
+            }
+        }
         // The pod runs since before this agent: its volumes' contents and tokens are renewed from here on.
         self.refresh_at = (!self.sandboxes.is_empty()).then(seams::clock::now);
         self.admit();
-        let mut stop = self.agent.shutdown.clone();
         loop {
             let plan = self.step();
             if plan.gone && self.finish().await {
@@ -485,7 +491,7 @@ impl Worker {
     async fn take(&mut self, note: Note) {
         match note {
             Note::Container(id) => self.look_at(&id).await,
-            Note::Relist => self.relist().await,
+            Note::Relist => _ = self.relist().await,
             Note::Mounted(result) => self.mounted(result),
             Note::Sandbox(result) => self.made_sandbox(result),
             Note::Started(name, result) => self.started(name, *result).await,
@@ -680,12 +686,13 @@ impl Worker {
     }
 
     /// Reads all sandboxes and containers of the pod anew, and drops dead containers that nobody needs.
-    async fn relist(&mut self) {
+    /// Looks at everything anew; whether the runtime answered.
+    async fn relist(&mut self) -> bool {
         let runtime = self.agent.options.runtime.clone();
         let (Ok(sandboxes), Ok(containers)) = (runtime.list_pod_sandboxes().await, runtime.list_containers().await)
         else {
-            tracing::warn!(pod = self.wanted.name(), "the runtime did not list its containers");
-            return;
+            tracing::debug!(pod = self.wanted.name(), "the runtime did not list its containers");
+            return false;
         };
         self.sandboxes = sandboxes.into_iter().filter(|s| s.uid == self.wanted.uid()).collect();
         self.sandboxes.sort_by_key(|s| std::cmp::Reverse((s.attempt, s.created_at)));
@@ -695,6 +702,7 @@ impl Worker {
         for status in list {
             self.keep(status).await;
         }
+        true
     }
 
     /// Computes the status and has it written when it changed.
@@ -702,6 +710,7 @@ impl Worker {
         let now = seams::clock::now();
         self.show_back_offs(now);
         let waiting = self.waiting(plan);
+        let version = self.agent.options.runtime.version();
         let status = crate::status::status(&Seen {
             wanted: &self.wanted,
             sandboxes: &self.sandboxes,
@@ -715,6 +724,7 @@ impl Worker {
             over: self.over && !self.bringing_up || plan.gone,
             before: &self.reported,
             host_ip: Some(self.agent.options.node_ip),
+            runtime: version.split("://").next().unwrap_or_default(),
             started: self.started,
             now: seams::clock::now_seconds(),
         });

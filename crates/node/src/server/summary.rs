@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use jiff::Timestamp;
 use machinery::Value;
-use runtime::{InterfaceUsage, Usage};
+use runtime::{ImageFilesystem, InterfaceUsage, Usage};
 
 use super::used::{self, Container, Pod};
 use crate::agent::Agent;
@@ -155,7 +155,7 @@ impl Summary<'_> {
         tree
     }
 
-    fn node(&self, agent: &Agent, disk: &Space, images: u64) -> Value {
+    fn node(&self, agent: &Agent, disk: &Space, images: Option<&ImageFilesystem>) -> Value {
         let mut tree = Value::object();
         tree.set_at(&["nodeName"], agent.options.node_name.clone());
         if let Some(boot) = used::boot() {
@@ -173,7 +173,9 @@ impl Summary<'_> {
             tree.set_at(&["network"], network);
         }
         tree.set_at(&["fs"], self.disk(disk, None));
-        tree.set_at(&["runtime", "imageFs"], self.disk(disk, Some(images)));
+        if let Some(images) = images {
+            tree.set_at(&["runtime", "imageFs"], self.disk(&Space::of(&images.mountpoint), Some(images.used_bytes)));
+        }
         let mut limits = self.object();
         let read = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<i64>().ok();
         if let Some(most) = read("/proc/sys/kernel/pid_max") {
@@ -250,7 +252,7 @@ pub async fn summary(agent: &Agent, paces: &Paces, cpu_and_memory: bool) -> Valu
     let pods = used::pods(agent).await;
     let wanted = agent.pods();
     let disk = Space::of(&agent.options.data_dir);
-    let images = agent.options.runtime.list_images().await.unwrap_or_default();
+    let images = agent.options.runtime.image_filesystem().await.ok();
     let summary = Summary { now: seams::clock::now(), paces };
     let mut list = Vec::new();
     for pod in &pods {
@@ -265,7 +267,7 @@ pub async fn summary(agent: &Agent, paces: &Paces, cpu_and_memory: bool) -> Valu
         }
         list.push(tree);
     }
-    let mut node = summary.node(agent, &disk, images.iter().map(|image| image.size).sum());
+    let mut node = summary.node(agent, &disk, images.as_ref());
     if cpu_and_memory {
         strip(&mut node);
     }

@@ -8,9 +8,6 @@ use runtime::{ContainerState, ContainerStatus};
 use super::Seen;
 use crate::wanted::{Member, Role};
 
-/// The scheme of container ids in the API.
-pub const ID_SCHEME: &str = "skiff://";
-
 /// The status of one container.
 pub fn status(seen: &Seen<'_>, member: &Member) -> api::ContainerStatus {
     let mut all: Vec<&ContainerStatus> = seen.containers.iter().filter(|c| c.name == member.name()).collect();
@@ -104,7 +101,7 @@ fn started(seen: &Seen<'_>, member: &Member, container: &ContainerStatus) -> boo
 }
 
 fn from_runtime(seen: &Seen<'_>, member: &Member, container: &ContainerStatus, out: &mut api::ContainerStatus) {
-    out.container_id = Some(format!("{ID_SCHEME}{}", container.id));
+    out.container_id = Some(format!("{}://{}", seen.runtime, container.id));
     out.image_id = container.image_ref.clone();
     out.restart_count = i32::try_from(container.attempt).unwrap_or(i32::MAX);
     let started = started(seen, member, container);
@@ -162,7 +159,7 @@ fn terminated(seen: &Seen<'_>, container: &ContainerStatus) -> api::ContainerSta
     };
     let words = seen.last_words.get(&container.id).filter(|w| !w.is_empty()).unwrap_or(&container.message);
     let terminated = api::ContainerStateTerminated {
-        container_id: Some(format!("{ID_SCHEME}{}", container.id)),
+        container_id: Some(format!("{}://{}", seen.runtime, container.id)),
         exit_code: code,
         finished_at: time(container.finished_at),
         started_at: time(container.started_at),

@@ -75,6 +75,8 @@ pub struct Seen<'a> {
     pub before: &'a PodStatus,
     /// The node's address.
     pub host_ip: Option<IpAddr>,
+    /// Name of the container runtime: the scheme of container ids in the API.
+    pub runtime: &'a str,
     /// When the agent first saw the pod.
     pub started: Timestamp,
     /// Now, in whole seconds.

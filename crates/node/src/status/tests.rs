@@ -60,6 +60,7 @@ fn made(spec: &str, words: &str, over: bool) -> PodStatus {
         over,
         before: &PodStatus::default(),
         host_ip: None,
+        runtime: "skiff",
         started: now,
         now,
     })

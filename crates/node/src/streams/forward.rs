@@ -30,22 +30,22 @@ pub async fn serve(connection: Connection, runtime: Arc<dyn Runtime>, sandbox: S
 async fn one(runtime: Arc<dyn Runtime>, sandbox: String, error: u32, data: Stream, out: mpsc::Sender<Out>) {
     let id = data.id;
     let port = data.headers.get("port").and_then(|p| p.parse::<u16>().ok()).unwrap_or(0);
-    match runtime.connect(&sandbox, port).await {
-        Ok(socket) => carry(socket, data, &out).await,
-        Err(failure) => {
-            let text =
-                format!("an error occurred forwarding {port} -> {port}: error forwarding port {port}: {failure}");
-            let _ = out.send(Out::Data(error, text.into())).await;
-        }
+    let carried = match runtime.connect(&sandbox, port).await {
+        Ok(connection) => carry(connection, data, &out).await.map_err(|failure| failure.to_string()),
+        Err(failure) => Err(failure.to_string()),
+    };
+    if let Err(failure) = carried {
+        let text = format!("an error occurred forwarding {port} -> {port}: error forwarding port {port}: {failure}");
+        let _ = out.send(Out::Data(error, text.into())).await;
     }
     let _ = out.send(Out::Fin(id)).await;
     let _ = out.send(Out::Fin(error)).await;
 }
 
-async fn carry(socket: tokio::net::TcpStream, mut data: Stream, out: &mpsc::Sender<Out>) {
+/// Carries both ways until the pod's side ends. A reset after data came is an end like any other.
+async fn carry(connection: runtime::PodConnection, mut data: Stream, out: &mpsc::Sender<Out>) -> std::io::Result<()> {
     let id = data.id;
-    let _ = socket.set_nodelay(true);
-    let (mut reader, mut writer) = socket.into_split();
+    let (mut reader, mut writer) = tokio::io::split(connection);
     let inward = async move {
         while let Some(bytes) = data.data.recv().await {
             if writer.write_all(&bytes).await.is_err() {
@@ -56,14 +56,22 @@ async fn carry(socket: tokio::net::TcpStream, mut data: Stream, out: &mpsc::Send
     };
     let outward = async {
         let mut block = vec![0; 32 * 1024];
-        while let Ok(count) = reader.read(&mut block).await {
+        let mut came = false;
+        loop {
+            let count = match reader.read(&mut block).await {
+                Ok(count) => count,
+                Err(_) if came => return Ok(()),
+                Err(error) => return Err(error),
+            };
             let bytes = Bytes::copy_from_slice(&block[..count]);
             if count == 0 || out.send(Out::Data(id, bytes)).await.is_err() {
-                return;
+                return Ok(());
             }
+            came = true;
         }
     };
     let inward = tokio::spawn(inward);
-    outward.await;
+    let ended = outward.await;
     inward.abort();
+    ended
 }

@@ -10,8 +10,9 @@ impl Runtime for BuiltinRuntime {
     fn status(&self) -> BoxFuture<'_, Result<()>> {
         async {
             let layers = self.0.images.layers_dir();
-            std::fs::metadata(&layers).map_err(failed(layers.display()))?;
-            self.0.options.network.status()
+            std::fs::metadata(&layers).map_err(failed(format!("container runtime not ready: {}", layers.display())))?;
+            let network = self.0.options.network.status();
+            network.map_err(|error| RuntimeError::Failed(format!("container runtime network not ready: {error}")))
         }
         .boxed()
     }
@@ -119,11 +120,13 @@ impl Runtime for BuiltinRuntime {
         .boxed()
     }
 
-    fn connect<'a>(&'a self, sandbox_id: &'a str, port: u16) -> BoxFuture<'a, Result<tokio::net::TcpStream>> {
+    fn connect<'a>(&'a self, sandbox_id: &'a str, port: u16) -> BoxFuture<'a, Result<PodConnection>> {
         async move {
             let sandbox = self.sandbox(sandbox_id)?;
             let pid = sandbox.shim.pid;
-            streams::connect(pid, port).await
+            let socket = streams::connect(pid, port).await?;
+            let _ = socket.set_nodelay(true);
+            Ok(Box::pin(socket) as PodConnection)
         }
         .boxed()
     }
@@ -195,6 +198,20 @@ impl Runtime for BuiltinRuntime {
             let (runtime, reference) = (self.clone(), reference.to_owned());
             blocking(move || runtime.0.images.remove(&reference, || runtime.layers_in_use())).await
         }
+        .boxed()
+    }
+
+    fn import_images<'a>(&'a self, archive: &'a Path) -> BoxFuture<'a, Result<Vec<ImageStatus>>> {
+        let (inner, path) = (self.0.clone(), archive.to_owned());
+        blocking(move || inner.images.import(&path)).boxed()
+    }
+
+    fn image_filesystem(&self) -> BoxFuture<'_, Result<ImageFilesystem>> {
+        let inner = self.0.clone();
+        blocking(move || {
+            let used_bytes = inner.images.list().iter().map(|image| image.size).sum();
+            Ok(ImageFilesystem { mountpoint: inner.images.layers_dir(), used_bytes, inodes_used: 0 })
+        })
         .boxed()
     }
 

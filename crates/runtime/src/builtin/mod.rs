@@ -128,12 +128,6 @@ impl BuiltinRuntime {
         Ok(runtime)
     }
 
-    /// Imports the images of a `docker save` or OCI archive.
-    pub async fn import(&self, path: &Path) -> Result<Vec<ImageStatus>> {
-        let (inner, path) = (self.0.clone(), path.to_owned());
-        blocking(move || inner.images.import(&path)).await
-    }
-
     async fn restore(&self) -> Result<()> {
         let inner = self.0.clone();
         let found = blocking(move || {

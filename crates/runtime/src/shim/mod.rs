@@ -19,6 +19,7 @@ use crate::cgroup::Cgroups;
 use crate::record::{SandboxRecord, ShimIdentity, read_json, write_json};
 use crate::sys;
 use rootfs::context;
+pub use rootfs::{MASKED, READ_ONLY};
 
 /// The body of `skiff shim DIRECTORY`: never returns. Call it before any thread is started.
 ///

@@ -18,7 +18,7 @@ use crate::sys;
 pub use crate::sys::plain;
 
 /// Hidden from containers: what tells or changes the host.
-const MASKED: [&str; 12] = [
+pub const MASKED: [&str; 12] = [
     "/proc/asound",
     "/proc/acpi",
     "/proc/interrupts",
@@ -34,7 +34,7 @@ const MASKED: [&str; 12] = [
 ];
 
 /// Read-only for containers.
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Files of /proc that a mount may cover (runc's list: what lxcfs gives).
 const PROC_COVERABLE: [&str; 11] = [

@@ -119,7 +119,8 @@ async fn readiness() {
     let directory = tempfile::Builder::new().prefix("skiff-runtime-").tempdir().unwrap();
     assert!(open(directory.path()).await.status().await.is_ok());
     let runtime = open_with(directory.path(), Arc::new(Unplugged)).await;
-    assert_eq!(runtime.status().await.unwrap_err().to_string(), "the cable is out");
+    let said = runtime.status().await.unwrap_err().to_string();
+    assert_eq!(said, "container runtime network not ready: the cable is out");
     let config =
         SandboxConfig { hostname: "p".to_owned(), cgroup_parent: "/pod".to_owned(), ..SandboxConfig::default() };
     assert_eq!(runtime.run_pod_sandbox(config).await.unwrap_err().to_string(), "no network");
@@ -138,7 +139,7 @@ impl World {
         let runtime = open(directory.path()).await;
         let archive = directory.path().join("busybox.tar");
         busybox_archive(&archive);
-        let images = runtime.import(&archive).await.unwrap();
+        let images = runtime.import_images(&archive).await.unwrap();
         assert_eq!(images[0].repo_tags, ["docker.io/library/busybox:test"]);
         Self { directory, runtime }
     }

@@ -93,7 +93,7 @@ pub async fn connect() {
         return println!("skipped: needs nsenter and ip");
     }
     let id = world.start(&sandbox, "echo inside | nc -l -p 8080; exec sleep 1000", |_| ()).await;
-    let refused = world.runtime.connect(&sandbox, 9).await.unwrap_err().to_string();
+    let refused = world.runtime.connect(&sandbox, 9).await.err().unwrap().to_string();
     assert!(refused.contains("refused"), "{refused}");
     let mut stream = loop {
         match world.runtime.connect(&sandbox, 8080).await {

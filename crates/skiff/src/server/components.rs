@@ -7,13 +7,13 @@ use anyhow::{Context, Result, bail};
 use client::{Api, Informer, Options, Shutdown, stopped};
 use futures_util::future::BoxFuture;
 use network::{Proxy, ProxyConfig};
-use runtime::{BuiltinOptions, BuiltinRuntime, Runtime};
+use runtime::{BuiltinOptions, BuiltinRuntime, CriOptions, CriRuntime, Runtime};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::identity::users;
 use super::pod_network::{self, Ranges};
-use super::{Server, images};
+use super::{Server, cni, images};
 
 /// One part of a server. It sees the others only through the API.
 pub struct Component {
@@ -67,19 +67,32 @@ async fn scheduler(server: Arc<Server>, stop: Shutdown) -> Result<()> {
     Ok(())
 }
 
-async fn node(server: Arc<Server>, stop: Shutdown) -> Result<()> {
-    let (options, name) = (&server.options, &server.node_name);
-    let plug = server.network.clone();
+/// The runtime that was asked for. One behind a socket also needs to be told of the pod network.
+async fn container_runtime(server: &Server) -> Result<(Arc<dyn Runtime>, Option<CriRuntime>)> {
+    let options = &server.options;
+    if let Some(socket) = options.container_runtime_endpoint.clone() {
+        let cgroup_root = options.cgroup_root.clone();
+        let runtime =
+            CriRuntime::new(CriOptions { socket, cgroup_root }).context("the container runtime is of no use")?;
+        return Ok((Arc::new(runtime.clone()), Some(runtime)));
+    }
     let runtime = BuiltinRuntime::open(BuiltinOptions {
         data_dir: options.data_dir.join("runtime"),
         state_dir: options.state_dir.join("runtime"),
         shim_exe: std::env::current_exe().context("cannot find this program's own file")?,
-        network: plug.clone(),
+        network: server.network.clone(),
         cgroup_root: options.cgroup_root.clone(),
     })
     .await
     .context("the container runtime does not start")?;
-    let runtime = server.runtime.get_or_init(|| Arc::new(runtime)).clone();
+    Ok((Arc::new(runtime), None))
+}
+
+async fn node(server: Arc<Server>, stop: Shutdown) -> Result<()> {
+    let (options, name) = (&server.options, &server.node_name);
+    let plug = server.network.clone();
+    let (runtime, cri) = container_runtime(&server).await?;
+    let runtime = server.runtime.get_or_init(|| runtime).clone();
     let client = server.client(users::node(name));
     let client_ca = CertificateDer::pem_slice_iter(server.pki.client_ca().as_bytes()).collect::<Result<Vec<_>, _>>()?;
     let agent = node::NodeOptions {
@@ -108,13 +121,14 @@ async fn node(server: Arc<Server>, stop: Shutdown) -> Result<()> {
         services: options.service_cidr,
         state: options.data_dir.join("network"),
     };
-    let network = pod_network::run(plug, runtime.clone() as Arc<dyn Runtime>, name, client, ranges, stop.clone());
+    let network = pod_network::run(plug.clone(), runtime.clone(), name, client, ranges, stop.clone());
+    let plugin = cni::serve(&options.state_dir, plug, cri, stop.clone());
     let images = images::serve(options.state_dir.clone(), runtime, stop.clone());
     let agent = async {
         let port = options.kubelet_port;
         node::run(agent, stop).await.with_context(|| format!("the node agent does not start (its port is {port})"))
     };
-    tokio::try_join!(agent, images, async {
+    tokio::try_join!(agent, images, plugin, async {
         network.await;
         Ok(())
     })?;

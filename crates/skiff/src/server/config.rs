@@ -77,6 +77,9 @@ pub struct ServerOptions {
     /// … and for the system
     #[arg(long, value_name = "RESOURCE=AMOUNT,…", default_value = "", help_heading = "Node")]
     pub system_reserved: node::Reserved,
+    /// Run containers with this runtime, which speaks CRI v1, instead of the built-in one (unix:///run/containerd/containerd.sock)
+    #[arg(long, value_name = "ENDPOINT", value_parser = runtime::parse_endpoint, help_heading = "Node")]
+    pub container_runtime_endpoint: Option<PathBuf>,
     /// The cgroup above all pods
     #[arg(long, value_name = "PATH", default_value = "/", help_heading = "Node")]
     pub cgroup_root: String,
@@ -282,6 +285,7 @@ mod tests {
             "--disable=everything",
             "--write-kubeconfig-mode=9",
             "--node-label=x",
+            "--container-runtime-endpoint=tcp://127.0.0.1:1",
             "--unknown=1",
         ] {
             assert!(parse(&[bad]).is_err(), "{bad}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use client::{Shutdown, stopped};
-use runtime::{BuiltinRuntime, Credentials, ImageStatus, Runtime};
+use runtime::{Credentials, ImageStatus, Runtime};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -48,7 +48,7 @@ pub fn socket(state_dir: &Path) -> PathBuf {
 }
 
 /// Answers until shutdown.
-pub async fn serve(state_dir: PathBuf, runtime: Arc<BuiltinRuntime>, stop: Shutdown) -> Result<()> {
+pub async fn serve(state_dir: PathBuf, runtime: Arc<dyn Runtime>, stop: Shutdown) -> Result<()> {
     let path = socket(&state_dir);
     let cannot = || format!("cannot listen on {}", path.display());
     std::fs::create_dir_all(&state_dir).with_context(cannot)?;
@@ -61,7 +61,7 @@ pub async fn serve(state_dir: PathBuf, runtime: Arc<BuiltinRuntime>, stop: Shutd
             if let Ok((stream, _)) = listener.accept().await {
                 let runtime = runtime.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = answer(stream, &runtime).await {
+                    if let Err(error) = answer(stream, &*runtime).await {
                         tracing::debug!("a request about images was not answered: {error:#}");
                     }
                 });
@@ -76,7 +76,7 @@ pub async fn serve(state_dir: PathBuf, runtime: Arc<BuiltinRuntime>, stop: Shutd
     Ok(())
 }
 
-async fn answer(stream: UnixStream, runtime: &BuiltinRuntime) -> Result<()> {
+async fn answer(stream: UnixStream, runtime: &dyn Runtime) -> Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     BufReader::new(read.take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
@@ -90,10 +90,10 @@ async fn answer(stream: UnixStream, runtime: &BuiltinRuntime) -> Result<()> {
     Ok(())
 }
 
-async fn act(request: Request, runtime: &BuiltinRuntime) -> runtime::Result<Vec<Image>> {
+async fn act(request: Request, runtime: &dyn Runtime) -> runtime::Result<Vec<Image>> {
     let images = match request {
         Request::List => runtime.list_images().await?,
-        Request::Import(path) => runtime.import(&path).await?,
+        Request::Import(path) => runtime.import_images(&path).await?,
         Request::Pull(reference) => vec![runtime.pull_image(&reference, Vec::<Credentials>::new()).await?],
         Request::Remove(reference) => match runtime.image_status(&reference).await? {
             None => return Err(runtime::RuntimeError::NotFound(format!("image {reference}"))),

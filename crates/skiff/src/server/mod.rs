@@ -1,6 +1,7 @@
 //! `skiff server`: all parts of a cluster in one process.
 
 mod address;
+pub mod cni;
 mod components;
 pub mod config;
 mod identity;
@@ -18,7 +19,7 @@ use apiserver::authorization::RoleTable;
 use apiserver::http::{Limits, ServeOptions};
 use apiserver::pipeline::{Pipeline, PipelineConfig, ServiceCidr};
 use client::{Backend, Client, Shutdown, User};
-use runtime::{BuiltinRuntime, Runtime};
+use runtime::Runtime;
 use store::sqlite::SqliteStore;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -101,7 +102,7 @@ pub struct Server {
     store: Arc<SqliteStore>,
     pipeline: Arc<Pipeline>,
     /// The container runtime, once the node runs.
-    runtime: OnceLock<Arc<BuiltinRuntime>>,
+    runtime: OnceLock<Arc<dyn Runtime>>,
     /// The pod network, as soon as there is one.
     network: Arc<Plug>,
 }

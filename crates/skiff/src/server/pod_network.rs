@@ -46,6 +46,13 @@ impl Plug {
         }
     }
 
+    /// Waits until there is a network.
+    pub async fn ready(&self) -> PodNetwork {
+        let mut current = self.network.subscribe();
+        let known = current.wait_for(Option::is_some).await.expect("this value holds the sender");
+        known.clone().expect("waited until it is there")
+    }
+
     async fn network(&self) -> Result<PodNetwork, RuntimeError> {
         let mut current = self.network.subscribe();
         let known = tokio::time::timeout(SETUP_WAIT, current.wait_for(Option::is_some)).await;

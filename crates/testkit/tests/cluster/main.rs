@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests of other processes, in real time")]
 
 mod clients;
+mod containerd;
 mod failures;
 mod kube;
 mod network;

@@ -8,6 +8,25 @@ fn cluster() -> Cluster {
     cluster
 }
 
+/// Each of these has a cluster of its own here; all of them in one cluster are run by `containerd`.
+macro_rules! tests {
+    ($($name:ident,)*) => {
+        mod builtin {
+            $(#[test] fn $name() { super::$name(&super::cluster()) })*
+        }
+        pub const ALL: &[fn(&Cluster)] = &[$($name),*];
+    };
+}
+tests! {
+    variables_and_volumes_hold_what_they_name,
+    containers_start_in_order_and_restart_by_policy,
+    memory_limits_hold,
+    a_pod_removed_by_force_gives_its_place_at_once,
+    probes_and_hooks_act,
+    logs_are_told_as_asked,
+    security_contexts_take_hold,
+}
+
 fn pod(name: &str, rest: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {name}}}, annotations: {{note: hello}}}}\nspec:\n{rest}"
@@ -18,9 +37,7 @@ fn container(name: &str, script: &str) -> String {
     format!("  - name: {name}\n    image: {REGISTRY}/shell:1\n    command: [sh, -c, {script:?}]\n")
 }
 
-#[test]
-fn variables_and_volumes_hold_what_they_name() {
-    let c = cluster();
+fn variables_and_volumes_hold_what_they_name(c: &Cluster) {
     c.kubectl(&["create", "configmap", "settings", "--from-literal=color=red", "--from-literal=shape=round"]);
     c.kubectl(&["create", "secret", "generic", "keys", "--from-literal=pin=1234"]);
     let script = "echo $COLOR $PIN $NAME $CPU $shape $COMBINED; cat /config/color /secret/pin /info/labels /own/token | head -c 300; \
@@ -70,9 +87,7 @@ fn variables_and_volumes_hold_what_they_name() {
     assert_eq!(c.field("pod/all", ".status.qosClass"), "Guaranteed");
 }
 
-#[test]
-fn containers_start_in_order_and_restart_by_policy() {
-    let c = cluster();
+fn containers_start_in_order_and_restart_by_policy(c: &Cluster) {
     let manifest = pod(
         "order",
         &format!(
@@ -101,9 +116,7 @@ fn containers_start_in_order_and_restart_by_policy() {
     assert!(c.kubectl(&["get", "pod", "done"]).contains("Completed"));
 }
 
-#[test]
-fn memory_limits_hold() {
-    let c = cluster();
+fn memory_limits_hold(c: &Cluster) {
     let hungry = container("main", "tail /dev/zero");
     c.apply(&pod(
         "hungry",
@@ -114,9 +127,7 @@ fn memory_limits_hold() {
     assert_eq!(c.field("pod/hungry", ".status.containerStatuses[0].state.terminated.exitCode"), "137");
 }
 
-#[test]
-fn a_pod_removed_by_force_gives_its_place_at_once() {
-    let c = cluster();
+fn a_pod_removed_by_force_gives_its_place_at_once(c: &Cluster) {
     let cpus: u32 = c.field("nodes", ".items[0].status.allocatable.cpu").parse().unwrap();
     let most = |name: &str| {
         let stubborn = container("main", "trap '' TERM; while true; do sleep 1; done");
@@ -129,9 +140,7 @@ fn a_pod_removed_by_force_gives_its_place_at_once() {
     c.wait_field("pod/second", ".status.phase", "Running");
 }
 
-#[test]
-fn probes_and_hooks_act() {
-    let c = cluster();
+fn probes_and_hooks_act(c: &Cluster) {
     let script = "touch /tmp/alive; sleep 1000";
     let manifest = pod(
         "probed",
@@ -160,9 +169,7 @@ fn probes_and_hooks_act() {
     assert_eq!(std::fs::read_to_string(c.path("stopped")).unwrap(), "stopping\n");
 }
 
-#[test]
-fn logs_are_told_as_asked() {
-    let c = cluster();
+fn logs_are_told_as_asked(c: &Cluster) {
     c.apply(&pod(
         "talker",
         &format!(
@@ -182,9 +189,7 @@ fn logs_are_told_as_asked() {
     assert_eq!(followed.status.code(), Some(124));
 }
 
-#[test]
-fn security_contexts_take_hold() {
-    let c = cluster();
+fn security_contexts_take_hold(c: &Cluster) {
     let script = "id -u; id -g; grep -E 'NoNewPrivs|Seccomp:|CapEff' /proc/self/status; touch /x 2>&1; sleep 1000";
     let manifest = pod(
         "safe",

@@ -44,16 +44,19 @@ fn with_every_kubectl() {
     std::thread::scope(|scope| {
         for kubectl in kubectls() {
             println!("with {}", kubectl.display());
-            scope.spawn(|| workshop(kubectl));
+            scope.spawn(|| {
+                let mut cluster = Cluster::start();
+                cluster.start_registry();
+                workshop(cluster, kubectl, "skiff://")
+            });
         }
     });
 }
 
-fn workshop(kubectl: PathBuf) {
-    let mut cluster = Cluster::start();
-    cluster.start_registry();
+/// The session, on a cluster with a registry.
+pub fn workshop(cluster: Cluster, kubectl: PathBuf, runtime: &str) {
     let session = Session { cluster, kubectl };
-    looks_around(&session);
+    looks_around(&session, runtime);
     deploys(&session);
     let address = exposes(&session);
     rolls(&session, &address);
@@ -62,9 +65,9 @@ fn workshop(kubectl: PathBuf) {
     cleans_up(&session);
 }
 
-fn looks_around(s: &Session) {
+fn looks_around(s: &Session, runtime: &str) {
     contains(&s.run("version --output=json"), &["serverVersion", "v1.36"]);
-    contains(&s.run("get nodes -o wide"), &["node", "Ready", "v1.36", "skiff://"]);
+    contains(&s.run("get nodes -o wide"), &["node", "Ready", "v1.36", runtime]);
     contains(&s.run("describe node node"), &["Allocatable:", "KubeletReady", "NodeReady"]);
     contains(&s.run("api-resources"), &["deployments", "deploy", "pods", "endpointslices"]);
     contains(&s.run("explain deployment.spec.strategy"), &["rollingUpdate"]);

@@ -1,7 +1,6 @@
 //! The whole agent against a fake API and a fake runtime.
 
 mod fake_api;
-mod fake_runtime;
 mod https;
 
 use std::sync::Arc;
@@ -9,9 +8,9 @@ use std::time::Duration;
 
 use client::{Client, User};
 use fake_api::FakeApi;
-use fake_runtime::FakeRuntime;
 use machinery::Value;
 use runtime::ContainerState;
+use runtime::FakeRuntime;
 use tokio::sync::watch;
 
 use super::*;
@@ -117,7 +116,7 @@ async fn a_pod_runs_and_is_reported() {
     assert_eq!(status.str_at(&["podIP"]), Some("127.0.0.1"));
     assert_eq!(status.str_at(&["qosClass"]), Some("BestEffort"));
     let id = container(&status).str_at(&["containerID"]).unwrap().to_owned();
-    assert!(id.starts_with("skiff://"), "{id}");
+    assert!(id.starts_with("fake://"), "{id}");
     let env = world.runtime.state.lock().unwrap().configs[0].env.clone();
     assert!(env.contains(&("URL".to_owned(), "http://127.0.0.1".to_owned())), "{env:?}");
     tokio::time::sleep(Duration::from_secs(1)).await;

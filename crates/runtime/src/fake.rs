@@ -1,41 +1,60 @@
-//! A runtime without containers: it only remembers what it was told.
+//! A runtime without containers, for tests and simulations: it remembers what it was told, and tells it back at once.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::{self, BoxStream};
-use runtime::*;
 use tokio::sync::broadcast;
 
+use crate::api::*;
+
+/// Changes that a slow reader may miss before the oldest are dropped.
+const EVENTS_MAX: usize = 256;
+/// How many sizes of a terminal may wait.
+const SIZES_MAX: usize = 1;
+/// Bytes that wait between the ends of a command's pipes.
+const PIPE_BYTES: usize = 64;
+
+/// The runtime.
 pub struct FakeRuntime {
-    pub state: Mutex<State>,
+    /// What it was told, and what it is to answer.
+    pub state: Mutex<FakeState>,
     events: broadcast::Sender<RuntimeEvent>,
 }
 
+/// The state of a [`FakeRuntime`].
 #[derive(Default)]
-pub struct State {
+pub struct FakeState {
+    /// All sandboxes.
     pub sandboxes: Vec<SandboxStatus>,
+    /// All containers.
     pub containers: Vec<ContainerStatus>,
+    /// What containers were made of, in order, the removed ones too.
     pub configs: Vec<ContainerConfig>,
-    /// Images that are there.
+    /// Names of images that are there. All others but `missing` can be pulled.
     pub images: Vec<String>,
-    /// Containers that ignore the stop signal never end by it; all others end with 143.
+    /// Which containers were told to stop, and how long they were given. They end at once, with 143.
     pub stops: Vec<(String, Duration)>,
     /// What `exec_sync` answers.
     pub exec_code: i32,
     /// CPU shares of cgroups above pods.
-    pub groups: std::collections::BTreeMap<String, u64>,
+    pub groups: BTreeMap<String, u64>,
     /// Bytes of containers' writable layers, by id.
-    pub disk_use: std::collections::BTreeMap<String, u64>,
+    pub disk_use: BTreeMap<String, u64>,
+    /// The address of the first pod, those of the others follow; without one, all pods have loopback's.
+    pub first_address: Option<Ipv4Addr>,
     next: u32,
 }
 
 impl Default for FakeRuntime {
     fn default() -> Self {
-        let state = State { images: vec!["app".to_owned()], ..State::default() };
-        Self { state: Mutex::new(state), events: broadcast::channel(256).0 }
+        let state = FakeState { images: vec!["app".to_owned()], ..FakeState::default() };
+        Self { state: Mutex::new(state), events: broadcast::channel(EVENTS_MAX).0 }
     }
 }
 
@@ -50,13 +69,25 @@ fn image(name: &str) -> ImageStatus {
     }
 }
 
+impl FakeState {
+    fn address(&self) -> IpAddr {
+        let before = u32::try_from(self.sandboxes.len()).unwrap_or(u32::MAX);
+        let address = self.first_address.map(|first| Ipv4Addr::from_bits(first.to_bits().saturating_add(before)));
+        address.unwrap_or(Ipv4Addr::LOCALHOST).into()
+    }
+}
+
 impl FakeRuntime {
-    /// Ends the running container of this name.
+    fn lock(&self) -> MutexGuard<'_, FakeState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the running container of this name, if there is one.
     pub fn finish(&self, name: &str, code: i32) {
         let id = {
-            let mut state = self.state.lock().unwrap();
+            let mut state = self.lock();
             let running = |c: &&mut ContainerStatus| c.name == name && c.state == ContainerState::Running;
-            let container = state.containers.iter_mut().find(running).unwrap();
+            let Some(container) = state.containers.iter_mut().find(running) else { return };
             container.state = ContainerState::Exited;
             container.exit_code = Some(code);
             container.finished_at = Some(seams::clock::now());
@@ -66,9 +97,9 @@ impl FakeRuntime {
     }
 
     fn tell(&self, id: &str) {
-        let state = self.state.lock().unwrap();
-        let container = state.containers.iter().find(|c| c.id == id).unwrap();
-        let sandbox = state.sandboxes.iter().find(|s| s.id == container.sandbox_id).unwrap();
+        let state = self.lock();
+        let Some(container) = state.containers.iter().find(|c| c.id == id) else { return };
+        let Some(sandbox) = state.sandboxes.iter().find(|s| s.id == container.sandbox_id) else { return };
         let _ = self.events.send(RuntimeEvent::Container {
             sandbox_id: sandbox.id.clone(),
             pod_uid: sandbox.uid.clone(),
@@ -89,7 +120,7 @@ impl Runtime for FakeRuntime {
         now(Ok(()))
     }
     fn run_pod_sandbox(&self, config: SandboxConfig) -> BoxFuture<'_, Result<SandboxStatus>> {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.lock();
         state.next += 1;
         let sandbox = SandboxStatus {
             id: format!("sandbox{}", state.next),
@@ -99,7 +130,7 @@ impl Runtime for FakeRuntime {
             attempt: config.attempt,
             state: SandboxState::Ready,
             created_at: seams::clock::now(),
-            ips: vec!["127.0.0.1".parse().unwrap()],
+            ips: vec![state.address()],
             labels: config.labels,
             annotations: config.annotations,
         };
@@ -107,21 +138,21 @@ impl Runtime for FakeRuntime {
         now(Ok(sandbox))
     }
     fn stop_pod_sandbox<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>> {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.lock();
         state.sandboxes.iter_mut().filter(|s| s.id == id).for_each(|s| s.state = SandboxState::NotReady);
         now(Ok(()))
     }
     fn remove_pod_sandbox<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>> {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.lock();
         state.sandboxes.retain(|s| s.id != id);
         state.containers.retain(|c| c.sandbox_id != id);
         now(Ok(()))
     }
     fn list_pod_sandboxes(&self) -> BoxFuture<'_, Result<Vec<SandboxStatus>>> {
-        now(Ok(self.state.lock().unwrap().sandboxes.clone()))
+        now(Ok(self.lock().sandboxes.clone()))
     }
     fn create_container<'a>(&'a self, sandbox: &'a str, config: ContainerConfig) -> BoxFuture<'a, Result<String>> {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.lock();
         state.next += 1;
         let id = format!("c{}", state.next);
         state.configs.push(config.clone());
@@ -149,15 +180,17 @@ impl Runtime for FakeRuntime {
         now(Ok(id))
     }
     fn start_container<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>> {
-        let mut state = self.state.lock().unwrap();
-        let container = state.containers.iter_mut().find(|c| c.id == id).unwrap();
+        let mut state = self.lock();
+        let Some(container) = state.containers.iter_mut().find(|c| c.id == id) else {
+            return now(Err(RuntimeError::NotFound(format!("container {id}"))));
+        };
         container.state = ContainerState::Running;
         container.started_at = Some(seams::clock::now());
         now(Ok(()))
     }
     fn stop_container<'a>(&'a self, id: &'a str, grace: Duration) -> BoxFuture<'a, Result<()>> {
         let name = {
-            let mut state = self.state.lock().unwrap();
+            let mut state = self.lock();
             state.stops.push((id.to_owned(), grace));
             let running = |c: &&ContainerStatus| c.id == id && c.state == ContainerState::Running;
             state.containers.iter().find(running).map(|c| c.name.clone())
@@ -168,35 +201,35 @@ impl Runtime for FakeRuntime {
         now(Ok(()))
     }
     fn remove_container<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>> {
-        self.state.lock().unwrap().containers.retain(|c| c.id != id);
+        self.lock().containers.retain(|c| c.id != id);
         now(Ok(()))
     }
     fn list_containers(&self) -> BoxFuture<'_, Result<Vec<ContainerStatus>>> {
-        now(Ok(self.state.lock().unwrap().containers.clone()))
+        now(Ok(self.lock().containers.clone()))
     }
     fn container_status<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<ContainerStatus>> {
-        let state = self.state.lock().unwrap();
+        let state = self.lock();
         let found = state.containers.iter().find(|c| c.id == id).cloned();
-        now(found.ok_or_else(|| RuntimeError::NotFound(id.to_owned())))
+        now(found.ok_or_else(|| RuntimeError::NotFound(format!("container {id}"))))
     }
     fn update_resources<'a>(&'a self, _: &'a str, _: Resources) -> BoxFuture<'a, Result<()>> {
         now(Ok(()))
     }
     fn update_group<'a>(&'a self, group: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>> {
-        self.state.lock().unwrap().groups.insert(group.to_owned(), resources.cpu_shares.unwrap_or(0));
+        self.lock().groups.insert(group.to_owned(), resources.cpu_shares.unwrap_or(0));
         now(Ok(()))
     }
     fn update_pod_sandbox<'a>(&'a self, _: &'a str, _: Resources) -> BoxFuture<'a, Result<()>> {
         now(Ok(()))
     }
     fn container_disk_usage<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<u64>> {
-        now(Ok(self.state.lock().unwrap().disk_use.get(id).copied().unwrap_or(0)))
+        now(Ok(self.lock().disk_use.get(id).copied().unwrap_or(0)))
     }
     fn reopen_log<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
         now(Ok(()))
     }
     fn exec_sync<'a>(&'a self, _: &'a str, _: Vec<String>, _: Option<Duration>) -> BoxFuture<'a, Result<ExecOutput>> {
-        let exit_code = self.state.lock().unwrap().exec_code;
+        let exit_code = self.lock().exec_code;
         now(Ok(ExecOutput { exit_code, ..ExecOutput::default() }))
     }
     fn exec<'a>(&'a self, _: &'a str, request: ExecRequest) -> BoxFuture<'a, Result<ProcessStreams>> {
@@ -204,8 +237,8 @@ impl Runtime for FakeRuntime {
             return now(Err(RuntimeError::Failed("no such command".to_owned())));
         }
         // Says what it is told, and ends with 3.
-        let (stdin, mut told) = tokio::io::duplex(64);
-        let (mut says, stdout) = tokio::io::duplex(64);
+        let (stdin, mut told) = tokio::io::duplex(PIPE_BYTES);
+        let (mut says, stdout) = tokio::io::duplex(PIPE_BYTES);
         let copied = tokio::spawn(async move {
             let _ = tokio::io::copy(&mut told, &mut says).await;
         });
@@ -213,7 +246,7 @@ impl Runtime for FakeRuntime {
             stdin: Some(Box::pin(stdin)),
             stdout: Some(Box::pin(stdout)),
             stderr: None,
-            resize: tokio::sync::mpsc::channel(1).0,
+            resize: tokio::sync::mpsc::channel(SIZES_MAX).0,
             exit: Box::pin(async move {
                 let _ = copied.await;
                 Ok(3)
@@ -223,9 +256,12 @@ impl Runtime for FakeRuntime {
     fn attach<'a>(&'a self, _: &'a str, _: bool) -> BoxFuture<'a, Result<ProcessStreams>> {
         now(Err(RuntimeError::Failed("no processes here".to_owned())))
     }
-    fn connect<'a>(&'a self, _: &'a str, port: u16) -> BoxFuture<'a, Result<tokio::net::TcpStream>> {
+    fn connect<'a>(&'a self, _: &'a str, port: u16) -> BoxFuture<'a, Result<PodConnection>> {
         let connected = tokio::net::TcpStream::connect(("127.0.0.1", port));
-        Box::pin(async move { connected.await.map_err(|e| RuntimeError::Failed(e.to_string())) })
+        Box::pin(async move {
+            let socket = connected.await.map_err(|e| RuntimeError::Failed(e.to_string()))?;
+            Ok(Box::pin(socket) as PodConnection)
+        })
     }
     fn container_usage<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Usage>> {
         now(Ok(Usage::default()))
@@ -239,7 +275,7 @@ impl Runtime for FakeRuntime {
         now(if known { Ok(image(name)) } else { Err(error) })
     }
     fn image_status<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<ImageStatus>>> {
-        let there = self.state.lock().unwrap().images.iter().any(|i| i == name);
+        let there = self.lock().images.iter().any(|i| i == name);
         now(Ok(there.then(|| image(name))))
     }
     fn list_images(&self) -> BoxFuture<'_, Result<Vec<ImageStatus>>> {
@@ -248,10 +284,48 @@ impl Runtime for FakeRuntime {
     fn remove_image<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
         now(Ok(()))
     }
+    fn import_images<'a>(&'a self, _: &'a Path) -> BoxFuture<'a, Result<Vec<ImageStatus>>> {
+        now(Ok(Vec::new()))
+    }
+    fn image_filesystem(&self) -> BoxFuture<'_, Result<ImageFilesystem>> {
+        now(Ok(ImageFilesystem { mountpoint: "/".into(), ..ImageFilesystem::default() }))
+    }
     fn events(&self) -> BoxStream<'static, RuntimeEvent> {
         let next = |mut events: broadcast::Receiver<RuntimeEvent>| async move {
             events.recv().await.ok().map(|event| (event, events))
         };
         Box::pin(stream::unfold(self.events.subscribe(), next))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_keeps_what_it_is_told() {
+        let runtime = FakeRuntime::default();
+        runtime.lock().first_address = Some(Ipv4Addr::new(10, 0, 0, 255));
+        let mut events = runtime.events();
+        let mut sandboxes = Vec::new();
+        for uid in ["a", "b"] {
+            let config = SandboxConfig { uid: uid.to_owned(), ..SandboxConfig::default() };
+            sandboxes.push(runtime.run_pod_sandbox(config).await.expect("made"));
+        }
+        let addresses: Vec<String> = sandboxes.iter().map(|s| s.ips[0].to_string()).collect();
+        assert_eq!(addresses, ["10.0.0.255", "10.0.1.0"]);
+        let config = ContainerConfig { name: "main".to_owned(), ..ContainerConfig::default() };
+        let id = runtime.create_container(&sandboxes[1].id, config).await.expect("made");
+        runtime.start_container(&id).await.expect("started");
+        assert!(runtime.start_container("other").await.is_err());
+        runtime.stop_container(&id, Duration::from_secs(9)).await.expect("stopped");
+        assert_eq!(runtime.container_status(&id).await.expect("there").exit_code, Some(143));
+        let told = events.next().await.expect("an event");
+        let sandbox_id = sandboxes[1].id.clone();
+        assert_eq!(told, RuntimeEvent::Container { sandbox_id, pod_uid: "b".to_owned(), container_id: id });
+        runtime.remove_pod_sandbox(&sandboxes[1].id).await.expect("removed");
+        assert!(runtime.list_containers().await.expect("a list").is_empty());
     }
 }

@@ -1,0 +1,197 @@
+//! Changes, found by comparing lists (upstream's PLEG). Where the runtime tells that something happened, the lists are
+//! compared at once; otherwise every second.
+
+use std::collections::HashMap;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::stream::BoxStream;
+
+use super::*;
+
+/// After something happened, the lists are compared after each of these: a runtime tells of an end before it has written
+/// it down itself.
+const AFTER: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(400)];
+/// How often they are compared when nothing is told: without a stream of events (upstream's period), and with one.
+const PERIOD: Duration = Duration::from_secs(1);
+const PERIOD_WITH_EVENTS: Duration = Duration::from_secs(20);
+/// How long a lost stream of events rests.
+const STREAM_WAIT: Duration = Duration::from_secs(2);
+
+/// What exists: the state of each object, and whose it is.
+type Seen = HashMap<String, Object>;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Object {
+    state: i32,
+    /// The sandbox itself, or the sandbox of the container.
+    sandbox_id: String,
+    pod_uid: String,
+    is_container: bool,
+}
+
+/// The changes from now on.
+pub fn subscribe(inner: &Inner) -> BoxStream<'static, RuntimeEvent> {
+    let receiver = inner.events.subscribe();
+    Box::pin(futures_util::stream::unfold(receiver, |mut receiver| async move {
+        loop {
+            match receiver.recv().await {
+                Ok(event) => return Some((event, receiver)),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }))
+}
+
+/// Looks for changes as long as the runtime is in use.
+pub async fn follow(inner: Weak<Inner>) {
+    let streaming = Arc::new(AtomicBool::new(false));
+    let listener = tokio::spawn(listen(inner.clone(), streaming.clone()));
+    let mut seen = Seen::new();
+    let mut step = 0;
+    while let Some(strong) = inner.upgrade() {
+        let period = if streaming.load(Ordering::Relaxed) { PERIOD_WITH_EVENTS } else { PERIOD };
+        let wait = AFTER.get(step).copied().unwrap_or(period);
+        let hinted = tokio::time::timeout(wait, strong.acted.notified()).await.is_ok();
+        if hinted && step > 0 {
+            step = 0;
+            continue;
+        }
+        step = (step + 1).min(AFTER.len());
+        match look(&strong).await {
+            Ok(now) => {
+                for event in changes(&seen, &now) {
+                    let _ = strong.events.send(event);
+                }
+                seen = now;
+            }
+            // Nothing is known, which is not the same as nothing being there.
+            Err(error) => tracing::debug!(%error, "the container runtime's lists cannot be read"),
+        }
+    }
+    listener.abort();
+}
+
+async fn look(inner: &Inner) -> Result<Seen> {
+    let sandboxes = inner.list_sandboxes().await?;
+    let containers = inner.list_containers().await?;
+    let uids: HashMap<String, String> =
+        sandboxes.iter().map(|s| (s.id.clone(), s.metadata.clone().unwrap_or_default().uid)).collect();
+    let of_sandbox = sandboxes.iter().map(|s| {
+        let pod_uid = uids.get(&s.id).cloned().unwrap_or_default();
+        (s.id.clone(), Object { state: s.state, sandbox_id: s.id.clone(), pod_uid, is_container: false })
+    });
+    let of_container = containers.into_iter().map(|c| {
+        let pod_uid = uids.get(&c.pod_sandbox_id).cloned().unwrap_or_default();
+        (c.id, Object { state: c.state, sandbox_id: c.pod_sandbox_id, pod_uid, is_container: true })
+    });
+    Ok(of_sandbox.chain(of_container).collect())
+}
+
+/// What is new, different or gone.
+fn changes(before: &Seen, now: &Seen) -> Vec<RuntimeEvent> {
+    let changed = now.iter().filter(|(id, object)| before.get(*id).is_none_or(|old| old.state != object.state));
+    let gone = before.iter().filter(|(id, _)| !now.contains_key(*id));
+    let event = |(id, object): (&String, &Object)| match object.is_container {
+        true => RuntimeEvent::Container {
+            sandbox_id: object.sandbox_id.clone(),
+            pod_uid: object.pod_uid.clone(),
+            container_id: id.clone(),
+        },
+        false => RuntimeEvent::Sandbox { sandbox_id: id.clone(), pod_uid: object.pod_uid.clone() },
+    };
+    // A sandbox that is merely new is known to whoever made it.
+    let news = changed.filter(|(id, object)| object.is_container || before.contains_key(*id) || object.state != 0);
+    news.chain(gone).map(event).collect()
+}
+
+/// Passes on that something happened, from CRI's own stream of events, else from that of containerd below it.
+async fn listen(inner: Weak<Inner>, streaming: Arc<AtomicBool>) {
+    let mut cri = true;
+    while let Some(channel) = inner.upgrade().map(|strong| strong.channel.clone()) {
+        let hint = || {
+            streaming.store(true, Ordering::Relaxed);
+            if let Some(strong) = inner.upgrade() {
+                strong.acted.notify_one();
+            }
+        };
+        let ended = if cri { cri_events(&channel, hint).await } else { containerd_events(&channel, hint).await };
+        streaming.store(false, Ordering::Relaxed);
+        match ended {
+            Err(status) if status.code == Code::Unimplemented && cri => cri = false,
+            Err(status) if status.code == Code::Unimplemented => return,
+            _ => tokio::time::sleep(STREAM_WAIT).await,
+        }
+    }
+}
+
+async fn cri_events(channel: &Channel, hint: impl Fn()) -> std::result::Result<(), grpc::Status> {
+    let method = "runtime.v1.RuntimeService/GetContainerEvents";
+    let mut answers = channel.start::<proto::ContainerEventResponse>(method, &proto::GetEventsRequest {}, None).await?;
+    while answers.next().await?.is_some() {
+        hint();
+    }
+    Ok(())
+}
+
+async fn containerd_events(channel: &Channel, hint: impl Fn()) -> std::result::Result<(), grpc::Status> {
+    let method = "containerd.services.events.v1.Events/Subscribe";
+    let filters = vec!["namespace==k8s.io,topic==\"/tasks/exit\"".to_owned()];
+    let mut answers = channel.start::<proto::Envelope>(method, &proto::SubscribeRequest { filters }, None).await?;
+    while let Some(envelope) = answers.next().await? {
+        if ends_container(&envelope) {
+            hint();
+        }
+    }
+    Ok(())
+}
+
+/// Whether a container's own process ended, and not one that was executed in it (a probe, say).
+fn ends_container(envelope: &proto::Envelope) -> bool {
+    let value = envelope.event.as_ref().map_or(&[][..], |any| &any.value);
+    proto::TaskExit::decode(value).map_or(true, |exit| exit.id == exit.container_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(state: i32, is_container: bool) -> Object {
+        Object { state, sandbox_id: "s".to_owned(), pod_uid: "u".to_owned(), is_container }
+    }
+
+    fn seen(list: &[(&str, Object)]) -> Seen {
+        list.iter().map(|(id, object)| ((*id).to_owned(), object.clone())).collect()
+    }
+
+    #[test]
+    fn the_end_of_a_probe_is_no_news() {
+        let of = |id: &str| {
+            let exit = proto::TaskExit { container_id: "c".to_owned(), id: id.to_owned() };
+            let event = Some(proto::Any { value: exit.encode_to_vec() });
+            ends_container(&proto::Envelope { event })
+        };
+        assert!(of("c") && !of("probe"));
+    }
+
+    #[test]
+    fn changes_are_what_differs() {
+        let before = seen(&[("s", object(0, false)), ("c", object(1, true)), ("old", object(2, true))]);
+        let now = seen(&[("s", object(0, false)), ("c", object(2, true)), ("new", object(0, true))]);
+        let mut ids: Vec<String> = changes(&before, &now)
+            .into_iter()
+            .map(|event| match event {
+                RuntimeEvent::Container { container_id, .. } => container_id,
+                RuntimeEvent::Sandbox { sandbox_id, .. } => sandbox_id,
+            })
+            .collect();
+        ids.sort();
+        assert_eq!(ids, ["c", "new", "old"]);
+        assert!(changes(&now, &now).is_empty());
+        let stopped = seen(&[("s", object(1, false))]);
+        let lost = RuntimeEvent::Sandbox { sandbox_id: "s".to_owned(), pod_uid: "u".to_owned() };
+        assert_eq!(changes(&seen(&[("s", object(0, false))]), &stopped), [lost]);
+        assert!(changes(&Seen::new(), &seen(&[("s", object(0, false))])).is_empty(), "whoever made it knows");
+    }
+}
