@@ -35,7 +35,7 @@ pub fn parse_go(text: &str) -> Result<i64, DurationError> {
     if rest.is_empty() {
         return Err(invalid());
     }
-    let mut total: i64 = 0;
+    let mut total: u64 = 0;
     while !rest.is_empty() {
         let (whole, fraction);
         (whole, rest) = split_digits(rest);
@@ -57,19 +57,27 @@ pub fn parse_go(text: &str) -> Result<i64, DurationError> {
             .find(|(name, _)| *name == unit_text)
             .ok_or_else(|| DurationError::UnknownUnit(unit_text.to_owned(), text.to_owned()))?;
         let part = part_nanos(whole, fraction, *unit).ok_or_else(invalid)?;
-        total = total.checked_add(part).ok_or_else(invalid)?;
+        total = total.checked_add(part).filter(|total| *total <= i64::MIN.unsigned_abs()).ok_or_else(invalid)?;
     }
-    Ok(if text.starts_with('-') { -total } else { total })
+    let signed = if text.starts_with('-') { 0_i64.checked_sub_unsigned(total) } else { i64::try_from(total).ok() };
+    signed.ok_or_else(invalid)
 }
 
 fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.bytes().take_while(u8::is_ascii_digit).count())
 }
 
-fn part_nanos(whole: &str, fraction: &str, unit: i64) -> Option<i64> {
-    let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let fraction: f64 = if fraction.is_empty() { 0.0 } else { format!("0.{fraction}").parse().ok()? };
-    whole.checked_mul(unit)?.checked_add((fraction * unit as f64) as i64)
+/// The digits of a fraction are a whole number over a power of ten, as in Go: `0.52` times a unit would be cut off one too low.
+fn part_nanos(whole: &str, fraction: &str, unit: i64) -> Option<u64> {
+    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let (mut digits, mut scale) = (0_i64, 1.0);
+    for digit in fraction.bytes() {
+        // Digits beyond what fits say nothing about nanoseconds.
+        let Some(more) = digits.checked_mul(10).and_then(|d| d.checked_add(i64::from(digit - b'0'))) else { break };
+        (digits, scale) = (more, scale * 10.0);
+    }
+    let part = (digits as f64 * (unit as f64 / scale)) as u64;
+    whole.checked_mul(unit.unsigned_abs())?.checked_add(part)
 }
 
 /// Writes nanoseconds in Go's text form.
@@ -175,6 +183,10 @@ mod tests {
             assert_eq!(format_go(parse_go(text).unwrap()), text);
         }
         assert_eq!(parse_go("1.5h").map(format_go).unwrap(), "1h30m0s");
+        assert_eq!(parse_go("2m.52ms").map(format_go).unwrap(), "2m0.00052s");
+        assert_eq!(parse_go("2m0.00052s").unwrap(), 120_000_520_000);
+        assert_eq!(parse_go(&format_go(i64::MIN)), Ok(i64::MIN));
+        assert!(parse_go("9223372036854775808ns").is_err() && parse_go("0.99999999999999999999999s").is_ok());
         assert_eq!(parse_go("3").unwrap_err().to_string(), r#"time: missing unit in duration "3""#);
         assert_eq!(parse_go("3x").unwrap_err().to_string(), r#"time: unknown unit "x" in duration "3x""#);
         assert_eq!(parse_go("x").unwrap_err().to_string(), r#"time: invalid duration "x""#);
