@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const COUNT: usize = 150_000;
 /// What is stored beside names and times, so that an object has a KiB.
-const FILL_BYTES: usize = 680;
+const FILL_BYTES: usize = 768;
 const ROUNDS: usize = 3;
 /// Names of forms, parameters, and what the client accepts.
 const FORMS: [(&str, &str, &str); 6] = [
