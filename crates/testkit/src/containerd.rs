@@ -36,9 +36,9 @@ impl Cluster {
     /// Makes any cluster one on containerd when the environment wants it so: `SKIFF_TEST_RUNTIME=containerd cargo nextest run
     /// -p testkit` runs all tests there.
     pub(crate) fn obey_environment(&mut self) {
-        let has_node = !self.without_node();
-        if self.containerd.is_none() && has_node && std::env::var("SKIFF_TEST_RUNTIME").is_ok_and(|r| r == "containerd")
-        {
+        // A cluster that is on containerd anyway says itself when that starts.
+        let open = !self.without_node() && !self.arguments.iter().any(|a| a == ENDPOINT);
+        if open && std::env::var("SKIFF_TEST_RUNTIME").is_ok_and(|r| r == "containerd") {
             self.use_containerd();
             self.start_registry();
             self.start_containerd();
