@@ -35,6 +35,8 @@ pub enum TimeError {
     },
 }
 
+/// The beginning of the year 0, in seconds since 1970.
+pub(crate) const YEAR_0_SECONDS: i64 = -62_167_219_200;
 const SECONDS: &str = "2006-01-02T15:04:05Z07:00";
 const MICROS: &str = "2006-01-02T15:04:05.000000Z07:00";
 
@@ -101,7 +103,9 @@ impl Reader<'_> {
             civil::DateTime::new(year, small(month), small(day), small(hour), small(minute), small(second), nanos)
                 .map_err(|_| self.range("day"))?;
         let utc = jiff::tz::Offset::UTC.to_timestamp(local).map_err(|_| self.range("year"))?;
-        utc.checked_sub(jiff::SignedDuration::from_secs(offset)).map_err(|_| self.range("year"))
+        let utc = utc.checked_sub(jiff::SignedDuration::from_secs(offset)).map_err(|_| self.range("year"))?;
+        // East of Greenwich the year 0 begins in one that cannot be written.
+        self.in_range("year", utc.as_second() >= YEAR_0_SECONDS).map(|()| utc)
     }
 
     fn bad(&self, part: &'static str) -> TimeError {

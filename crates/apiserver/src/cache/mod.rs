@@ -145,10 +145,8 @@ impl Cache {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
         };
-        let mut range = state
-            .objects
-            .range::<str, _>((from, Bound::Unbounded))
-            .take_while(|(key, _)| key.starts_with(prefix));
+        let mut range =
+            state.objects.range::<str, _>((from, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
         let most = if limit == 0 { usize::MAX } else { limit };
         // What remains is only counted: taking part in each object costs more than looking at it.
         let items: Vec<_> = range.by_ref().take(most).map(|(key, entry)| (key.clone(), entry.clone())).collect();

@@ -11,9 +11,6 @@ use crate::{duration, time};
 
 pub(super) const JSON_SCHEMA_PROPS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
-/// The beginning of the year 0, in seconds since 1970.
-const YEAR_0_SECONDS: i64 = -62_167_219_200;
-
 /// The tree of a message.
 pub(super) fn message(bytes: &[u8], ty: &Type) -> Result<Map, ProtoError> {
     struct_at(bytes, ty, 0)
@@ -144,8 +141,8 @@ fn value(payload: Payload<'_>, schema: &Schema, name: &str, depth: usize) -> Res
 
 /// A time that JSON can tell: of the years 0 to 9999.
 fn timestamp(seconds: i64, nanos: i64) -> Option<jiff::Timestamp> {
-    let time = jiff::Timestamp::new(seconds, i32::try_from(nanos).ok()?).ok()?;
-    (time.as_second() >= YEAR_0_SECONDS).then_some(time)
+    let read = jiff::Timestamp::new(seconds, i32::try_from(nanos).ok()?).ok()?;
+    (read.as_second() >= time::YEAR_0_SECONDS).then_some(read)
 }
 
 /// Types with messages of their own.
