@@ -30,6 +30,8 @@ const LEASE_SECONDS: i32 = 40;
 /// First and longest wait between looks at a runtime that was never ready yet: its network comes up in a moment.
 const READY_WAIT_MIN: Duration = Duration::from_millis(10);
 const READY_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How long the node's status stays as it was while the runtime is not ready after a start.
+const RUNTIME_WAIT: Duration = Duration::from_secs(3);
 /// How often the status is written even if nothing changed.
 const STATUS_PERIOD: Duration = Duration::from_secs(300);
 /// Most images listed in the status.
@@ -156,7 +158,7 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
     let about = reference(&agent);
     agent.event(&about, EventType::Normal, "Starting", "Starting kubelet.");
     let (mut told, mut ready) = (seams::clock::now(), false);
-    let mut wait = READY_WAIT_MIN;
+    let (mut wait, begun) = (READY_WAIT_MIN, tokio::time::Instant::now());
     let mut pressure = agent.pressure.subscribe();
     loop {
         if !ready && agent.options.runtime.status().await.is_ok() {
@@ -168,6 +170,10 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
                 _ = pressure.changed() => {}
             }
             wait = (wait * 2).min(READY_WAIT_MAX);
+        }
+        // A node that was ready before this start is not told to be otherwise while its runtime comes up.
+        if !ready && begun.elapsed() < RUNTIME_WAIT {
+            continue;
         }
         let due = seams::clock::since(told) >= STATUS_PERIOD;
         match refresh(&agent, due).await {
@@ -210,6 +216,10 @@ async fn register(agent: &Agent) -> Result<(), ApiError> {
     let own = wanted.metadata.labels.get_or_insert_default();
     let missing = labels(agent).into_iter().any(|(k, v)| own.insert(k, v.clone()) != Some(v));
     let node = if missing { api.replace(name, &wanted).await? } else { node };
+    // What the last life said holds until the runtime is up.
+    if agent.options.runtime.status().await.is_err() {
+        return Ok(());
+    }
     write(agent, &api, &node).await.map(|_| ())
 }
 
