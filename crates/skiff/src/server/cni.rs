@@ -4,22 +4,18 @@
 //! network, with host ports and all, whichever runtime makes the pods.
 
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use client::{Shutdown, stopped};
+use client::Shutdown;
 use runtime::{CniDirectories, CriRuntime, PodNetwork, PortMapping, Runtime, SandboxConfig};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
 
+use super::local;
 use super::pod_network::Plug;
 
-/// Requests are small.
-const REQUEST_BYTES_MAX: u64 = 64 * 1024;
 /// How often the runtime is asked where its networks are, and the files there are looked after.
 const FILES_WAIT: Duration = Duration::from_millis(200);
 const FILES_PERIOD: Duration = Duration::from_secs(30);
@@ -73,48 +69,14 @@ pub type Answer = std::result::Result<Connected, String>;
 pub async fn serve(state_dir: &Path, plug: Arc<Plug>, runtime: Option<CriRuntime>, stop: Shutdown) -> Result<()> {
     let Some(runtime) = runtime else { return Ok(()) };
     let path = state_dir.join("cni.sock");
-    let cannot = || format!("cannot listen on {}", path.display());
-    std::fs::create_dir_all(state_dir).with_context(cannot)?;
-    // The data directory's lock says that no other server is alive: what is there is left over.
-    let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).with_context(cannot)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).with_context(cannot)?;
-    let accepting = async {
-        loop {
-            if let Ok((stream, _)) = listener.accept().await {
-                let plug = plug.clone();
-                tokio::spawn(async move {
-                    if let Err(error) = answer(stream, &plug).await {
-                        tracing::debug!("a call of the CNI plugin was not answered: {error:#}");
-                    }
-                });
-            }
-        }
-    };
+    let files = plug.clone();
     tokio::select! {
-        () = stopped(stop) => {}
-        () = accepting => {}
-        () = keep_files(&plug, &runtime, &path) => {}
+        served = local::serve(&path, stop, move |request| act(request, plug.clone())) => served,
+        () = keep_files(&files, &runtime, &path) => Ok(()),
     }
-    let _ = std::fs::remove_file(&path);
-    Ok(())
 }
 
-async fn answer(stream: UnixStream, plug: &Plug) -> Result<()> {
-    let (read, mut write) = stream.into_split();
-    let mut line = String::new();
-    BufReader::new(read.take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
-    let answer: Answer = match serde_json::from_str(&line) {
-        Ok(request) => act(request, plug).await.map_err(|error| error.to_string()),
-        Err(error) => Err(format!("the request is not understood: {error}")),
-    };
-    let mut bytes = serde_json::to_vec(&answer)?;
-    bytes.push(b'\n');
-    write.write_all(&bytes).await?;
-    Ok(())
-}
-
-async fn act(request: Request, plug: &Plug) -> runtime::Result<Connected> {
+async fn act(request: Request, plug: Arc<Plug>) -> runtime::Result<Connected> {
     match request {
         Request::Add { sandbox_id, netns, namespace, name, host_ports } => {
             let config = SandboxConfig { namespace, name, host_ports, ..SandboxConfig::default() };

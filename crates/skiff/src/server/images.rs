@@ -1,18 +1,14 @@
-//! How `skiff image` talks to a running server: one JSON line each way through a socket that only root can open.
+//! How `skiff image` talks to a running server, through a socket.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use client::{Shutdown, stopped};
+use anyhow::Result;
+use client::Shutdown;
 use runtime::{Credentials, ImageStatus, Runtime};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
 
-/// Requests are small.
-const REQUEST_BYTES_MAX: u64 = 64 * 1024;
+use super::local;
 
 /// What can be asked.
 #[derive(Serialize, Deserialize)]
@@ -50,47 +46,10 @@ pub fn socket(state_dir: &Path) -> PathBuf {
 /// Answers until shutdown.
 pub async fn serve(state_dir: PathBuf, runtime: Arc<dyn Runtime>, stop: Shutdown) -> Result<()> {
     let path = socket(&state_dir);
-    let cannot = || format!("cannot listen on {}", path.display());
-    std::fs::create_dir_all(&state_dir).with_context(cannot)?;
-    // The data directory's lock says that no other server is alive: what is there is left over.
-    let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).with_context(cannot)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).with_context(cannot)?;
-    let accepting = async {
-        loop {
-            if let Ok((stream, _)) = listener.accept().await {
-                let runtime = runtime.clone();
-                tokio::spawn(async move {
-                    if let Err(error) = answer(stream, &*runtime).await {
-                        tracing::debug!("a request about images was not answered: {error:#}");
-                    }
-                });
-            }
-        }
-    };
-    tokio::select! {
-        () = stopped(stop) => {}
-        () = accepting => {}
-    }
-    let _ = std::fs::remove_file(&path);
-    Ok(())
+    local::serve(&path, stop, move |request| act(request, runtime.clone())).await
 }
 
-async fn answer(stream: UnixStream, runtime: &dyn Runtime) -> Result<()> {
-    let (read, mut write) = stream.into_split();
-    let mut line = String::new();
-    BufReader::new(read.take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
-    let answer = match serde_json::from_str(&line) {
-        Ok(request) => act(request, runtime).await.map_err(|error| error.to_string()),
-        Err(error) => Err(format!("the request is not understood: {error}")),
-    };
-    let mut bytes = serde_json::to_vec(&answer)?;
-    bytes.push(b'\n');
-    write.write_all(&bytes).await?;
-    Ok(())
-}
-
-async fn act(request: Request, runtime: &dyn Runtime) -> runtime::Result<Vec<Image>> {
+async fn act(request: Request, runtime: Arc<dyn Runtime>) -> runtime::Result<Vec<Image>> {
     let images = match request {
         Request::List => runtime.list_images().await?,
         Request::Import(path) => runtime.import_images(&path).await?,

@@ -7,6 +7,7 @@ pub mod config;
 mod identity;
 pub mod images;
 mod kubeconfig;
+mod local;
 mod pod_network;
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
