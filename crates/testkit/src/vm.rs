@@ -138,12 +138,13 @@ impl Vm {
         let mut machine = Command::new(QEMU)
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial"])
             .arg(format!("file:{}", console.display()))
-            // Emulated: KVM inside of a virtual machine is there but does not work everywhere.
-            .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", &memory_mib.to_string(), "-kernel"])
+            // Emulated: KVM inside of a virtual machine is there but does not work everywhere. One processor: of two
+            // emulated ones each has been seen to wait for the other in the kernel for ever.
+            .args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1", "-m", &memory_mib.to_string(), "-kernel"])
             .arg(&self.kernel)
             .arg("-initrd")
             .arg(&initrd)
-            .args(["-append", "console=ttyS0 quiet panic=-1 random.trust_cpu=on"])
+            .args(["-append", "console=ttyS0 loglevel=6 panic=-1 random.trust_cpu=on"])
             .stdin(Stdio::null())
             .spawn()
             .expect("qemu starts");
