@@ -1,13 +1,13 @@
 # The commands of this repository. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run test bench fuzz install packages clean
+.PHONY: help run test test-vm bench fuzz install packages clean
 
 TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
 PREFIX ?= /usr/local
 RELEASE := target/$(TRIPLE)/release
 
 help:            ## List the commands
-	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST)
 
 run:             ## Build skiff, start a cluster, show a workload answering; Ctrl-C removes all of it
 	@[ "$$(id -u)" = 0 ] || { echo "skiff needs root to run containers: try sudo make run"; exit 1; }
@@ -19,9 +19,13 @@ test:            ## All checks and tests; installs the Debian packages that the 
 	@scripts/packages
 	@scripts/test
 
+test-vm:         ## The end-to-end tests on cgroup v2, in an emulated machine (amd64); takes about half an hour
+	@scripts/packages
+	@scripts/test-vm
+
 bench:           ## Measure skiff beside its peers (docs/benchmarks.md); takes about ten minutes
 	@[ "$$(id -u)" = 0 ] || { echo "the benchmarks run containers and need root: try sudo make bench"; exit 1; }
-	@scripts/packages etcd-server runc crun
+	@scripts/packages etcd-server runc crun skopeo
 	cargo build --release --package skiff --package bench
 	$(RELEASE)/bench
 	cargo run --release --package store --example store_bench

@@ -43,6 +43,13 @@ impl Cluster {
         self.server.id()
     }
 
+    /// A command of skiff's that speaks with this server's local socket.
+    pub fn local(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = Command::new(program()?);
+        command.args(arguments).arg("--state-dir").arg(self.directory.path().join("state"));
+        Ok(command)
+    }
+
     /// Memory of the server in MiB: now, and at most since the last call.
     pub fn memory(&self) -> Result<(f64, f64)> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;

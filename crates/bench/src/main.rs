@@ -7,6 +7,7 @@ mod cluster;
 mod connection;
 mod figures;
 mod idle;
+mod images;
 mod large;
 mod list;
 mod peers;
@@ -33,6 +34,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "start", run: || Box::pin(start::run()) },
     Section { name: "idle", run: || Box::pin(idle::run()) },
     Section { name: "pods", run: || Box::pin(pods::run()) },
+    Section { name: "images", run: || Box::pin(images::run()) },
     Section { name: "api", run: || Box::pin(api::run()) },
     Section { name: "list", run: || Box::pin(list::run()) },
     Section { name: "large", run: || Box::pin(large::run()) },

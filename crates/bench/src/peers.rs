@@ -137,17 +137,61 @@ fn containers(runtime: &str) -> Result<()> {
     config["process"]["terminal"] = false.into();
     config["process"]["args"] = json!(["/bin/true"]);
     std::fs::write(&path, config.to_string())?;
-    let mut times = Times::default();
-    for round in 0..ROUNDS {
-        let begun = Instant::now();
-        let id = format!("skiff-bench-{}-{round}", std::process::id());
-        let ran = Command::new(runtime).args(["run", &id]).current_dir(bundle.path()).output()?;
-        if !ran.status.success() {
-            println!("{runtime} does not run here: {}", String::from_utf8_lossy(&ran.stderr).trim());
-            return Ok(());
+    let [one_by_one, in_pairs] = [1, 2].map(|abreast| runs(runtime, bundle.path(), abreast));
+    match (one_by_one, in_pairs) {
+        (Ok(one_by_one), Ok(in_pairs)) => {
+            println!("{runtime} run of one container     {}", one_by_one.tell());
+            println!("{runtime} run, two in parallel     {}", in_pairs.tell());
+            exec(runtime, bundle.path(), &path, config)?;
         }
-        times.add(begun.elapsed());
+        (Err(error), _) | (_, Err(error)) => println!("{runtime} does not run here: {error}"),
     }
-    println!("{runtime} run of one container     {}", times.tell());
+    Ok(())
+}
+
+/// Runs containers, some side by side; the time of each.
+fn runs(runtime: &str, bundle: &Path, abreast: usize) -> Result<Times> {
+    let mut times = Times::default();
+    for round in 0..ROUNDS / abreast {
+        let begun = Instant::now();
+        let start = |number: usize| {
+            let id = format!("skiff-bench-{}-{abreast}-{round}-{number}", std::process::id());
+            let mut command = Command::new(runtime);
+            command.args(["run", &id]).current_dir(bundle).stdin(Stdio::null());
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+        };
+        let started: Vec<Child> = (0..abreast).map(start).collect::<Result<_, _>>()?;
+        for child in started {
+            let output = child.wait_with_output()?;
+            if !output.status.success() {
+                bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+            }
+            times.add(begun.elapsed());
+        }
+    }
+    Ok(times)
+}
+
+/// A command in a running container.
+fn exec(runtime: &str, bundle: &Path, path: &Path, mut config: Value) -> Result<()> {
+    std::fs::copy("/bin/busybox", bundle.join("rootfs/bin/sleep"))?;
+    config["process"]["args"] = json!(["/bin/sleep", "1000"]);
+    std::fs::write(path, config.to_string())?;
+    let id = format!("skiff-bench-{}-exec", std::process::id());
+    let call = |arguments: &[&str]| {
+        let mut command = Command::new(runtime);
+        command.args(arguments).current_dir(bundle).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status()
+    };
+    call(&["run", "--detach", &id])?;
+    let mut times = Times::default();
+    for _ in 0..ROUNDS {
+        let begun = Instant::now();
+        if call(&["exec", &id, "/bin/true"])?.success() {
+            times.add(begun.elapsed());
+        }
+    }
+    call(&["delete", "--force", &id])?;
+    println!("{runtime} exec of one command      {}", times.tell());
     Ok(())
 }

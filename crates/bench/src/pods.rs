@@ -1,4 +1,4 @@
-//! From the POST of a pod to Running and Ready, alone and with 49 others; the image is present.
+//! From the POST of a pod to Running and Ready, alone and with others; the image is present.
 
 use std::collections::HashMap;
 
@@ -32,17 +32,17 @@ pub async fn run() -> Result<()> {
         alone.join(batch(&cluster, &api, &format!("one-{round}"), 1).await?);
     }
     println!("POST to Ready, 1 pod       {}", alone.tell());
-    let mut crowd = Times::default();
-    let mut whole = Times::default();
-    for round in 0..3 {
-        let times = batch(&cluster, &api, &format!("many-{round}"), 50).await?;
-        let mut last = Times::default();
-        last.add(std::time::Duration::from_secs_f64(times.percentile(100) / 1000.0));
-        whole.join(last);
-        crowd.join(times);
+    for count in [35, 50, 110] {
+        let mut crowd = Times::default();
+        let mut whole = Times::default();
+        for round in 0..3 {
+            let times = batch(&cluster, &api, &format!("many-{count}-{round}"), count).await?;
+            whole.add(std::time::Duration::from_secs_f64(times.percentile(100) / 1000.0));
+            crowd.join(times);
+        }
+        println!("POST to Ready, {count:3} at once {}", crowd.tell());
+        println!("all {count:3} Ready after         {}", whole.tell());
     }
-    println!("POST to Ready, 50 at once  {}", crowd.tell());
-    println!("all 50 Ready after         {}", whole.tell());
     Ok(())
 }
 

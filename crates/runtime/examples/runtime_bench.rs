@@ -48,6 +48,9 @@ fn main() {
     match arguments.get(1).and_then(|word| word.to_str()) {
         Some("shim") => shim_main(arguments.into_iter().skip(2)),
         Some("hello") => return,
+        Some("sleep") => loop {
+            std::thread::park();
+        },
         _ => {}
     }
     let rounds = std::env::args().nth(1).and_then(|word| word.parse().ok()).unwrap_or(100);
@@ -69,17 +72,24 @@ async fn bench(rounds: usize) {
     let sandbox = runtime.run_pod_sandbox(sandbox_config(0)).await.unwrap().id;
     let (mut starts, mut removes) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        let config = ContainerConfig { image: image.id.clone(), ..ContainerConfig::default() };
-        let begin = Instant::now();
-        let id = runtime.create_container(&sandbox, config).await.unwrap();
-        runtime.start_container(&id).await.unwrap();
-        starts.push(begin.elapsed());
-        let begin = Instant::now();
-        runtime.remove_container(&id).await.unwrap();
-        removes.push(begin.elapsed());
+        let (start, remove) = life(&runtime, &sandbox, &image.id).await;
+        starts.push(start);
+        removes.push(remove);
     }
     report("container create+start", starts);
     report("container remove", removes);
+    let (mut wholes, mut pairs) = (Vec::new(), Vec::new());
+    for _ in 0..rounds / 2 {
+        for _ in 0..2 {
+            let (start, remove) = life(&runtime, &sandbox, &image.id).await;
+            wholes.push(start + remove);
+        }
+        let (one, other) = tokio::join!(life(&runtime, &sandbox, &image.id), life(&runtime, &sandbox, &image.id));
+        pairs.extend([one.0 + one.1, other.0 + other.1]);
+    }
+    report("create+start+remove", wholes);
+    report("the same, two in parallel", pairs);
+    report("exec", execs(&runtime, &sandbox, &image.id, rounds).await);
     let mut times = Vec::new();
     for number in 1..=rounds.min(30) {
         let begin = Instant::now();
@@ -107,4 +117,34 @@ async fn bench(rounds: usize) {
     for entry in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
         let _ = std::fs::remove_dir(entry.path().join(&root));
     }
+}
+
+/// One container: how long it took to make and start, and to remove.
+async fn life(runtime: &BuiltinRuntime, sandbox: &str, image: &str) -> (Duration, Duration) {
+    let config = ContainerConfig { image: image.to_owned(), ..ContainerConfig::default() };
+    let begin = Instant::now();
+    let id = runtime.create_container(sandbox, config).await.unwrap();
+    runtime.start_container(&id).await.unwrap();
+    let started = begin.elapsed();
+    let begin = Instant::now();
+    runtime.remove_container(&id).await.unwrap();
+    (started, begin.elapsed())
+}
+
+/// Commands that end at once, in a container that stays.
+async fn execs(runtime: &BuiltinRuntime, sandbox: &str, image: &str, rounds: usize) -> Vec<Duration> {
+    let program = "/skiff".to_owned();
+    let command = vec![program.clone(), "sleep".to_owned()];
+    let config = ContainerConfig { image: image.to_owned(), command, ..ContainerConfig::default() };
+    let id = runtime.create_container(sandbox, config).await.unwrap();
+    runtime.start_container(&id).await.unwrap();
+    let mut times = Vec::new();
+    for _ in 0..rounds {
+        let begin = Instant::now();
+        let output = runtime.exec_sync(&id, vec![program.clone(), "hello".to_owned()], None).await.unwrap();
+        assert_eq!(output.exit_code, 0, "{output:?}");
+        times.push(begin.elapsed());
+    }
+    runtime.remove_container(&id).await.unwrap();
+    times
 }

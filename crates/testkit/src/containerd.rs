@@ -63,13 +63,10 @@ impl Cluster {
         let place = self.path("containerd");
         std::fs::create_dir_all(&place).unwrap();
         let config = place.join("config.toml");
-        std::fs::write(&config, configuration(&place, &self.containerd_socket())).unwrap();
+        std::fs::write(&config, containerd_configuration(&place, &self.containerd_socket())).unwrap();
         let log = std::fs::OpenOptions::new().create(true).append(true).open(place.join("log")).unwrap();
         let mut command = self.command(&tool("containerd", "usr/bin/containerd"));
-        let programs = [tool("containerd", "usr/bin"), tool("runc", "usr/sbin")];
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let path = std::env::join_paths(programs.into_iter().chain(std::env::split_paths(&path))).unwrap();
-        command.arg("--config").arg(&config).env("PATH", path).stdout(Stdio::null()).stderr(log);
+        command.arg("--config").arg(&config).env("PATH", containerd_path()).stdout(Stdio::null()).stderr(log);
         let _ = std::fs::remove_file(self.containerd_socket());
         self.containerd = Some(command.spawn().expect("containerd can be started"));
         let socket = self.containerd_socket();
@@ -89,8 +86,15 @@ impl Cluster {
     }
 }
 
-/// All directories below `place`; no CNI plugin but what skiff puts there.
-fn configuration(place: &Path, socket: &Path) -> String {
+/// A search path with containerd's programs and runc.
+pub fn containerd_path() -> std::ffi::OsString {
+    let programs = [tool("containerd", "usr/bin"), tool("runc", "usr/sbin")];
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(programs.into_iter().chain(std::env::split_paths(&path))).expect("they came from one")
+}
+
+/// A configuration of containerd with all its directories below `place`; no CNI plugin but what skiff puts there.
+pub fn containerd_configuration(place: &Path, socket: &Path) -> String {
     let place = place.display();
     format!(
         r#"version = 2

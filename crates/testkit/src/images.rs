@@ -28,6 +28,40 @@ pub fn write_all(registry: &Path) {
     std::fs::write(blob(registry, &layer[0]), bytes).expect("the layer is there");
 }
 
+/// Writes `large:1`: programs and libraries of this machine, `bytes` of them at least if it has so many, in four layers. Gives
+/// the bytes of all files, and those of the layers.
+pub fn write_large(registry: &Path, bytes: u64) -> (u64, u64) {
+    let mut files = ["/usr/lib", "/usr/bin"].into_iter().flat_map(files_below);
+    let mut sum = 0;
+    let layers: Vec<Vec<u8>> = (1..=4)
+        .map(|number| {
+            layer(|tar| {
+                while sum < bytes * number / 4 {
+                    let Some(path) = files.next() else { break };
+                    let Ok(contents) = std::fs::read(&path) else { continue };
+                    sum += contents.len() as u64;
+                    file(tar, path.to_string_lossy().trim_start_matches('/'), &contents, 0o755);
+                }
+            })
+        })
+        .collect();
+    let process = json!({"Cmd": ["none"], "Env": ["PATH=/bin"]});
+    write(registry, "large", "1", &layers.iter().collect::<Vec<_>>(), &process);
+    (sum, layers.iter().map(|layer| layer.len() as u64).sum())
+}
+
+/// All plain files below a directory, in order of their names.
+fn files_below(directory: impl AsRef<Path>) -> Vec<PathBuf> {
+    let mut entries: Vec<_> = std::fs::read_dir(directory).into_iter().flatten().flatten().collect();
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    let below = entries.into_iter().flat_map(|entry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => files_below(entry.path()),
+        Ok(kind) if kind.is_file() => vec![entry.path()],
+        _ => Vec::new(),
+    });
+    below.collect()
+}
+
 /// The shell's image as `docker save` writes it, for machines without a registry.
 pub fn shell_archive(name: &str) -> Vec<u8> {
     let gzip = shell_layer();

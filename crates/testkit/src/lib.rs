@@ -10,7 +10,7 @@ mod namespaces;
 mod programs;
 pub mod vm;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -19,15 +19,22 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::time::Instant;
 
+pub use containerd::{containerd_configuration, containerd_path};
 pub use namespaces::{Namespaces, kill_by_argument, remove_cgroups, unmount_below};
 pub use programs::{kubectls, python_packages, skiff, tool};
 
-/// The longest that a test waits for anything.
+/// The longest that a test waits for anything, on a machine of usual speed.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(20);
 /// Where the registry of a cluster listens.
 pub const REGISTRY: &str = "127.0.0.1:5000";
+
+/// The longest that a test waits for anything: a minute, times `SKIFF_TEST_PATIENCE` on machines that are slow.
+pub fn patience() -> Duration {
+    let factor = std::env::var("SKIFF_TEST_PATIENCE").ok().and_then(|factor| factor.parse().ok());
+    WAIT_MAX * factor.unwrap_or(1)
+}
 
 /// A skiff server in namespaces of its own. Dropping it removes everything that it made.
 pub struct Cluster {
@@ -177,11 +184,11 @@ impl Cluster {
 
     /// Waits until a field of an object is as wanted.
     pub fn wait_field(&self, object: &str, path: &str, wanted: &str) {
-        let mut last = String::new();
         let begun = Instant::now();
-        while begun.elapsed() < WAIT_MAX {
+        let mut last = String::new();
+        while begun.elapsed() < patience() {
             last = self.field(object, path);
-            if last == wanted {
+            if last == wanted || self.watch_field(object, path, wanted, patience().saturating_sub(begun.elapsed())) {
                 return;
             }
             std::thread::sleep(LOOK);
@@ -190,16 +197,38 @@ impl Cluster {
         panic!("{object} {path} is {last:?}, not {wanted:?}\n{described}\n{}", self.log());
     }
 
+    /// Watches an object with one kubectl until a field is as wanted. False when the object is not there, is gone, or `limit`
+    /// is over.
+    fn watch_field(&self, object: &str, path: &str, wanted: &str, limit: Duration) -> bool {
+        let kubectl = kubectls().pop().expect("a kubectl is there");
+        let mut command = self.command(&kubectl);
+        command.args(["get", object, "--watch", "-o", &format!("jsonpath={{{path}}}{{\"\\n\"}}")]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("kubectl starts");
+        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let (tell, told) = std::sync::mpsc::channel();
+        let reader = std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| tell.send(line)));
+        let begun = Instant::now();
+        let mut found = false;
+        while let (false, Ok(line)) = (found, told.recv_timeout(limit.saturating_sub(begun.elapsed()))) {
+            found = line == wanted;
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        drop(told);
+        let _ = reader.join();
+        found
+    }
+
     /// Waits until `look` finds something.
     pub fn wait<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         let begun = Instant::now();
-        while begun.elapsed() < WAIT_MAX {
+        while begun.elapsed() < patience() {
             if let Some(found) = look() {
                 return found;
             }
             std::thread::sleep(LOOK);
         }
-        panic!("waited {WAIT_MAX:?} for {what}\n{}", self.log());
+        panic!("waited {:?} for {what}\n{}", patience(), self.log());
     }
 
     /// The page at a URL, fetched from inside.

@@ -7,37 +7,72 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 /// What the last line says, with the script's exit code.
 const END: &str = "machine ends with";
 
+/// What the pod network and the service proxy use of the kernel.
+pub const POD_NETWORK: &[&str] = &[
+    "veth",
+    "bridge",
+    "br_netfilter",
+    "nf_tables",
+    "nf_conntrack",
+    "nft_chain_nat",
+    "nft_ct",
+    "nft_fib_ipv4",
+    "nft_fib_inet",
+    "nft_hash",
+    "nft_masq",
+    "nft_nat",
+    "nft_numgen",
+    "nft_redir",
+    "nft_reject_inet",
+    "nft_reject_ipv4",
+    "nf_conntrack_netlink",
+    "vxlan",
+];
+
 /// From the kernel's file system in memory to one that can be left by pivot_root, as containers do.
 const INIT: &str = "#!/bin/busybox sh
-for module in $MODULES; do /bin/busybox insmod /modules/$module || /bin/busybox echo no $module; done
-/bin/busybox mkdir /new
-/bin/busybox mount -t tmpfs -o mode=755,size=90% tmpfs /new
-for name in bin proc sys dev tmp etc root run var; do /bin/busybox mkdir -p /new/$name; done
-/bin/busybox cp /bin/busybox /new/bin/
-/bin/busybox mv /files /script /new/
-exec /bin/busybox switch_root /new /bin/busybox sh /script
-";
-
-/// What comes before a test's own script.
-const HEAD: &str = "export PATH=/bin
+export PATH=/bin
 /bin/busybox --install -s /bin
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-mkdir -p /dev/pts /dev/shm /dev/mqueue
-mount -t tmpfs tmpfs /dev/shm
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
+for module in $MODULES; do insmod /modules/$module || echo no $module; done
+mkdir /new
+$ROOT
+mount -t proc proc /new/proc
+mount -t sysfs sysfs /new/sys
+mount -t devtmpfs devtmpfs /new/dev
+mkdir -p /new/dev/pts /new/dev/shm /new/dev/mqueue
+mount -t devpts devpts /new/dev/pts
+mount -t tmpfs tmpfs /new/dev/shm
+mount -t cgroup2 cgroup2 /new/sys/fs/cgroup
+ln -s /proc/self/fd /new/dev/fd
 hostname machine
 ifconfig lo up
-(
+mv /files /script /new/
+exec switch_root /new $SHELL /script
 ";
+
+/// A root of its own, with nothing but busybox.
+const BARE_ROOT: &str = "mount -t tmpfs -o mode=755,size=90% tmpfs /new
+for name in bin proc sys dev tmp etc root run var; do mkdir -p /new/$name; done
+cp /bin/busybox /new/bin/
+chroot /new /bin/busybox --install -s /bin";
+
+/// The files of the machine that it runs on, as if they were its own; what is changed stays in memory.
+const SHARED_ROOT: &str = "mkdir /host /changes
+mount -t virtiofs -o ro files /host
+mount -t tmpfs -o size=90% tmpfs /changes
+mkdir /changes/upper /changes/work
+mount -t overlay -o lowerdir=/host,upperdir=/changes/upper,workdir=/changes/work overlay /new
+for name in tmp run; do mount -t tmpfs -o mode=1777 tmpfs /new/$name; done";
+
+/// What serves the files, in Debian 12 and later.
+const FILE_SERVERS: [&str; 2] = ["/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"];
 
 /// A machine that is not switched on yet.
 pub struct Vm {
@@ -47,6 +82,8 @@ pub struct Vm {
     /// Those that are loaded, in order.
     loaded: Vec<String>,
     archive: Vec<u8>,
+    /// Whether it sees the files of this machine.
+    shared: bool,
 }
 
 impl Vm {
@@ -63,7 +100,7 @@ impl Vm {
         let (kernel, directory) = found?;
         let mut modules = BTreeMap::new();
         collect(&directory.join("kernel"), &mut modules);
-        let mut vm = Self { kernel, modules, loaded: Vec::new(), archive: Vec::new() };
+        let mut vm = Self { kernel, modules, loaded: Vec::new(), archive: Vec::new(), shared: false };
         for name in ["bin", "dev", "files", "modules"] {
             vm.entry(name, 0o40755, b"");
         }
@@ -125,46 +162,107 @@ impl Vm {
         archive.resize(archive.len().next_multiple_of(4), 0);
     }
 
+    /// Lets it see all files of this machine at their places. What it changes is gone when it ends.
+    pub fn share_files(&mut self) {
+        for module in ["virtio_pci", "virtiofs"] {
+            self.module(module);
+        }
+        self.shared = true;
+    }
+
     /// Runs a shell script in it, and returns what the console said. Panics when the script fails or takes longer.
-    pub fn run(mut self, memory_mib: u32, script: &str, limit: Duration) -> String {
-        let init = INIT.replace("$MODULES", &self.loaded.join(" "));
+    pub fn run(self, memory_mib: u32, script: &str, limit: Duration) -> String {
+        let directory = tempfile::Builder::new().prefix("skiff-vm-").tempdir().expect("directories can be made");
+        let console = directory.path().join("console");
+        let ended = self.run_with_console(memory_mib, script, limit, &console);
+        let text = String::from_utf8_lossy(&std::fs::read(&console).unwrap_or_default()).into_owned();
+        assert!(ended, "the machine did not end within {limit:?}:\n{text}");
+        assert!(succeeded(&text), "{text}");
+        text
+    }
+
+    /// The same, with the console in a file that can be read meanwhile. Says whether the machine ended in time.
+    pub fn run_with_console(mut self, memory_mib: u32, script: &str, limit: Duration, console: &Path) -> bool {
+        let (root, shell) = if self.shared { (SHARED_ROOT, "/bin/sh") } else { (BARE_ROOT, "/bin/busybox sh") };
+        let init = INIT.replace("$MODULES", &self.loaded.join(" ")).replace("$ROOT", root).replace("$SHELL", shell);
         self.entry("init", 0o100755, init.as_bytes());
-        let script = format!("{HEAD}{script}\n)\necho \"{END} $?\"\npoweroff -f\n");
+        let script = format!("(\n{script}\n)\necho \"{END} $?\"\n/bin/busybox poweroff -f\n");
         self.entry("script", 0o100755, script.as_bytes());
         self.entry("TRAILER!!!", 0, b"");
         let directory = tempfile::Builder::new().prefix("skiff-vm-").tempdir().expect("directories can be made");
-        let (initrd, console) = (directory.path().join("initrd"), directory.path().join("console"));
+        let initrd = directory.path().join("initrd");
         std::fs::write(&initrd, &self.archive).expect("files can be written");
-        let mut machine = Command::new(QEMU)
-            .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial"])
-            .arg(format!("file:{}", console.display()))
-            // Emulated: KVM inside of a virtual machine is there but does not work everywhere. One processor: of two
-            // emulated ones each has been seen to wait for the other in the kernel for ever.
-            .args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1", "-m", &memory_mib.to_string(), "-kernel"])
-            .arg(&self.kernel)
-            .arg("-initrd")
-            .arg(&initrd)
-            .args(["-append", "console=ttyS0 loglevel=6 panic=-1 random.trust_cpu=on"])
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("qemu starts");
-        let begun = Instant::now();
-        let ended = loop {
-            match machine.try_wait().expect("it is our child") {
-                Some(_) => break true,
-                None if begun.elapsed() > limit => break false,
-                None => std::thread::sleep(Duration::from_millis(50)),
-            }
-        };
-        if !ended {
-            let _ = machine.kill();
-            let _ = machine.wait();
+        let mut files = self.shared.then(|| serve_files(&directory.path().join("files")));
+        let mut command = emulator(memory_mib, console);
+        command.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&initrd);
+        if self.shared {
+            command.arg("-object").arg(format!("memory-backend-memfd,id=memory,size={memory_mib}M,share=on"));
+            command.args(["-machine", "memory-backend=memory", "-chardev"]);
+            command.arg(format!("socket,id=files,path={}", directory.path().join("files").display()));
+            command.args(["-device", "vhost-user-fs-pci,chardev=files,tag=files"]);
         }
-        let text = String::from_utf8_lossy(&std::fs::read(&console).unwrap_or_default()).into_owned();
-        assert!(ended, "the machine did not end within {limit:?}:\n{text}");
-        assert!(text.contains(&format!("{END} 0")), "{text}");
-        text
+        let ended = ends_within(command.spawn().expect("qemu starts"), limit);
+        if let Some(server) = &mut files {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+        ended
     }
+}
+
+/// Whether the console of a machine that ended says that its script succeeded.
+pub fn succeeded(console: &str) -> bool {
+    console.contains(&format!("{END} 0"))
+}
+
+fn emulator(memory_mib: u32, console: &Path) -> Command {
+    let mut command = Command::new(QEMU);
+    command
+        .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial"])
+        .arg(format!("file:{}", console.display()))
+        // Emulated: KVM inside of a virtual machine is there but does not work everywhere. One processor: of two
+        // emulated ones each has been seen to wait for the other in the kernel for ever.
+        .args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1", "-m", &memory_mib.to_string()])
+        .args(["-append", "console=ttyS0 loglevel=6 panic=-1 random.trust_cpu=on"])
+        .stdin(Stdio::null());
+    command
+}
+
+/// Waits for the machine's end, and ends it when that takes longer.
+fn ends_within(mut machine: Child, limit: Duration) -> bool {
+    let begun = Instant::now();
+    loop {
+        match machine.try_wait().expect("it is our child") {
+            Some(_) => return true,
+            None if begun.elapsed() > limit => break,
+            None => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+    let _ = machine.kill();
+    let _ = machine.wait();
+    false
+}
+
+/// Serves this machine's files at a socket.
+fn serve_files(socket: &Path) -> Child {
+    let program = FILE_SERVERS.iter().find(|path| Path::new(path).exists()).expect("virtiofsd is installed");
+    let mut command = Command::new(program);
+    command.arg(format!("--socket-path={}", socket.display())).args([
+        "-o",
+        "source=/",
+        "-o",
+        "sandbox=chroot",
+        "-o",
+        "cache=always",
+    ]);
+    let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let server = server.expect("the file server starts");
+    let begun = Instant::now();
+    while !socket.exists() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the file server does not listen");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    server
 }
 
 /// A kernel and the directory of its modules.

@@ -2,7 +2,6 @@
 //! their first list, apply, subresources, streams, errors.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -23,8 +22,6 @@ use testkit::Cluster;
 use tokio::io::AsyncReadExt;
 
 const IMAGE: &str = "localhost/skiff/hello:v1";
-/// The longest wait for anything.
-const WAIT_MAX: Duration = Duration::from_secs(60);
 
 #[test]
 fn kubes_client_has_its_session() {
@@ -32,8 +29,9 @@ fn kubes_client_has_its_session() {
     let kubeconfig = std::fs::read_to_string(c.path("data/kubeconfig")).unwrap();
     c.inside(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime
-            .block_on(async { tokio::time::timeout(WAIT_MAX, session(&kubeconfig)).await.expect("it ends in time") });
+        runtime.block_on(async {
+            tokio::time::timeout(testkit::patience(), session(&kubeconfig)).await.expect("it ends in time")
+        });
     });
 }
 

@@ -3,29 +3,8 @@
 use std::time::Duration;
 
 use testkit::images::shell_archive;
-use testkit::vm::Vm;
+use testkit::vm::{POD_NETWORK, Vm};
 use testkit::{kubectls, skiff};
-
-/// What the pod network and the service proxy use of the kernel.
-const MODULES: &[&str] = &[
-    "veth",
-    "bridge",
-    "br_netfilter",
-    "nf_tables",
-    "nf_conntrack",
-    "nft_chain_nat",
-    "nft_ct",
-    "nft_fib_ipv4",
-    "nft_fib_inet",
-    "nft_hash",
-    "nft_masq",
-    "nft_nat",
-    "nft_numgen",
-    "nft_redir",
-    "nft_reject_inet",
-    "nft_reject_ipv4",
-    "nf_conntrack_netlink",
-];
 
 const PODS: &str = "
 apiVersion: v1
@@ -91,7 +70,7 @@ cat /log
 #[test]
 fn a_server_works_on_cgroup_version_2() {
     let Some(mut vm) = Vm::new() else { return };
-    MODULES.iter().for_each(|module| vm.module(module));
+    POD_NETWORK.iter().for_each(|module| vm.module(module));
     vm.program("skiff", &skiff());
     vm.file("kubectl", 0o755, &std::fs::read(kubectls().remove(0)).unwrap());
     vm.file("shell.tar", 0o644, &shell_archive("localhost/shell:1"));
