@@ -1,6 +1,7 @@
 """A session of the official Python client: typed clients, watches, streams, the dynamic client, server-side apply."""
 
 import json
+import time
 import sys
 
 from kubernetes import client, config, dynamic, stream, watch
@@ -69,7 +70,11 @@ def workloads(core, apps):
         raise AssertionError("the deployment did not become available")
     apps.patch_namespaced_deployment_scale("hello", "py", {"spec": {"replicas": 1}})
     assert apps.read_namespaced_deployment_scale("hello", "py").spec.replicas == 1
-    pod = core.list_namespaced_pod("py", label_selector="app=hello").items[0]
+    pods = core.list_namespaced_pod("py", label_selector="app=hello").items
+    while len(pods) > 1:
+        time.sleep(0.05)
+        pods = core.list_namespaced_pod("py", label_selector="app=hello").items
+    pod = pods[0]
     assert pod.status.pod_ip and pod.spec.node_name, pod
     core.read_namespaced_pod_log(pod.metadata.name, "py")
     said = stream.stream(
