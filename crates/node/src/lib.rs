@@ -5,6 +5,7 @@
 
 mod admission;
 mod agent;
+mod allocation;
 pub mod capacity;
 mod config;
 mod disk;
@@ -18,6 +19,7 @@ mod pull_secrets;
 mod quantity;
 mod register;
 mod server;
+mod shutdown;
 mod sources;
 mod static_pods;
 pub mod status;
@@ -29,5 +31,6 @@ pub mod wanted;
 
 pub use agent::run;
 pub use capacity::{Limits, Reserved};
-pub use eviction::Thresholds;
+pub use eviction::{Eviction, GracePeriods, Reclaims, Thresholds};
 pub use options::NodeOptions;
+pub use shutdown::{Periods, ShutdownOptions};

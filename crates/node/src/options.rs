@@ -11,7 +11,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::ResolvesServerCert;
 
 use crate::capacity::Limits;
-use crate::eviction::Thresholds;
+use crate::eviction::Eviction;
+use crate::shutdown::ShutdownOptions;
 
 /// Options of one node agent.
 #[derive(Clone)]
@@ -42,8 +43,10 @@ pub struct NodeOptions {
     pub pod_manifest_path: Option<PathBuf>,
     /// Further labels of the Node.
     pub labels: BTreeMap<String, String>,
-    /// Below what the node is short of memory or disk, and evicts pods.
-    pub eviction: Thresholds,
+    /// Below what the node is short of memory, disk or processes, and evicts pods.
+    pub eviction: Eviction,
+    /// How pods end when the machine does.
+    pub shutdown: ShutdownOptions,
     /// How much the node takes.
     pub limits: Limits,
 }

@@ -99,7 +99,7 @@ impl Machine {
             kept: options.limits.reserved.and(Reserved {
                 milli_cpu: 0,
                 memory: bytes(options.eviction.least(Signal::Memory, memory)),
-                storage: bytes(options.eviction.least(Signal::Disk, storage)),
+                storage: bytes(options.eviction.least(Signal::NodeBytes, storage)),
             }),
             hugepages: hugepages(),
             info,
@@ -159,7 +159,7 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
     agent.event(&about, EventType::Normal, "Starting", "Starting kubelet.");
     let (mut told, mut ready) = (seams::clock::now(), false);
     let (mut wait, begun) = (READY_WAIT_MIN, tokio::time::Instant::now());
-    let mut pressure = agent.pressure.subscribe();
+    let (mut pressure, mut shutting_down) = (agent.pressure.subscribe(), agent.shutting_down.subscribe());
     loop {
         if !ready && agent.options.runtime.status().await.is_ok() {
             ready = true;
@@ -168,6 +168,7 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
             tokio::select! {
                 () = tokio::time::sleep(if ready { LEASE_RENEW } else { wait }) => {}
                 _ = pressure.changed() => {}
+                _ = shutting_down.changed() => {}
             }
             wait = (wait * 2).min(READY_WAIT_MAX);
         }
@@ -291,9 +292,12 @@ async fn conditions(agent: &Agent, before: &NodeStatus) -> Vec<NodeCondition> {
         let (reason, message) = if under { yes } else { no };
         (kind, if under { "True" } else { "False" }, reason, message.to_owned())
     };
-    let ready = match agent.options.runtime.status().await {
-        Ok(()) => ("Ready", "True", "KubeletReady", "kubelet is posting ready status".to_owned()),
-        Err(error) => ("Ready", "False", "KubeletNotReady", error.to_string()),
+    let runtime = agent.options.runtime.status().await.err().map(|error| error.to_string());
+    let ends = agent.shutting_down.borrow().then(|| "node is shutting down".to_owned());
+    let ready = match (runtime, ends) {
+        (None, None) => ("Ready", "True", "KubeletReady", "kubelet is posting ready status".to_owned()),
+        (Some(why), None) | (None, Some(why)) => ("Ready", "False", "KubeletNotReady", why),
+        (Some(runtime), Some(ends)) => ("Ready", "False", "KubeletNotReady", format!("[{runtime}, {ends}]")),
     };
     let all = [
         pressure(
@@ -310,7 +314,7 @@ async fn conditions(agent: &Agent, before: &NodeStatus) -> Vec<NodeCondition> {
         ),
         pressure(
             "PIDPressure",
-            false,
+            under.pids,
             ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
             ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         ),

@@ -48,6 +48,10 @@ pub struct FakeState {
     pub disk_use: BTreeMap<String, u64>,
     /// The address of the first pod, those of the others follow; without one, all pods have loopback's.
     pub first_address: Option<Ipv4Addr>,
+    /// What containers (by name) and sandboxes (by pod name) were given while they ran, in order.
+    pub updates: Vec<(String, Resources)>,
+    /// Bytes of memory that containers and pods use, by the same names.
+    pub memory_use: BTreeMap<String, u64>,
     next: u32,
 }
 
@@ -70,6 +74,19 @@ fn image(name: &str) -> ImageStatus {
 }
 
 impl FakeState {
+    fn container_name(&self, id: &str) -> String {
+        self.containers.iter().find(|c| c.id == id).map(|c| c.name.clone()).unwrap_or_default()
+    }
+
+    fn pod_name(&self, id: &str) -> String {
+        self.sandboxes.iter().find(|s| s.id == id).map(|s| s.name.clone()).unwrap_or_default()
+    }
+
+    fn usage(&self, name: &str) -> Usage {
+        let bytes = self.memory_use.get(name).copied().unwrap_or(0);
+        Usage { memory_usage: bytes, memory_working_set: bytes, ..Usage::default() }
+    }
+
     fn address(&self) -> IpAddr {
         let before = u32::try_from(self.sandboxes.len()).unwrap_or(u32::MAX);
         let address = self.first_address.map(|first| Ipv4Addr::from_bits(first.to_bits().saturating_add(before)));
@@ -212,14 +229,20 @@ impl Runtime for FakeRuntime {
         let found = state.containers.iter().find(|c| c.id == id).cloned();
         now(found.ok_or_else(|| RuntimeError::NotFound(format!("container {id}"))))
     }
-    fn update_resources<'a>(&'a self, _: &'a str, _: Resources) -> BoxFuture<'a, Result<()>> {
+    fn update_resources<'a>(&'a self, id: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>> {
+        let mut state = self.lock();
+        let name = state.container_name(id);
+        state.updates.push((name, resources));
         now(Ok(()))
     }
     fn update_group<'a>(&'a self, group: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>> {
         self.lock().groups.insert(group.to_owned(), resources.cpu_shares.unwrap_or(0));
         now(Ok(()))
     }
-    fn update_pod_sandbox<'a>(&'a self, _: &'a str, _: Resources) -> BoxFuture<'a, Result<()>> {
+    fn update_pod_sandbox<'a>(&'a self, id: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>> {
+        let mut state = self.lock();
+        let name = state.pod_name(id);
+        state.updates.push((name, resources));
         now(Ok(()))
     }
     fn container_disk_usage<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<u64>> {
@@ -263,11 +286,13 @@ impl Runtime for FakeRuntime {
             Ok(Box::pin(socket) as PodConnection)
         })
     }
-    fn container_usage<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Usage>> {
-        now(Ok(Usage::default()))
+    fn container_usage<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Usage>> {
+        let state = self.lock();
+        now(Ok(state.usage(&state.container_name(id))))
     }
-    fn sandbox_usage<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Usage>> {
-        now(Ok(Usage::default()))
+    fn sandbox_usage<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Usage>> {
+        let state = self.lock();
+        now(Ok(state.usage(&state.pod_name(id))))
     }
     fn pull_image<'a>(&'a self, name: &'a str, _: Vec<Credentials>) -> BoxFuture<'a, Result<ImageStatus>> {
         let known = name != "missing";

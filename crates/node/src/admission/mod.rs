@@ -4,6 +4,7 @@
 pub mod features;
 mod labels;
 mod ports;
+pub mod resize;
 
 use std::sync::Arc;
 
@@ -140,7 +141,8 @@ pub mod tests {
         let machine = Machine { milli_cpu: 2000, memory_bytes: 1 << 30, pods_max: 110, ..Machine::default() };
         let (modest, none) = (asking("a", "100m"), pod("b", r#"{"containers":[{"name":"a"}]}"#));
         let critical = pod("c", r#"{"priority":2000001000,"containers":[{"name":"a"}]}"#);
-        let (memory, disk) = (Pressure { memory: true, disk: false }, Pressure { memory: false, disk: true });
+        let memory = Pressure { memory: true, ..Pressure::default() };
+        let disk = Pressure { disk: true, ..Pressure::default() };
         for (wanted, pressure, refused) in [
             (&modest, Pressure::default(), false),
             (&modest, memory, false),

@@ -7,8 +7,9 @@ mod hooks;
 mod listening;
 mod orphans;
 mod probing;
+mod resizes;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 mod worker;
 mod writer;
 
@@ -24,6 +25,7 @@ use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
 use runtime::RuntimeEvent;
 use tokio::sync::{mpsc, watch};
 
+use crate::allocation::Pending;
 use crate::eviction::Pressure;
 pub use crate::options::NodeOptions;
 use crate::probes::Counts;
@@ -40,9 +42,23 @@ const RUNTIME_WAIT: Duration = Duration::from_millis(500);
 /// What the API wants of a pod.
 #[derive(Clone)]
 pub(crate) struct Desired {
+    /// The pod with the resources that it was given.
     pub wanted: Arc<Wanted>,
+    /// The pod as it is in the API; the very same when it was given all that it asks for.
+    pub asked: Arc<Wanted>,
+    /// Why it was not given what it asks for.
+    pub pending: Option<Pending>,
+    /// The generation of the last change of its resources that was taken on.
+    pub accepted: Option<i64>,
     /// The object is gone from the API.
     pub removed: bool,
+}
+
+impl Desired {
+    fn asks_for_more(&self) -> bool {
+        let ends = self.removed || self.asked.is_terminal() || self.asked.pod.metadata.deletion_timestamp.is_some();
+        !ends && !Arc::ptr_eq(&self.wanted, &self.asked)
+    }
 }
 
 /// A pod's worker, seen from outside.
@@ -68,7 +84,10 @@ pub(crate) struct Agent {
     pub mirrors_changed: tokio::sync::Notify,
     /// What the node is short of.
     pub pressure: watch::Sender<Pressure>,
+    /// The machine is about to end.
+    pub shutting_down: watch::Sender<bool>,
     workers: Mutex<HashMap<String, Handle>>,
+    allocations: Mutex<resizes::Allocations>,
     /// Every running task of a worker holds a clone; it closes when the agent stops.
     shutdown: Shutdown,
 }
@@ -133,25 +152,34 @@ impl Agent {
 
     /// Tells a pod's worker what the API wants; a new pod gets a worker.
     pub fn desire(self: &Arc<Self>, pod: &Arc<Pod>, removed: bool) {
-        let wanted = Arc::new(Wanted::new(pod.clone()));
-        let uid = wanted.uid().to_owned();
+        let asked = Arc::new(Wanted::new(pod.clone()));
+        let uid = asked.uid().to_owned();
+        let mut allocations = lock(&self.allocations);
+        let wanted = self.given(&mut allocations, &asked);
         let mut workers = lock(&self.workers);
         if let Some(handle) = workers.get(&uid) {
-            handle.desired.send_replace(Desired { wanted, removed });
-            return;
+            handle.desired.send_modify(|known| {
+                let pending = known.pending.take().filter(|_| !Arc::ptr_eq(&wanted, &asked));
+                *known = Desired { wanted, asked, pending, removed, ..known.clone() };
+            });
+            drop(workers);
+            return self.decide_resizes(&mut allocations);
         }
         if removed {
             return;
         }
-        let (desired, wants) = watch::channel(Desired { wanted, removed });
+        let (desired, wants) = watch::channel(Desired { wanted, asked, pending: None, accepted: None, removed });
         let (notes, inbox) = mpsc::channel(worker::NOTES_MAX);
         workers.insert(uid.clone(), Handle { desired, notes: notes.clone() });
         drop(workers);
+        self.decide_resizes(&mut allocations);
+        drop(allocations);
         let (agent, last) = (self.clone(), wants.clone());
         tokio::spawn(async move {
             let work = worker::Worker::new(agent.clone(), wants, notes, inbox).run();
             let ended = std::panic::AssertUnwindSafe(work).catch_unwind().await;
             lock(&agent.workers).remove(&uid);
+            agent.release(&uid);
             agent.sources.release(&uid);
             agent.probe_counts.forget(&uid);
             agent.weigh_classes().await;
@@ -159,8 +187,8 @@ impl Agent {
                 // A bug in one pod's work must not end the others': a new worker starts from what the runtime has.
                 tracing::error!(pod = uid, "a pod's worker panicked; it starts anew");
                 tokio::time::sleep(WORKER_WAIT).await;
-                let Desired { wanted, removed } = last.borrow().clone();
-                agent.desire(&wanted.pod, removed);
+                let Desired { asked, removed, .. } = last.borrow().clone();
+                agent.desire(&asked.pod, removed);
             }
         });
     }
@@ -189,10 +217,20 @@ impl Agent {
         }
     }
 
-    /// Has a pod evicted. Whether its worker was told.
-    pub fn evict(&self, uid: &str, message: String) -> bool {
-        let workers = lock(&self.workers);
-        workers.get(uid).is_some_and(|handle| handle.notes.try_send(worker::Note::Evict(message)).is_ok())
+    /// The pod as the API has it, while it is worked on.
+    pub fn asked(&self, uid: &str) -> Option<Arc<Wanted>> {
+        lock(&self.workers).get(uid).map(|handle| handle.desired.borrow().asked.clone())
+    }
+
+    /// Has a pod evicted, whose containers get so long. Whether its worker was told.
+    pub fn evict(&self, uid: &str, message: String, grace: Duration) -> bool {
+        self.drive_away(uid, worker::EVICTED, message, grace)
+    }
+
+    /// Has a pod end for this reason, whose containers get so long. Whether its worker was told.
+    pub fn drive_away(&self, uid: &str, reason: &'static str, message: String, grace: Duration) -> bool {
+        let note = worker::Note::DriveAway(reason, message, grace);
+        lock(&self.workers).get(uid).is_some_and(|handle| handle.notes.try_send(note).is_ok())
     }
 
     /// Passes a runtime's event on to the pod's worker.
@@ -227,7 +265,7 @@ async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
     let mine = format!("spec.nodeName={}", options.node_name);
     let pods =
         Informer::<Pod>::start(Api::all(&options.client), Options { field_selector: mine, ..Options::default() });
-    let workers = Mutex::default();
+    let (workers, allocations) = (Mutex::default(), Mutex::default());
     let agent = Arc::new_cyclic(|own: &Weak<Agent>| {
         let own = own.clone();
         let told = move |uids: &BTreeSet<String>| {
@@ -250,7 +288,9 @@ async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
             probe_counts,
             mirrors_changed,
             pressure,
+            shutting_down: watch::Sender::new(false),
             workers,
+            allocations,
             shutdown,
         }
     });
@@ -265,6 +305,8 @@ async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
         tokio::spawn(crate::logs::rotate::keep(agent.options.runtime.clone())),
         tokio::spawn(crate::eviction::keep(agent.clone())),
         tokio::spawn(crate::images::keep(agent.clone())),
+        tokio::spawn(resizes::keep(agent.clone())),
+        tokio::spawn(crate::shutdown::keep(agent.clone())),
         tokio::spawn(follow(agent.clone(), pods, events)),
     ];
     client::stopped(shutdown).await;
@@ -288,6 +330,7 @@ async fn follow(
         Change::Applied { new, .. } => own.desire(new, false),
         Change::Deleted(last) => own.desire(last, true),
     });
+    agent.open_resizes();
     while let Some(event) = events.next().await {
         agent.heard(event);
     }

@@ -1,5 +1,6 @@
 //! One pod's worker: sees, plans, acts, reports; woken by the API, the runtime, probes and timers.
 
+mod report;
 mod reset;
 mod resize;
 
@@ -19,12 +20,14 @@ use super::probing::Probing;
 use super::writer::{Writer, merged};
 use super::{Agent, Desired, bring_up, container, hooks};
 use crate::admission::Question;
+use crate::allocation::Pending;
 use crate::config::resources;
 use crate::plan::{self, Action, Ending, Facts, Health, Hook, Plan, Stopping, Volumes};
 use crate::probes::Kind;
-use crate::status::{Cause, Failure, Seen, Waiting};
+use crate::status::{Cause, Failure, Waiting};
 use crate::volumes::Mounted;
 use crate::wanted::{Member, Wanted, seconds};
+use resize::{Resized, Resizing};
 
 /// Notes that wait for one worker.
 pub const NOTES_MAX: usize = 64;
@@ -34,8 +37,8 @@ const RESYNC: Duration = Duration::from_secs(60);
 const PULL_FAILURE_SHOWN: Duration = Duration::from_secs(2);
 /// How long a stop that failed rests before it is tried again.
 const STOP_WAIT: Duration = Duration::from_secs(1);
-/// How long containers of an evicted pod get, as upstream's hard thresholds have it.
-const EVICTION_GRACE: Duration = Duration::from_secs(1);
+/// The reason of pods that the node drove away because it ran short, and of the event.
+pub const EVICTED: &str = "Evicted";
 /// How long a container that cannot be configured waits.
 const CONFIG_WAIT: Duration = Duration::from_secs(5);
 
@@ -67,8 +70,10 @@ pub enum Note {
     Mirrored,
     /// A ConfigMap or Secret of the pod's volumes changed.
     Contents,
-    /// The node is short of something, or the pod uses too much: it must go, for this reason.
-    Evict(String),
+    /// A change of resources was carried out, or why not.
+    Resized(Box<Resized>),
+    /// The node needs the pod to go: the reason, what to tell, and how long its containers get.
+    DriveAway(&'static str, String, Duration),
 }
 
 /// One pod's worker.
@@ -112,6 +117,8 @@ pub struct Worker {
     writer: Writer,
     started: Timestamp,
     settled: bool,
+    pending: Option<Pending>,
+    resizing: Resizing,
 }
 
 impl Worker {
@@ -122,11 +129,13 @@ impl Worker {
         notes: mpsc::Sender<Note>,
         inbox: mpsc::Receiver<Note>,
     ) -> Self {
-        let Desired { wanted, removed } = desired.borrow_and_update().clone();
+        let Desired { wanted, removed, pending, accepted, .. } = desired.borrow_and_update().clone();
         let reported = wanted.pod.status.clone().unwrap_or_default();
         let earlier = crate::status::attempts_after(&reported);
         let writer = Writer::new(&agent.options.client, wanted.pod.clone());
         let probing = Probing::new(agent.clone(), notes.clone());
+        let mut resizing = Resizing::known(&reported);
+        resizing.accepted(accepted);
         Self {
             agent,
             desired,
@@ -164,6 +173,8 @@ impl Worker {
             writer,
             started: seams::clock::now_seconds(),
             settled: false,
+            pending,
+            resizing,
         }
     }
 
@@ -210,7 +221,8 @@ impl Worker {
                 break;
             }
         }
-        if let Some(at) = wake {
+        let again = self.resize(seams::clock::now());
+        for at in wake.into_iter().chain(again) {
             plan.wake(at);
         }
         let alive = self.ending.is_none();
@@ -255,18 +267,28 @@ impl Worker {
     /// Whether the pod is refused here. Asked once, and never of a pod that already ran.
     fn admit(&mut self) {
         let ran = !self.sandboxes.is_empty() || self.reported.start_time.is_some();
-        if ran || self.wanted.is_terminal() || self.removed {
+        if self.wanted.is_terminal() || self.removed {
             return;
+        }
+        if ran {
+            return self.agent.allocate(&self.wanted);
+        }
+        if *self.agent.shutting_down.borrow() {
+            let (reason, message) = crate::shutdown::REFUSAL;
+            return self.reject(reason, message);
         }
         let (pods, node) = (self.agent.pods(), self.agent.node());
         let (machine, pressure) = (&self.agent.machine, *self.agent.pressure.borrow());
         let question = Question { wanted: &self.wanted, pods: &pods, machine, node: node.as_deref(), pressure };
         if let Some((reason, message)) = crate::admission::refusal(&question) {
-            let reference = self.wanted.reference();
-            self.agent.event(&reference, EventType::Warning, &reason, message.clone());
-            let message = format!("Pod was rejected: {message}");
-            self.fail(&reason, message, Cause::Rejected);
+            return self.reject(&reason, &message);
         }
+        self.agent.allocate(&self.wanted);
+    }
+
+    fn reject(&mut self, reason: &str, message: &str) {
+        self.agent.event(&self.wanted.reference(), EventType::Warning, reason, message);
+        self.fail(reason, format!("Pod was rejected: {message}"), Cause::Rejected);
     }
 
     fn fail(&mut self, reason: &str, message: String, cause: Cause) {
@@ -324,6 +346,7 @@ impl Worker {
                         let next = Backoff::next(self.crashes.get(&name).copied(), now);
                         self.crashes.insert(name.clone(), next);
                     }
+                    self.starts(&name);
                     starts.push((name, attempt));
                 }
                 Action::Remove { id } => {
@@ -471,7 +494,7 @@ impl Worker {
     }
 
     fn take_desired(&mut self) {
-        let Desired { wanted, removed } = self.desired.borrow_and_update().clone();
+        let Desired { wanted, removed, pending, accepted, .. } = self.desired.borrow_and_update().clone();
         let (old, new) = (&self.wanted.pod.metadata, &wanted.pod.metadata);
         let facts_changed = old.labels != new.labels
             || old.annotations != new.annotations
@@ -480,7 +503,8 @@ impl Worker {
             self.refresh();
         }
         self.reported = merged(std::mem::take(&mut self.reported), wanted.pod.status.as_ref());
-        self.resize(&wanted);
+        self.pending = pending;
+        self.resizing.accepted(accepted);
         // Another image may not crash: it does not wait for what the one before did.
         let same = |name: &String| self.wanted.member(name).map(|m| &m.hash) == wanted.member(name).map(|m| &m.hash);
         self.crashes.retain(|name, _| same(name));
@@ -505,7 +529,8 @@ impl Worker {
             }
             Note::Mirrored => self.writer.write_again(),
             Note::Contents => self.refresh(),
-            Note::Evict(message) => self.evict(message),
+            Note::Resized(resized) => self.resized(*resized),
+            Note::DriveAway(reason, message, grace) => self.drive_away(reason, message, grace),
             Note::HookDone(id) => {
                 if let Some(stopping) = self.stopping.get_mut(&id) {
                     stopping.hook = Hook::Done;
@@ -540,14 +565,19 @@ impl Worker {
         }
     }
 
-    fn evict(&mut self, message: String) {
-        if self.ending.is_some() {
-            return;
-        }
-        self.agent.event(&self.wanted.reference(), EventType::Warning, "Evicted", message.clone());
-        self.fail("Evicted", message, Cause::Evicted);
-        if let Some(ending) = &mut self.ending {
-            ending.grace = EVICTION_GRACE;
+    fn drive_away(&mut self, reason: &str, message: String, grace: Duration) {
+        let since = seams::clock::now();
+        match &mut self.ending {
+            // What ends already only ends sooner.
+            Some(ending) if ending.grace <= grace => {}
+            Some(ending) => *ending = Ending { since, grace },
+            None => {
+                if reason == EVICTED {
+                    self.agent.event(&self.wanted.reference(), EventType::Warning, reason, message.clone());
+                }
+                self.fail(reason, message, Cause::Evicted);
+                self.ending = Some(Ending { since, grace });
+            }
         }
     }
 
@@ -599,6 +629,7 @@ impl Worker {
         match result {
             Ok(status) => {
                 self.failures.remove(&name);
+                self.actuated(&name);
                 self.reset.remove(&name);
                 self.start_waits.remove(&name);
                 self.pulls.remove(&name);
@@ -619,24 +650,6 @@ impl Worker {
                     self.keep(status).await;
                 }
                 self.failures.insert(name, Waiting { reason: error.reason.to_owned(), message: error.message });
-            }
-        }
-    }
-
-    /// A pull that failed a while ago shows as a back-off.
-    fn show_back_offs(&mut self, now: Timestamp) {
-        for (name, (_, at)) in &self.pulls {
-            let Some(failure) = self.failures.get_mut(name).filter(|f| f.reason != "ImagePullBackOff") else {
-                continue;
-            };
-            let image = self.wanted.member(name).and_then(|m| m.spec.image.clone()).unwrap_or_default();
-            if *at <= now {
-                let reference = self.wanted.member_reference(name);
-                let text = format!("Back-off pulling image {image:?}");
-                self.agent.event(&reference, EventType::Normal, "BackOff", text.clone());
-                self.agent.event(&reference, EventType::Warning, "Failed", "Error: ImagePullBackOff");
-                failure.message = format!("{text}: {}: {}", failure.reason, failure.message);
-                failure.reason = "ImagePullBackOff".to_owned();
             }
         }
     }
@@ -703,62 +716,6 @@ impl Worker {
             self.keep(status).await;
         }
         true
-    }
-
-    /// Computes the status and has it written when it changed.
-    fn report(&mut self, plan: &Plan) {
-        let now = seams::clock::now();
-        self.show_back_offs(now);
-        let waiting = self.waiting(plan);
-        let version = self.agent.options.runtime.version();
-        let status = crate::status::status(&Seen {
-            wanted: &self.wanted,
-            sandboxes: &self.sandboxes,
-            containers: &self.containers,
-            health: &self.health,
-            waiting: &waiting,
-            last_words: &self.last_words,
-            reset: &self.reset,
-            restarting: plan.restarting.as_deref(),
-            failure: self.failure.as_ref(),
-            over: self.over && !self.bringing_up || plan.gone,
-            before: &self.reported,
-            host_ip: Some(self.agent.options.node_ip),
-            runtime: version.split("://").next().unwrap_or_default(),
-            started: self.started,
-            now: seams::clock::now_seconds(),
-        });
-        if status != self.reported {
-            self.reported = status;
-            if !self.removed {
-                self.writer.write(self.reported.clone());
-            }
-        }
-    }
-
-    fn waiting(&mut self, plan: &Plan) -> BTreeMap<String, Waiting> {
-        let mut waiting = BTreeMap::new();
-        for (name, failure) in &self.failures {
-            let last = plan::latest(&self.containers, name).filter(|c| c.state == ContainerState::Exited);
-            let again =
-                |code: Option<i32>| self.wanted.member(name).is_some_and(|m| m.restarts_after(code.unwrap_or(1)));
-            if self.ending.is_none() && last.is_none_or(|c| again(c.exit_code)) {
-                waiting.insert(name.clone(), failure.clone());
-            }
-        }
-        for name in &plan.crash_looping {
-            let wait = self.crashes.get(name).map_or(CRASH_WAIT_MIN, |b| b.wait);
-            let full = self.wanted.full_name();
-            let message = format!("back-off {} restarting failed container={name} pod={full}", go_duration(wait));
-            waiting.insert(name.clone(), Waiting { reason: "CrashLoopBackOff".to_owned(), message });
-            let attempt = plan::latest(&self.containers, name).map_or(0, |c| c.attempt);
-            if self.told.insert(name.clone(), attempt) != Some(attempt) {
-                let text = format!("Back-off restarting failed container {name} in pod {full}");
-                let reference = self.wanted.member_reference(name);
-                self.agent.event(&reference, EventType::Warning, "BackOff", text);
-            }
-        }
-        waiting
     }
 
     /// Nothing of the pod runs any more. `true` when the worker's work is over.

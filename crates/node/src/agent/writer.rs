@@ -9,11 +9,19 @@ use machinery::ApiError;
 use tokio::sync::watch;
 
 use crate::static_pods::MIRROR;
-use crate::status::conditions::DISRUPTED_BY_NODE;
+use crate::status::conditions::{DISRUPTED_BY_NODE, IN_PROGRESS, PENDING};
 
 /// Condition types that the agent owns; all others are left as others wrote them.
-const OWN_CONDITIONS: [&str; 6] =
-    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", "AllContainersRestarting"];
+const OWN_CONDITIONS: [&str; 8] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    "AllContainersRestarting",
+    PENDING,
+    IN_PROGRESS,
+];
 
 /// What is to be written.
 #[derive(Clone, Default)]

@@ -1,6 +1,6 @@
 //! From requests and limits to QoS class, cgroup numbers and the OOM score.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -167,6 +167,29 @@ pub fn pod_request(wanted: &Wanted, name: &str, read: fn(&Quantity) -> i64) -> i
         None => over_time(wanted, &|m| request(m.spec.resources.as_ref(), name).map_or(0, read)),
     };
     sum.saturating_add(overhead(wanted, name, read))
+}
+
+/// All that the pod as a whole requests of CPU, memory, disk and huge pages, without its overhead.
+pub fn pod_requests(wanted: &Wanted) -> BTreeMap<String, Quantity> {
+    let own = wanted.spec().resources.as_ref();
+    let members = wanted.members.iter().filter(|m| m.role != Role::Ephemeral).map(|m| m.spec.resources.as_ref());
+    let lists = members.chain([own]).flatten().flat_map(|r| [&r.requests, &r.limits]);
+    let names: BTreeSet<&String> = lists.flatten().flat_map(BTreeMap::keys).collect();
+    let mut all = BTreeMap::new();
+    for name in names {
+        let read = if name == "cpu" { quantity::milli } else { quantity::value };
+        let amount = pod_request(wanted, name, read) - overhead(wanted, name, read);
+        let text = match name.as_str() {
+            "cpu" => quantity::of_milli(amount),
+            "memory" | "ephemeral-storage" => quantity::of_bytes(amount),
+            other if other.starts_with("hugepages-") => quantity::of_bytes(amount),
+            _ => quantity::of_value(amount),
+        };
+        if amount > 0 {
+            all.insert(name.clone(), text);
+        }
+    }
+    all
 }
 
 fn overhead(wanted: &Wanted, name: &str, read: fn(&Quantity) -> i64) -> i64 {

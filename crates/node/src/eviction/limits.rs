@@ -31,8 +31,9 @@ fn limited_volumes(wanted: &Wanted) -> Vec<(String, Quantity)> {
     limited.collect()
 }
 
-/// Has every pod evicted that uses more than it may.
-pub async fn enforce(agent: &Arc<Agent>) {
+/// Has every pod evicted that uses more than it may; whether there was one.
+pub async fn enforce(agent: &Arc<Agent>) -> bool {
+    let mut evicted = false;
     for wanted in agent.pods().into_iter().filter(|w| !w.is_terminal()) {
         let volumes = limited_volumes(&wanted);
         if volumes.is_empty() && wanted.members.iter().all(|m| limit(m).is_none()) {
@@ -40,9 +41,10 @@ pub async fn enforce(agent: &Arc<Agent>) {
         }
         if let Some(message) = exceeded(agent, &wanted, volumes).await {
             tracing::warn!(pod = wanted.full_name(), message, "evicting a pod");
-            agent.evict(wanted.uid(), message);
+            evicted |= agent.evict(wanted.uid(), message, super::GRACE_MIN);
         }
     }
+    evicted
 }
 
 async fn exceeded(agent: &Agent, wanted: &Arc<Wanted>, volumes: Vec<(String, Quantity)>) -> Option<String> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::{Shortage, Signal, whole};
+use super::{Shortage, whole};
 use crate::agent::Agent;
 use crate::config::resources::pod_request;
 use crate::quantity;
@@ -18,6 +18,8 @@ pub enum Measure {
     Memory,
     /// Writable layers, logs and volumes on the node's disk.
     Disk,
+    /// Processes and threads.
+    Pids,
 }
 
 impl Measure {
@@ -25,6 +27,7 @@ impl Measure {
         match self {
             Self::Memory => "memory",
             Self::Disk => "ephemeral-storage",
+            Self::Pids => "pids",
         }
     }
 }
@@ -34,7 +37,7 @@ pub struct Using {
     /// The pod.
     pub wanted: Arc<Wanted>,
     measure: Measure,
-    /// Bytes by container name.
+    /// Bytes, or processes, by container name.
     containers: Vec<(String, u64)>,
     /// Bytes of its volumes.
     volumes: u64,
@@ -53,6 +56,7 @@ impl Using {
             }
             let bytes = match measure {
                 Measure::Memory => runtime.container_usage(&container.id).await.map_or(0, |u| u.memory_working_set),
+                Measure::Pids => runtime.container_usage(&container.id).await.map_or(0, |u| u.pids),
                 Measure::Disk => runtime.container_disk_usage(&container.id).await.unwrap_or(0),
             };
             match containers.iter_mut().find(|(name, _)| *name == container.name) {
@@ -90,12 +94,12 @@ impl Using {
     }
 }
 
-/// The pod that goes first: who uses more than it asked for, then the least important, then the largest excess. Of inodes
-/// nobody asks for any, so there only importance and size count.
-pub fn first(all: &[Using], signal: Signal) -> Option<&Using> {
+/// The pod that goes first: who uses more than it asked for, then the least important, then the largest excess. Of processes
+/// nobody asks for any, so there only importance and number count.
+pub fn first(all: &[Using]) -> Option<&Using> {
     all.iter().min_by_key(|using| {
         let (total, request) = (using.total(), using.request());
-        let exceeds = signal != Signal::Inodes && total > request;
+        let exceeds = using.measure != Measure::Pids && total > request;
         let priority = using.wanted.spec().priority.unwrap_or(0);
         (Reverse(exceeds), priority, Reverse(whole(total) - whole(request)))
     })
@@ -107,12 +111,13 @@ pub fn message(using: &Using, shortage: &Shortage) -> String {
         "The node was low on resource: {}. Threshold quantity: {}, available: {}. ",
         shortage.signal, shortage.threshold, shortage.available
     );
+    let compared = shortage.signal.is_bytes();
     for member in &using.wanted.members {
         let requests = member.spec.resources.as_ref().and_then(|r| r.requests.as_ref());
         let request = requests.and_then(|r| r.get(using.measure.resource())).cloned();
         let request = request.unwrap_or_else(|| Quantity("0".to_owned()));
         let used = whole(using.container(member.name()));
-        if shortage.signal != Signal::Inodes && used > quantity::value(&request) {
+        if compared && used > quantity::value(&request) {
             let (name, used) = (member.name(), quantity::of_bytes(used).0);
             text += &format!(
                 "Container {name} was using {used}, request is {}, has larger consumption of {}. ",
@@ -125,10 +130,9 @@ pub fn message(using: &Using, shortage: &Shortage) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::shortages;
+    use super::super::decide::tests::memory;
     use super::*;
     use crate::admission::tests::pod;
-    use crate::disk::Space;
 
     fn using(uid: &str, priority: i32, request: &str, bytes: u64) -> Using {
         let spec = format!(
@@ -147,14 +151,13 @@ mod tests {
             using("greedy", 0, "10Mi", 60 * mi),
             using("greedier", 0, "10Mi", 90 * mi),
         ];
-        let least = "memory.available<100Mi".parse().unwrap();
-        let short = &shortages(&least, (94_300 << 10, 1 << 30), &Space::default())[0];
-        let chosen = first(&all, Signal::Memory).unwrap();
+        let short = &memory("memory.available<100Mi", 94_300 << 10);
+        let chosen = first(&all).unwrap();
         assert_eq!(chosen.wanted.uid(), "greedier");
         let text = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 94300Ki. \
             Container a was using 90Mi, request is 10Mi, has larger consumption of memory. ";
         assert_eq!(message(chosen, short), text);
-        assert_eq!(first(&all[..2], Signal::Memory).unwrap().wanted.uid(), "important");
-        assert!(first(&[], Signal::Memory).is_none());
+        assert_eq!(first(&all[..2]).unwrap().wanted.uid(), "important");
+        assert!(first(&[]).is_none());
     }
 }

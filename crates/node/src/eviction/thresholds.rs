@@ -1,49 +1,76 @@
-//! Below what the node is short of something: `memory.available<100Mi,nodefs.available<10%`, as kubelet's
-//! `--eviction-hard` has it.
+//! Below what the node is short of something, and what then happens: the options `--eviction-…` of kubelet.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use machinery::quantity::Quantity;
 
-use crate::disk::Space;
-
-/// What is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is looked at. Memory comes first when the node is short of several things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Signal {
     /// `memory.available`: bytes that processes can still have.
     Memory,
-    /// `nodefs.available` and, as images lie on the same file system here, `imagefs.available`: free bytes.
-    Disk,
-    /// `nodefs.inodesFree` and `imagefs.inodesFree`: free inodes.
-    Inodes,
+    /// `nodefs.available`: free bytes where volumes and logs are.
+    NodeBytes,
+    /// `nodefs.inodesFree`: free inodes there.
+    NodeInodes,
+    /// `imagefs.available`: free bytes where images and containers are.
+    ImageBytes,
+    /// `imagefs.inodesFree`: free inodes there.
+    ImageInodes,
+    /// `pid.available`: processes that can still start.
+    Pids,
 }
 
 impl Signal {
+    /// Each with the name that options have for it.
+    const ALL: [(&'static str, Self); 6] = [
+        ("memory.available", Self::Memory),
+        ("nodefs.available", Self::NodeBytes),
+        ("nodefs.inodesFree", Self::NodeInodes),
+        ("imagefs.available", Self::ImageBytes),
+        ("imagefs.inodesFree", Self::ImageInodes),
+        ("pid.available", Self::Pids),
+    ];
+
     fn parse(name: &str) -> Result<Self, String> {
-        match name {
-            "memory.available" => Ok(Self::Memory),
-            "nodefs.available" | "imagefs.available" => Ok(Self::Disk),
-            "nodefs.inodesFree" | "imagefs.inodesFree" => Ok(Self::Inodes),
-            "pid.available" | "allocatableMemory.available" => Err(format!("eviction signal {name} is not supported")),
-            _ => Err(format!("unknown eviction signal {name:?}")),
-        }
+        let known = Self::ALL.into_iter().find(|(own, _)| *own == name.trim());
+        known.map(|(_, signal)| signal).ok_or_else(|| format!("unrecognized eviction signal {}", name.trim()))
+    }
+
+    /// Its name in options.
+    pub fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(_, signal)| *signal == self).map_or("", |(name, _)| name)
     }
 
     /// How it is called when it runs short.
     pub fn resource(self) -> &'static str {
         match self {
             Self::Memory => "memory",
-            Self::Disk => "ephemeral-storage",
-            Self::Inodes => "inodes",
+            Self::NodeBytes | Self::ImageBytes => "ephemeral-storage",
+            Self::NodeInodes | Self::ImageInodes => "inodes",
+            Self::Pids => "pids",
         }
+    }
+
+    /// Whether it counts bytes.
+    pub fn is_bytes(self) -> bool {
+        matches!(self, Self::Memory | Self::NodeBytes | Self::ImageBytes)
     }
 }
 
-/// How much must be left.
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.resource())
+    }
+}
+
+/// How much must be left, or be freed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Amount {
-    /// Bytes or inodes.
+    /// Bytes, inodes or processes.
     Absolute(u64),
     /// Millionths of all there is.
     Share(u64),
@@ -53,9 +80,9 @@ impl Amount {
     fn parse(text: &str) -> Result<Self, String> {
         if let Some(percent) = text.strip_suffix('%') {
             let percent: f64 = percent.parse().map_err(|_| format!("{text:?} is not a percentage"))?;
-            return match (0.0..=100.0).contains(&percent) {
+            return match percent >= 0.0 {
                 true => Ok(Self::Share((percent * 10_000.0) as u64)),
-                false => Err(format!("{text:?} must lie between 0% and 100%")),
+                false => Err(format!("{text:?} must not be negative")),
             };
         }
         let quantity = Quantity::parse(text).map_err(|_| format!("{text:?} is neither a quantity nor a percentage"))?;
@@ -71,10 +98,25 @@ impl Amount {
             }
         }
     }
+
+    /// As messages show it: percentages as upstream computes them, in binary units.
+    pub fn is_share(self) -> bool {
+        matches!(self, Self::Share(_))
+    }
 }
 
-/// Hard thresholds of eviction: no time of grace.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// `A<B,C<D` or `A=B,C=D` as pairs; `form` tells how one looks.
+fn pairs<'a>(text: &'a str, between: char, form: &str) -> Result<Vec<(Signal, &'a str)>, String> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let one = |part: &'a str| {
+        let (signal, rest) = part.split_once(between).ok_or_else(|| format!("{part:?} is not of the form {form}"))?;
+        Ok((Signal::parse(signal)?, rest.trim()))
+    };
+    parts.map(one).collect()
+}
+
+/// `memory.available<100Mi,nodefs.available<10%`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Thresholds(Vec<(Signal, Amount)>);
 
 impl Thresholds {
@@ -82,41 +124,126 @@ impl Thresholds {
     /// disk of a developer or a CI machine means that no pod runs with dozens of gigabytes to spare. One gigabyte is
     /// enough to stop in order; the rest is upstream's.
     pub const DEFAULT: &str = "memory.available<100Mi,nodefs.available<1Gi,nodefs.inodesFree<5%";
-
-    /// Nothing is ever short.
-    pub fn none() -> Self {
-        Self(Vec::new())
-    }
-
-    /// What must be left of a signal that has `all` there is; the largest of its thresholds.
-    pub fn least(&self, signal: Signal, all: u64) -> u64 {
-        let own = self.0.iter().filter(|(of, _)| *of == signal);
-        own.map(|(_, amount)| amount.of(all)).max().unwrap_or(0)
-    }
-
-    /// What must be left of a disk: bytes and inodes.
-    pub fn least_of(&self, disk: &Space) -> (u64, u64) {
-        (self.least(Signal::Disk, disk.bytes), self.least(Signal::Inodes, disk.inodes))
-    }
 }
 
 impl FromStr for Thresholds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-        let one = |part: &str| {
-            let (signal, amount) =
-                part.split_once('<').ok_or_else(|| format!("{part:?} is not of the form SIGNAL<AMOUNT"))?;
-            Ok((Signal::parse(signal.trim())?, Amount::parse(amount.trim())?))
-        };
-        parts.map(one).collect::<Result<_, String>>().map(Self)
+        let mut all = Vec::new();
+        for (signal, amount) in pairs(text, '<', "SIGNAL<AMOUNT")? {
+            let own = Amount::parse(amount)?;
+            let name = signal.name();
+            match own {
+                // Nothing and all switch a threshold off.
+                Amount::Share(0 | 1_000_000) => continue,
+                Amount::Share(1_000_001..) => {
+                    return Err(format!("eviction percentage threshold {name} must be <= 100%: {amount}"));
+                }
+                Amount::Absolute(0) => return Err(format!("eviction threshold {name} must be positive: {amount}")),
+                _ => all.push((signal, own)),
+            }
+        }
+        Ok(Self(all))
     }
 }
 
-impl fmt::Display for Signal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.resource())
+/// `memory.available=1m30s`: how long something may be short before pods go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GracePeriods(BTreeMap<Signal, Duration>);
+
+impl FromStr for GracePeriods {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let one = |(signal, text): (Signal, &str)| {
+            let nanoseconds = machinery::duration::parse_go(text).map_err(|e| format!("{text:?}: {e}"))?;
+            let period = u64::try_from(nanoseconds).map(Duration::from_nanos);
+            let bad = |_| format!("invalid eviction grace period specified: {text}, must be a positive value");
+            Ok((signal, period.map_err(bad)?))
+        };
+        pairs(text, '=', "SIGNAL=DURATION")?.into_iter().map(one).collect::<Result<_, String>>().map(Self)
+    }
+}
+
+/// `nodefs.available=500Mi`: how much more than the threshold is freed once it was crossed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reclaims(BTreeMap<Signal, Amount>);
+
+impl FromStr for Reclaims {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let one = |(signal, text): (Signal, &str)| match Amount::parse(text)? {
+            Amount::Share(0) => {
+                Err(format!("eviction percentage minimum reclaim {} must be positive: {text}", signal.name()))
+            }
+            amount => Ok((signal, amount)),
+        };
+        pairs(text, '=', "SIGNAL=AMOUNT")?.into_iter().map(one).collect::<Result<_, String>>().map(Self)
+    }
+}
+
+/// One threshold with all that belongs to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Threshold {
+    /// What is looked at.
+    pub signal: Signal,
+    /// What must be left.
+    pub least: Amount,
+    /// How long it may be crossed; a hard threshold has no such time.
+    pub grace: Option<Duration>,
+    /// What is freed beyond it.
+    pub reclaim: Option<Amount>,
+}
+
+/// All options of eviction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Eviction {
+    /// Hard and soft ones.
+    pub thresholds: Vec<Threshold>,
+    /// How long containers get at most when a soft threshold drives them away.
+    pub max_pod_grace: Duration,
+    /// How long a shortage is told after it was last seen.
+    pub transition: Duration,
+}
+
+impl Eviction {
+    /// How long a shortage is told by default.
+    pub const TRANSITION: Duration = Duration::from_secs(300);
+
+    /// Nothing is ever short.
+    pub fn none() -> Self {
+        Self { thresholds: Vec::new(), max_pod_grace: Duration::ZERO, transition: Self::TRANSITION }
+    }
+
+    /// Puts the options together. An error says which do not fit.
+    pub fn new(
+        hard: &Thresholds,
+        soft: &Thresholds,
+        graces: &GracePeriods,
+        reclaims: &Reclaims,
+    ) -> Result<Self, String> {
+        let one = |(signal, least): &(Signal, Amount), grace| Threshold {
+            signal: *signal,
+            least: *least,
+            grace,
+            reclaim: reclaims.0.get(signal).copied(),
+        };
+        let mut thresholds: Vec<Threshold> = hard.0.iter().map(|pair| one(pair, None)).collect();
+        for pair in &soft.0 {
+            let grace = graces.0.get(&pair.0).copied().ok_or_else(|| {
+                format!("grace period must be specified for the soft eviction threshold {}", pair.0.name())
+            })?;
+            thresholds.push(one(pair, Some(grace)));
+        }
+        Ok(Self { thresholds, ..Self::none() })
+    }
+
+    /// What hard thresholds keep free of a signal that has `all` there is; the largest of them.
+    pub fn least(&self, signal: Signal, all: u64) -> u64 {
+        let own = self.thresholds.iter().filter(|t| t.signal == signal && t.grace.is_none());
+        own.map(|t| t.least.of(all)).max().unwrap_or(0)
     }
 }
 
@@ -125,22 +252,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_flag_is_read_as_kubelet_reads_it() {
-        let own: Thresholds = "memory.available<5%, nodefs.available<1Gi,imagefs.available<15%".parse().unwrap();
-        assert_eq!(own.least(Signal::Memory, 1000), 50);
-        assert_eq!(own.least(Signal::Disk, 2 << 30), 1 << 30);
-        assert_eq!(own.least(Signal::Disk, 100 << 30), 15 << 30);
-        assert_eq!(own.least(Signal::Inodes, 1000), 0);
-        assert_eq!("".parse(), Ok(Thresholds::none()));
-        for (bad, why) in [
-            ("memory.available", "\"memory.available\" is not of the form SIGNAL<AMOUNT"),
-            ("memory.free<1", "unknown eviction signal \"memory.free\""),
-            ("pid.available<1", "eviction signal pid.available is not supported"),
-            ("nodefs.available<x", "\"x\" is neither a quantity nor a percentage"),
-            ("nodefs.available<101%", "\"101%\" must lie between 0% and 100%"),
-            ("nodefs.available<-1", "\"-1\" must not be negative"),
+    fn the_flags_are_read_as_kubelet_reads_them() {
+        let hard: Thresholds = "memory.available<5%, nodefs.available<1Gi,pid.available<0%".parse().unwrap();
+        let soft: Thresholds = "memory.available<10%".parse().unwrap();
+        let graces: GracePeriods = "memory.available=1m30s".parse().unwrap();
+        let reclaims: Reclaims = "memory.available=0Mi,nodefs.available=500Mi".parse().unwrap();
+        let own = Eviction::new(&hard, &soft, &graces, &reclaims).unwrap();
+        assert_eq!((own.least(Signal::Memory, 1000), own.least(Signal::NodeBytes, 2 << 30)), (50, 1 << 30));
+        assert_eq!(own.least(Signal::Pids, 1000), 0);
+        assert_eq!(own.thresholds.len(), 3);
+        assert_eq!(own.thresholds[1].reclaim, Some(Amount::Absolute(500 << 20)));
+        assert_eq!(own.thresholds[2].grace, Some(Duration::from_secs(90)));
+        let none = Eviction::new(&"".parse().unwrap(), &soft, &GracePeriods::default(), &reclaims);
+        let why = "grace period must be specified for the soft eviction threshold memory.available";
+        assert_eq!(none, Err(why.to_owned()));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let thresholds = |text: &str| text.parse::<Thresholds>().unwrap_err();
+        let graces = |text: &str| text.parse::<GracePeriods>().unwrap_err();
+        let reclaims = |text: &str| text.parse::<Reclaims>().unwrap_err();
+        for (found, why) in [
+            (thresholds("memory.available"), "\"memory.available\" is not of the form SIGNAL<AMOUNT"),
+            (thresholds("memory.free<1"), "unrecognized eviction signal memory.free"),
+            (thresholds("nodefs.available<x"), "\"x\" is neither a quantity nor a percentage"),
+            (
+                thresholds("nodefs.available<101%"),
+                "eviction percentage threshold nodefs.available must be <= 100%: 101%",
+            ),
+            (thresholds("nodefs.available<-1"), "\"-1\" must not be negative"),
+            (thresholds("pid.available<0"), "eviction threshold pid.available must be positive: 0"),
+            (graces("memory.available=-5s"), "invalid eviction grace period specified: -5s, must be a positive value"),
+            (graces("disk=5s"), "unrecognized eviction signal disk"),
+            (
+                reclaims("imagefs.available=0%"),
+                "eviction percentage minimum reclaim imagefs.available must be positive: 0%",
+            ),
         ] {
-            assert_eq!(bad.parse::<Thresholds>(), Err(why.to_owned()), "{bad}");
+            assert_eq!(found, why);
         }
+        assert!(graces("memory.available=soon").starts_with("\"soon\": "));
     }
 }

@@ -10,20 +10,49 @@ use crate::wanted::Role;
 /// The reason of DisruptionTarget when the node agent wrote it.
 pub const DISRUPTED_BY_NODE: &str = "TerminationByKubelet";
 
+/// A change of resources waits.
+pub const PENDING: &str = "PodResizePending";
+/// A change of resources is carried out.
+pub const IN_PROGRESS: &str = "PodResizeInProgress";
+
 struct Verdict {
     kind: &'static str,
     holds: bool,
     reason: &'static str,
     message: String,
+    /// Of which generation of the pod it is said; of the present one when absent.
+    generation: Option<i64>,
 }
 
 impl Verdict {
     fn yes(kind: &'static str) -> Self {
-        Self { kind, holds: true, reason: "", message: String::new() }
+        Self { kind, holds: true, reason: "", message: String::new(), generation: None }
     }
 
     fn no(kind: &'static str, reason: &'static str, message: String) -> Self {
-        Self { kind, holds: false, reason, message }
+        Self { kind, holds: false, reason, message, generation: None }
+    }
+}
+
+/// Where changes of resources stand. These conditions go when there is nothing to say (KEP-1287).
+fn resizes(seen: &Seen<'_>, list: &mut Vec<PodCondition>) {
+    let pending = seen.pending.map(|p| Verdict {
+        reason: p.reason,
+        message: p.message.clone(),
+        generation: p.generation,
+        ..Verdict::yes(PENDING)
+    });
+    let progress = seen.progress.map(|p| Verdict {
+        reason: if p.error.is_some() { "Error" } else { "" },
+        message: p.error.clone().unwrap_or_default(),
+        generation: p.generation,
+        ..Verdict::yes(IN_PROGRESS)
+    });
+    for (kind, verdict) in [(PENDING, pending), (IN_PROGRESS, progress)] {
+        match verdict {
+            Some(verdict) => set(list, verdict, seen),
+            None => list.retain(|c| c.type_ != kind),
+        }
     }
 }
 
@@ -53,6 +82,7 @@ pub fn conditions(seen: &Seen<'_>, status: &PodStatus) -> Vec<PodCondition> {
     for verdict in [network, initialized(seen, status), ready, containers, Verdict::yes("PodScheduled")] {
         set(&mut list, verdict, seen);
     }
+    resizes(seen, &mut list);
     list
 }
 
@@ -71,7 +101,7 @@ fn set(list: &mut Vec<PodCondition>, verdict: Verdict, seen: &Seen<'_>) {
         message: filled(&verdict.message),
         last_probe_time: None,
         last_transition_time: since.or(Some(Time(seen.now))),
-        observed_generation: seen.wanted.pod.metadata.generation,
+        observed_generation: verdict.generation.or(seen.wanted.pod.metadata.generation),
     };
     match before {
         Some(place) => *place = condition,

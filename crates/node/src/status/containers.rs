@@ -127,7 +127,8 @@ fn from_runtime(seen: &Seen<'_>, member: &Member, container: &ContainerStatus, o
     }
     let resources = member.spec.resources.clone().unwrap_or_default();
     out.allocated_resources = resources.requests.clone();
-    out.resources = Some(resources);
+    let given = seen.actuated.containers.get(member.name()).filter(|_| container.state == ContainerState::Running);
+    out.resources = Some(given.cloned().unwrap_or(resources));
     out.stop_signal = member.spec.lifecycle.as_ref().and_then(|l| l.stop_signal.clone());
     out.volume_mounts = member.spec.volume_mounts.as_ref().map(|list| list.iter().map(mount_status).collect());
 }

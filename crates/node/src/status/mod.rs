@@ -10,10 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{HostIP, PodIP, PodStatus};
+use k8s_openapi::api::core::v1::{HostIP, PodIP, PodStatus, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use runtime::{ContainerStatus, SandboxStatus};
 
+use crate::allocation::Pending;
 use crate::config::resources;
 use crate::plan::Health;
 use crate::wanted::{Role, Wanted};
@@ -49,6 +50,24 @@ pub enum Cause {
     Evicted,
 }
 
+/// What a pod and its running containers were really given.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Actuated {
+    /// By container name. Those that are not in here have what they should.
+    pub containers: BTreeMap<String, ResourceRequirements>,
+    /// The pod's own.
+    pub pod: Option<ResourceRequirements>,
+}
+
+/// A change of resources that was taken on and is not carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// `metadata.generation` of the change.
+    pub generation: Option<i64>,
+    /// Why it does not get on.
+    pub error: Option<String>,
+}
+
 /// All that a status depends on.
 pub struct Seen<'a> {
     /// The pod.
@@ -67,6 +86,12 @@ pub struct Seen<'a> {
     pub reset: &'a BTreeSet<String>,
     /// All containers are on their way to start anew, and why.
     pub restarting: Option<&'a str>,
+    /// Why it was not given the resources that it asks for.
+    pub pending: Option<&'a Pending>,
+    /// How far the change of its resources is that was taken on.
+    pub progress: Option<&'a Progress>,
+    /// What it was really given.
+    pub actuated: &'a Actuated,
     /// The pod failed as a whole.
     pub failure: Option<&'a Failure>,
     /// All containers ended and none will start again.
@@ -115,6 +140,7 @@ pub fn status(seen: &Seen<'_>) -> PodStatus {
     status.qos_class = status.qos_class.or_else(|| Some(resources::qos(seen.wanted).as_str().to_owned()));
     status.start_time = status.start_time.or(Some(Time(seen.started)));
     addresses(seen, &mut status);
+    given(seen, &mut status);
     status.conditions = Some(conditions::conditions(seen, &status));
     status
 }
@@ -124,6 +150,14 @@ pub fn attempts_after(status: &PodStatus) -> BTreeMap<String, u32> {
     let lists = [&status.init_container_statuses, &status.container_statuses];
     let ran = lists.into_iter().flatten().flatten().filter(|s| s.container_id.is_some());
     ran.map(|s| (s.name.clone(), u32::try_from(s.restart_count).unwrap_or(0) + 1)).collect()
+}
+
+/// What the node gave the pod as a whole: its requests, and its own limits where it has some (KEP-5419).
+fn given(seen: &Seen<'_>, status: &mut PodStatus) {
+    let requests = resources::pod_requests(seen.wanted);
+    status.allocated_resources = (!requests.is_empty()).then_some(requests);
+    let own = seen.wanted.spec().resources.clone();
+    status.resources = own.map(|own| seen.actuated.pod.clone().unwrap_or(own));
 }
 
 fn addresses(seen: &Seen<'_>, status: &mut PodStatus) {

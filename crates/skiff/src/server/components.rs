@@ -109,7 +109,8 @@ async fn node(server: Arc<Server>, stop: Shutdown) -> Result<()> {
         listen: (IpAddr::from([0, 0, 0, 0]), options.kubelet_port).into(),
         pod_manifest_path: options.pod_manifest_path.clone(),
         labels: options.node_label.iter().cloned().collect(),
-        eviction: options.eviction_hard.clone(),
+        eviction: options.eviction()?,
+        shutdown: node::ShutdownOptions { periods: options.shutdown()?, ..node::ShutdownOptions::default() },
         limits: node::Limits {
             pods: i64::from(options.max_pods),
             pod_pids: options.pod_max_pids,

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -62,9 +63,24 @@ pub struct ServerOptions {
     /// Port of the node's HTTPS API
     #[arg(long, value_name = "PORT", default_value_t = 10250, help_heading = "Node")]
     pub kubelet_port: u16,
-    /// Below what the node is short of memory or disk and evicts pods; a percentage is of all there is
+    /// Below what the node is short of memory, disk or processes and evicts pods at once; a percentage is of all there is
     #[arg(long, value_name = "SIGNAL<AMOUNT,…", default_value = node::Thresholds::DEFAULT, help_heading = "Node")]
     pub eviction_hard: node::Thresholds,
+    /// The same for shortages that last: pods go after SIGNAL's grace period
+    #[arg(long, value_name = "SIGNAL<AMOUNT,…", default_value = "", help_heading = "Node")]
+    pub eviction_soft: node::Thresholds,
+    /// How long a shortage of --eviction-soft may last (memory.available=1m30s)
+    #[arg(long, value_name = "SIGNAL=DURATION,…", default_value = "", help_heading = "Node")]
+    pub eviction_soft_grace_period: node::GracePeriods,
+    /// Seconds that containers get at most to stop when --eviction-soft drives them away
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, help_heading = "Node")]
+    pub eviction_max_pod_grace_period: u32,
+    /// How much more than its threshold is freed of something that ran short (nodefs.available=500Mi)
+    #[arg(long, value_name = "SIGNAL=AMOUNT,…", default_value = "", help_heading = "Node")]
+    pub eviction_minimum_reclaim: node::Reclaims,
+    /// How long the node tells of a shortage after it was last seen
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration, help_heading = "Node")]
+    pub eviction_pressure_transition_period: Duration,
     /// Most pods of this machine
     #[arg(long, value_name = "NUMBER", default_value_t = 110, help_heading = "Node")]
     pub max_pods: u32,
@@ -77,6 +93,15 @@ pub struct ServerOptions {
     /// … and for the system
     #[arg(long, value_name = "RESOURCE=AMOUNT,…", default_value = "", help_heading = "Node")]
     pub system_reserved: node::Reserved,
+    /// How long a shutdown of the machine is delayed so that pods end in order (needs systemd-logind) …
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration, help_heading = "Node")]
+    pub shutdown_grace_period: Duration,
+    /// … and how much of that belongs to critical pods, which end last
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration, help_heading = "Node")]
+    pub shutdown_grace_period_critical_pods: Duration,
+    /// The same for any priorities, instead of those two (0=60s,2000000000=10s)
+    #[arg(long, value_name = "PRIORITY=DURATION,…", default_value = "", help_heading = "Node")]
+    pub shutdown_grace_period_by_pod_priority: node::Periods,
     /// Run containers with this runtime, which speaks CRI v1, instead of the built-in one (unix:///run/containerd/containerd.sock)
     #[arg(long, value_name = "ENDPOINT", value_parser = runtime::parse_endpoint, help_heading = "Node")]
     pub container_runtime_endpoint: Option<PathBuf>,
@@ -148,7 +173,27 @@ impl ServerOptions {
         if services.prefix() < 12 || services.prefix() > 28 {
             bail!("--service-cidr {services}: the prefix must lie between 12 and 28");
         }
-        Ok(())
+        self.eviction().and_then(|_| self.shutdown()).map(drop)
+    }
+
+    /// How long pods get when the machine ends.
+    pub fn shutdown(&self) -> Result<node::Periods> {
+        let (all, critical) = (self.shutdown_grace_period, self.shutdown_grace_period_critical_pods);
+        let by_priority = &self.shutdown_grace_period_by_pod_priority;
+        if !(by_priority.is_empty() || all.is_zero() && critical.is_zero()) {
+            bail!("--shutdown-grace-period-by-pod-priority cannot be used together with --shutdown-grace-period");
+        }
+        let two = node::Periods::of_two(all, critical).map_err(anyhow::Error::msg)?;
+        Ok(if by_priority.is_empty() { two } else { by_priority.clone() })
+    }
+
+    /// What the node does when it runs short of something.
+    pub fn eviction(&self) -> Result<node::Eviction> {
+        let (hard, soft) = (&self.eviction_hard, &self.eviction_soft);
+        let all = node::Eviction::new(hard, soft, &self.eviction_soft_grace_period, &self.eviction_minimum_reclaim);
+        let max_pod_grace = Duration::from_secs(self.eviction_max_pod_grace_period.into());
+        let transition = self.eviction_pressure_transition_period;
+        Ok(node::Eviction { max_pod_grace, transition, ..all.map_err(anyhow::Error::msg)? })
     }
 }
 
@@ -177,6 +222,12 @@ fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, String> {
         Some((first, last)) if 0 < first && first <= last => Ok(first..=last),
         _ => Err("not a range of ports such as 30000-32767".to_owned()),
     }
+}
+
+/// `1m30s`, as Go writes durations.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let nanoseconds = machinery::duration::parse_go(text).map_err(|e| e.to_string())?;
+    u64::try_from(nanoseconds).map(Duration::from_nanos).map_err(|_| "must not be negative".to_owned())
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
@@ -280,7 +331,12 @@ mod tests {
             "--cluster-cidr=fd00::/64",
             "--service-node-port-range=5-1",
             "--eviction-hard=nodefs.free<1Gi",
+            "--eviction-soft-grace-period=memory.available=-1s",
+            "--eviction-minimum-reclaim=memory.available",
+            "--eviction-pressure-transition-period=5",
             "--pod-max-pids=0",
+            "--shutdown-grace-period=soon",
+            "--shutdown-grace-period-by-pod-priority=high=1s",
             "--system-reserved=gpu=1",
             "--disable=everything",
             "--write-kubeconfig-mode=9",
@@ -291,6 +347,13 @@ mod tests {
             assert!(parse(&[bad]).is_err(), "{bad}");
         }
         assert!(parse(&["--cluster-cidr=10.43.0.0/20"]).unwrap().check().is_err(), "overlaps with the services");
+        let soft = "--eviction-soft=memory.available<1Gi";
+        assert!(parse(&[soft]).unwrap().check().is_err(), "no grace period");
+        assert!(parse(&[soft, "--eviction-soft-grace-period=memory.available=90s"]).unwrap().check().is_ok());
+        let both = ["--shutdown-grace-period=30s", "--shutdown-grace-period-by-pod-priority=0=1s"];
+        assert!(parse(&both[..1]).unwrap().check().is_ok());
+        assert!(parse(&both).unwrap().check().is_err());
+        assert!(parse(&["--shutdown-grace-period-critical-pods=5s"]).unwrap().check().is_err());
         assert!(parse(&["--node-cidr-mask-size=8"]).unwrap().check().is_err());
         assert!(parse(&[]).unwrap().check().is_ok());
         assert!(flags("- a list").is_err());

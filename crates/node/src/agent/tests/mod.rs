@@ -2,6 +2,7 @@
 
 mod fake_api;
 mod https;
+mod resize;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use runtime::FakeRuntime;
 use tokio::sync::watch;
 
 use super::*;
-use crate::eviction::Thresholds;
+use crate::eviction::Eviction;
 
 #[derive(Debug)]
 struct NoCertificate;
@@ -25,9 +26,9 @@ impl rustls::server::ResolvesServerCert for NoCertificate {
     }
 }
 
-struct World {
-    api: Arc<FakeApi>,
-    runtime: Arc<FakeRuntime>,
+pub struct World {
+    pub api: Arc<FakeApi>,
+    pub runtime: Arc<FakeRuntime>,
     directory: tempfile::TempDir,
     stop: watch::Sender<bool>,
 }
@@ -35,9 +36,16 @@ struct World {
 impl World {
     fn new() -> Self {
         seams::clock::simulate("2026-01-01T00:00:00Z".parse().unwrap());
+        Self::with(|_| {})
+    }
+
+    /// An agent with other options.
+    pub fn with(change: impl FnOnce(&mut NodeOptions)) -> Self {
         let directory = tempfile::Builder::new().prefix("skiff-node-").tempdir().unwrap();
         let world = Self { api: Arc::default(), runtime: Arc::default(), directory, stop: watch::Sender::new(false) };
-        world.start();
+        let mut options = world.options();
+        change(&mut options);
+        tokio::spawn(run(options, world.stop.subscribe()));
         world
     }
 
@@ -61,24 +69,25 @@ impl World {
             listen: "127.0.0.1:0".parse().unwrap(),
             pod_manifest_path: Some(self.directory.path().join("manifests")),
             labels: Default::default(),
-            eviction: Thresholds::none(),
+            eviction: Eviction::none(),
+            shutdown: Default::default(),
             limits: Default::default(),
         }
     }
 
-    fn pod(&self, name: &str, spec: &str) {
+    pub fn pod(&self, name: &str, spec: &str) {
         let text = format!(
             r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{name}","namespace":"n","uid":"uid-{name}"}},"spec":{spec}}}"#
         );
         self.api.put("pods", "n", name, Value::parse(text.as_bytes()).unwrap());
     }
 
-    fn status(&self, name: &str) -> Value {
+    pub fn status(&self, name: &str) -> Value {
         self.api.get("pods", "n", name).and_then(|p| p.get("status").cloned()).unwrap_or_default()
     }
 
     /// Waits until the pod's status satisfies `holds`.
-    async fn until(&self, name: &str, holds: impl Fn(&Value) -> bool) {
+    pub async fn until(&self, name: &str, holds: impl Fn(&Value) -> bool) {
         let wait = async {
             while !holds(&self.status(name)) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
