@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+pub use crate::config::memory_qos::MemoryQos;
 use crate::quantity;
 
 /// Amounts that pods cannot have, as kubelet's `--system-reserved` and `--kube-reserved` tell them:
@@ -65,12 +66,14 @@ pub struct Limits {
     pub pod_pids: Option<i64>,
     /// What pods cannot have.
     pub reserved: Reserved,
+    /// How memory is kept for containers, if it is.
+    pub memory_qos: Option<MemoryQos>,
 }
 
 impl Default for Limits {
     /// Upstream's: 110 pods, nothing else.
     fn default() -> Self {
-        Self { pods: 110, pod_pids: None, reserved: Reserved::default() }
+        Self { pods: 110, pod_pids: None, reserved: Reserved::default(), memory_qos: None }
     }
 }
 

@@ -30,7 +30,7 @@ mod volumes;
 pub mod wanted;
 
 pub use agent::run;
-pub use capacity::{Limits, Reserved};
+pub use capacity::{Limits, MemoryQos, Reserved};
 pub use eviction::{Eviction, GracePeriods, Reclaims, Thresholds};
 pub use options::NodeOptions;
 pub use shutdown::{Periods, ShutdownOptions};

@@ -9,8 +9,8 @@ use client::events::EventType;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{
-    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures, NodeStatus,
-    NodeSystemInfo, ObjectReference,
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures,
+    NodeRuntimeHandler, NodeRuntimeHandlerFeatures, NodeStatus, NodeSwapStatus, NodeSystemInfo, ObjectReference,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference, Time};
@@ -87,6 +87,9 @@ impl Machine {
             operating_system: "linux".to_owned(),
             os_image: pretty.to_owned(),
             system_uuid: text("/sys/class/dmi/id/product_uuid"),
+            swap: Some(meminfo("SwapTotal"))
+                .filter(|bytes| *bytes > 0)
+                .map(|bytes| NodeSwapStatus { capacity: i64::try_from(bytes).ok() }),
             ..NodeSystemInfo::default()
         };
         let bytes = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -266,9 +269,22 @@ async fn status(agent: &Agent, before: &NodeStatus) -> NodeStatus {
         node_info: Some(info),
         images: images(agent).await,
         conditions: Some(conditions(agent, before).await),
+        runtime_handlers: runtime_handlers(agent),
         features: Some(NodeFeatures { supplemental_groups_policy: Some(agent.options.runtime.has_strict_groups()) }),
         ..before.clone()
     }
+}
+
+fn runtime_handlers(agent: &Agent) -> Option<Vec<NodeRuntimeHandler>> {
+    let handlers = agent.options.runtime.handlers().into_iter().map(|handler| NodeRuntimeHandler {
+        name: Some(handler.name),
+        features: Some(NodeRuntimeHandlerFeatures {
+            recursive_read_only_mounts: Some(handler.recursive_read_only),
+            user_namespaces: Some(handler.user_namespaces),
+        }),
+    });
+    let list: Vec<_> = handlers.collect();
+    (!list.is_empty()).then_some(list)
 }
 
 async fn images(agent: &Agent) -> Option<Vec<ContainerImage>> {

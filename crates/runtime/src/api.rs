@@ -130,6 +130,8 @@ pub struct Resources {
     pub memory_limit: Option<i64>,
     /// Protected memory (v2 `memory.min`/`memory.low`) in bytes.
     pub memory_request: Option<i64>,
+    /// Above it, processes are slowed down and memory is taken from them (v2 `memory.high`), in bytes.
+    pub memory_high: Option<i64>,
     /// Most processes.
     pub pids_limit: Option<i64>,
     /// Hugepage limits by page size (`2MB`), in bytes.
@@ -315,6 +317,28 @@ pub enum ContainerState {
     Unknown,
 }
 
+/// The numbers that a container's first process began with, as the container sees them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserIds {
+    /// User.
+    pub uid: i64,
+    /// Main group.
+    pub gid: i64,
+    /// Supplementary groups.
+    pub groups: Vec<i64>,
+}
+
+/// What the runtime can do under one of the names that a RuntimeClass may give.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Handler {
+    /// Empty for the default one.
+    pub name: String,
+    /// Mounts that are read-only with all below them.
+    pub recursive_read_only: bool,
+    /// Pods with users of their own.
+    pub user_namespaces: bool,
+}
+
 /// A container as it was last seen.
 #[derive(Debug, Clone)]
 pub struct ContainerStatus {
@@ -350,6 +374,8 @@ pub struct ContainerStatus {
     pub image_id: String,
     /// Name and digest of the image in the repository that it was pulled from, else its id.
     pub image_ref: String,
+    /// Whom its first process ran as, when the runtime tells.
+    pub user: Option<UserIds>,
     /// Absolute path of its log.
     pub log_path: PathBuf,
     /// As given.
@@ -560,6 +586,11 @@ pub trait Runtime: Send + Sync + 'static {
     /// Whether `supplementalGroupsPolicy: Strict` is honoured, for `status.features` of the Node.
     fn has_strict_groups(&self) -> bool {
         true
+    }
+
+    /// What it can do, for `status.runtimeHandlers` of the Node; nothing when it does not tell.
+    fn handlers(&self) -> Vec<Handler> {
+        Vec::new()
     }
 
     /// Whether the runtime can work; the text says what is missing on this machine, and begins as upstream's kubelet has it

@@ -190,6 +190,7 @@ impl Runtime for FakeRuntime {
             image_reference: config.image_reference,
             image_id: config.image.clone(),
             image_ref: config.image,
+            user: None,
             log_path: config.log_path,
             labels: config.labels,
             annotations: config.annotations,

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{ContainerConfig, Resources, SandboxConfig};
+use crate::api::{ContainerConfig, Resources, SandboxConfig, UserIds};
 
 /// The most bytes of one message between agent and shim.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
@@ -141,6 +141,8 @@ pub struct ProcessStatus {
     pub exit_code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
+    /// Whom it began as.
+    pub user: Option<UserIds>,
     /// `Completed`, `Error`, `OOMKilled`, `StartError`.
     pub reason: String,
     /// More about a failure.

@@ -18,7 +18,7 @@ use super::worker::Note;
 use super::{Agent, container, hooks};
 use crate::admission::features;
 use crate::config::{files, resources, users};
-use crate::volumes::{self, Mounted};
+use crate::volumes::{self, Mounted, VolumeImage};
 use crate::wanted::{Member, Wanted};
 
 /// What these tasks need.
@@ -130,7 +130,7 @@ fn sandbox_config(agent: &Agent, wanted: &Wanted, attempt: u32) -> SandboxConfig
         labels: container::pod_labels(wanted),
         annotations: wanted.pod.metadata.annotations.clone().unwrap_or_default(),
         cgroup_parent: resources::cgroup_parent(wanted),
-        resources: resources::of_pod(wanted, agent.options.limits.pod_pids),
+        resources: agent.pod_resources(wanted),
         network: mode(spec.host_network),
         pid,
         ipc: mode(spec.host_ipc),
@@ -239,15 +239,20 @@ async fn start(
     }
 }
 
-/// Makes sure that the images are there which a container mounts as volumes; their ids by volume.
-async fn volume_images(up: &Up, member: &Member) -> Result<BTreeMap<String, String>, StartError> {
+/// Makes sure that the images are there which a container mounts as volumes; them by volume.
+async fn volume_images(up: &Up, member: &Member) -> Result<BTreeMap<String, VolumeImage>, StartError> {
     let mounted = |volume: &Volume| member.spec.volume_mounts.iter().flatten().any(|m| m.name == volume.name);
     let mut images = BTreeMap::new();
     for volume in up.wanted.spec().volumes.iter().flatten().filter(|v| mounted(v)) {
         let Some(source) = &volume.image else { continue };
         let name = source.reference.as_deref().unwrap_or_default();
         let found = image(up, member, name, source.pull_policy.as_deref()).await?;
-        images.insert(volume.name.clone(), found.id);
+        // The name of the repository that it was asked from, when it has a digest there.
+        let repository =
+            |digest: &&String| digest.split('@').next().is_some_and(|repository| name.contains(repository));
+        let digest = found.repo_digests.iter().find(repository).or(found.repo_digests.first());
+        let reference = digest.unwrap_or(&found.id).clone();
+        images.insert(volume.name.clone(), VolumeImage { id: found.id, reference });
     }
     Ok(images)
 }

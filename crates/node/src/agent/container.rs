@@ -15,6 +15,7 @@ use crate::config::env::{self, References};
 use crate::config::fields::NodeFacts;
 use crate::config::{env_file, expand, files, resources, security};
 use crate::plan::{HASH_ANNOTATION, RESIZE_ANNOTATION};
+use crate::status::containers::IMAGES_ANNOTATION;
 use crate::volumes::{self, Mounted};
 use crate::wanted::{Member, Wanted};
 
@@ -45,6 +46,24 @@ impl Agent {
             return own.unwrap_or_else(|| self.options.node_name.clone());
         }
         files::host_names(wanted, &self.options.cluster_domain).0
+    }
+
+    /// A container's cgroup.
+    pub fn container_resources(&self, wanted: &Wanted, member: &Member) -> runtime::Resources {
+        let mut resources = resources::of_container(wanted, member, self.machine.memory_bytes);
+        if let Some(memory) = self.options.limits.memory_qos {
+            memory.container(member, self.machine.allocatable().memory_bytes, &mut resources);
+        }
+        resources
+    }
+
+    /// A pod's cgroup.
+    pub fn pod_resources(&self, wanted: &Wanted) -> runtime::Resources {
+        let mut resources = resources::of_pod(wanted, self.options.limits.pod_pids);
+        if let Some(memory) = self.options.limits.memory_qos {
+            memory.pod(wanted, &mut resources);
+        }
+        resources
     }
 
     /// What only the node knows about a pod.
@@ -127,13 +146,17 @@ pub async fn config(
     mounts.extend(volumes::mounts(agent, wanted, member, volumes, &of)?);
     let mut labels = pod_labels(wanted);
     labels.insert("io.kubernetes.container.name".to_owned(), spec.name.clone());
-    let annotations = BTreeMap::from([
+    let images: BTreeMap<&str, &str> =
+        volumes.images.iter().map(|(name, image)| (name.as_str(), image.reference.as_str())).collect();
+    let images = if images.is_empty() { None } else { serde_json::to_string(&images).ok() };
+    let mut annotations = BTreeMap::from([
         (HASH_ANNOTATION.to_owned(), member.hash.clone()),
         (RESIZE_ANNOTATION.to_owned(), member.resize_hash.clone()),
         (GRACE_ANNOTATION.to_owned(), wanted.grace().as_secs().to_string()),
         (MESSAGE_PATH_ANNOTATION.to_owned(), message_file.display().to_string()),
         (MESSAGE_POLICY_ANNOTATION.to_owned(), spec.termination_message_policy.clone().unwrap_or_default()),
     ]);
+    annotations.extend(images.map(|text| (IMAGES_ANNOTATION.to_owned(), text)));
     let log_path = PathBuf::from(&spec.name).join(format!("{attempt}.log"));
     std::fs::create_dir_all(agent.pod_log_dir(wanted).join(&spec.name)).map_err(|e| e.to_string())?;
     Ok(ContainerConfig {
@@ -153,7 +176,7 @@ pub async fn config(
         stdin_once: spec.stdin_once == Some(true),
         tty: spec.tty == Some(true),
         pid_target: target(agent, member, sandbox).await?,
-        resources: resources::of_container(wanted, member, agent.machine.memory_bytes),
+        resources: agent.container_resources(wanted, member),
         security: security::security(wanted, member, &agent.options.data_dir.join("seccomp")),
         stop_signal: spec.lifecycle.as_ref().and_then(|l| l.stop_signal.clone()),
         env,

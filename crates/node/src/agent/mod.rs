@@ -76,8 +76,8 @@ pub(crate) struct Agent {
     nodes: Informer<Node>,
     /// What volumes are made of.
     pub sources: Sources,
-    /// CPU weights of the classes' cgroups, as last set.
-    class_shares: tokio::sync::Mutex<Vec<(&'static str, u64)>>,
+    /// What the classes' cgroups have, as last set.
+    classes: tokio::sync::Mutex<Vec<(&'static str, runtime::Resources)>>,
     /// How often probes were made.
     pub probe_counts: Counts,
     /// A mirror pod came, changed or went.
@@ -135,19 +135,24 @@ impl Agent {
         desired.filter(|desired| !desired.removed).map(|desired| desired.wanted.clone()).collect()
     }
 
-    /// Gives the cgroups of the classes the weight of the pods that are here now.
+    /// Gives the cgroups of the classes the weight and the memory of the pods that are here now.
     pub async fn weigh_classes(&self) {
-        let mut known = self.class_shares.lock().await;
+        let mut known = self.classes.lock().await;
         let pods = self.pods();
-        let live = pods.iter().filter(|pod| !pod.is_terminal()).map(Arc::as_ref);
-        let shares = crate::config::resources::class_shares(live);
-        for (group, weight) in shares.into_iter().filter(|pair| !known.contains(pair)) {
-            let resources = runtime::Resources { cpu_shares: Some(weight), ..runtime::Resources::default() };
-            if let Err(error) = self.options.runtime.update_group(group, resources).await {
-                tracing::warn!(group, %error, "the weight of a class was not set");
+        let live = || pods.iter().filter(|pod| !pod.is_terminal()).map(Arc::as_ref);
+        let none = runtime::Resources::default;
+        let shares = crate::config::resources::class_shares(live()).into_iter();
+        let shares = shares.map(|(group, weight)| (group, runtime::Resources { cpu_shares: Some(weight), ..none() }));
+        let memory = self.options.limits.memory_qos.map(|memory| memory.classes(live()));
+        let memory = memory.into_iter().flatten();
+        let memory = memory.map(|(group, least)| (group, runtime::Resources { memory_request: Some(least), ..none() }));
+        let all: Vec<_> = shares.chain(memory).collect();
+        for (group, resources) in all.iter().filter(|pair| !known.contains(pair)) {
+            if let Err(error) = self.options.runtime.update_group(group, resources.clone()).await {
+                tracing::warn!(group, %error, "what a class of pods gets was not set");
             }
         }
-        *known = shares.to_vec();
+        *known = all;
     }
 
     /// Tells a pod's worker what the API wants; a new pod gets a worker.
@@ -275,7 +280,7 @@ async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
         };
         let sources = Sources::new(&options.client, told);
         let (pressure, shutdown) = (watch::Sender::default(), shutdown.clone());
-        let class_shares = tokio::sync::Mutex::default();
+        let classes = tokio::sync::Mutex::default();
         let mirrors_changed = tokio::sync::Notify::new();
         Agent {
             options,
@@ -284,7 +289,7 @@ async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
             services,
             nodes,
             sources,
-            class_shares,
+            classes,
             probe_counts,
             mirrors_changed,
             pressure,

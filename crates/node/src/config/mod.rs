@@ -4,6 +4,7 @@ pub mod env;
 pub mod env_file;
 pub mod fields;
 pub mod files;
+pub mod memory_qos;
 pub mod resources;
 pub mod security;
 pub mod services;

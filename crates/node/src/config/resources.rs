@@ -110,10 +110,17 @@ pub fn of_container(wanted: &Wanted, member: &Member, memory_capacity: i64) -> R
         cpu_period: quota(cpu_limit).map(|_| CPU_PERIOD.unsigned_abs()),
         memory_limit,
         memory_request: None,
+        memory_high: None,
         pids_limit: None,
         hugepage_limits: hugepages(resources),
         oom_score_adj: Some(oom_score_adj(wanted, member, memory_capacity)),
     }
+}
+
+/// What a container requests of memory and may have, in bytes; 0 for nothing said.
+pub fn memory_of(member: &Member) -> (i64, i64) {
+    let resources = member.spec.resources.as_ref();
+    (request(resources, "memory").map_or(0, quantity::value), limit(resources, "memory").map_or(0, quantity::value))
 }
 
 /// `hugepages-2Mi: 4Mi` as the kernel's controllers name sizes: `2MB`.

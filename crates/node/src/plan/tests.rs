@@ -69,6 +69,7 @@ fn seen(name: &str, attempt: u32, state: ContainerState, exit_code: Option<i32>)
         image_reference: String::new(),
         image_id: String::new(),
         image_ref: String::new(),
+        user: None,
         log_path: Default::default(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),

@@ -1,5 +1,7 @@
 //! The status of one container: its state, the one before, readiness.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -130,11 +132,27 @@ fn from_runtime(seen: &Seen<'_>, member: &Member, container: &ContainerStatus, o
     let given = seen.actuated.containers.get(member.name()).filter(|_| container.state == ContainerState::Running);
     out.resources = Some(given.cloned().unwrap_or(resources));
     out.stop_signal = member.spec.lifecycle.as_ref().and_then(|l| l.stop_signal.clone());
-    out.volume_mounts = member.spec.volume_mounts.as_ref().map(|list| list.iter().map(mount_status).collect());
+    let images: BTreeMap<String, String> = container
+        .annotations
+        .get(IMAGES_ANNOTATION)
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    let status = |mount: &api::VolumeMount| mount_status(mount, images.get(&mount.name));
+    out.volume_mounts = member.spec.volume_mounts.as_ref().map(|list| list.iter().map(status).collect());
+    out.user = container.user.as_ref().map(|user| api::ContainerUser {
+        linux: Some(api::LinuxContainerUser {
+            uid: user.uid,
+            gid: user.gid,
+            supplemental_groups: (!user.groups.is_empty()).then(|| user.groups.clone()),
+        }),
+    });
 }
 
-/// How a volume is mounted. Whether read-only holds below it too is said only of what is read-only (KEP-3857).
-fn mount_status(mount: &api::VolumeMount) -> api::VolumeMountStatus {
+/// The label under which a container keeps the images that are its volumes: their references by the volumes' names.
+pub const IMAGES_ANNOTATION: &str = "io.kubernetes.container.imageVolumes";
+
+/// How a volume is mounted, and which image it is, if it is one. Whether read-only holds below it too is said only of what is read-only (KEP-3857).
+fn mount_status(mount: &api::VolumeMount, image: Option<&String>) -> api::VolumeMountStatus {
     let read_only = mount.read_only == Some(true);
     let recursive = match mount.recursive_read_only.as_deref() {
         Some("Enabled" | "IfPossible") => "Enabled",
@@ -145,7 +163,9 @@ fn mount_status(mount: &api::VolumeMount) -> api::VolumeMountStatus {
         mount_path: mount.mount_path.clone(),
         read_only: read_only.then_some(true),
         recursive_read_only: read_only.then(|| recursive.to_owned()),
-        ..api::VolumeMountStatus::default()
+        volume_status: image.map(|reference| api::VolumeStatus {
+            image: Some(api::ImageVolumeStatus { image_ref: reference.clone() }),
+        }),
     }
 }
 

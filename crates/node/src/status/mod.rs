@@ -1,7 +1,7 @@
 //! The pure status of one pod: phase, conditions, container statuses, from what was seen.
 
 pub mod conditions;
-mod containers;
+pub mod containers;
 mod phase;
 #[cfg(test)]
 mod tests;

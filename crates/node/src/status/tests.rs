@@ -30,6 +30,7 @@ fn seen(name: &str, state: ContainerState, exit_code: Option<i32>) -> ContainerS
         image_reference: String::new(),
         image_id: String::new(),
         image_ref: String::new(),
+        user: None,
         log_path: Default::default(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),

@@ -38,12 +38,20 @@ pub struct Mounted {
     pub refresh_at: Option<Timestamp>,
 }
 
+/// An image that is a volume.
+pub struct VolumeImage {
+    /// The runtime's id.
+    pub id: String,
+    /// As the status tells it: a name with a digest, or the id.
+    pub reference: String,
+}
+
 /// What a container's mounts are made of.
 pub struct Ready<'a> {
     /// Volumes by name.
     pub mounted: &'a BTreeMap<String, Mounted>,
-    /// Ids of the images that are volumes, by the volume's name.
-    pub images: &'a BTreeMap<String, String>,
+    /// The images that are volumes, by the volume's name.
+    pub images: &'a BTreeMap<String, VolumeImage>,
 }
 
 /// What the kinds work with.
@@ -146,7 +154,7 @@ pub(crate) fn mounts(
     let mut list = Vec::new();
     for (index, mount) in member.spec.volume_mounts.iter().flatten().enumerate() {
         if let Some(image) = volumes.images.get(&mount.name) {
-            list.push(of_image(mount, image, of)?);
+            list.push(of_image(mount, &image.id, of)?);
             continue;
         }
         let volume =

@@ -7,6 +7,11 @@ impl Runtime for BuiltinRuntime {
         format!("skiff://{}", env!("CARGO_PKG_VERSION"))
     }
 
+    fn handlers(&self) -> Vec<Handler> {
+        let one = |name: &str| Handler { name: name.to_owned(), recursive_read_only: true, user_namespaces: true };
+        ["", "skiff"].map(one).into()
+    }
+
     fn status(&self) -> BoxFuture<'_, Result<()>> {
         async {
             let layers = self.0.images.layers_dir();

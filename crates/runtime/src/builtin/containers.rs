@@ -235,6 +235,7 @@ impl Container {
             image_reference: record.config.image_reference.clone(),
             image_id: record.image_id.clone(),
             image_ref: record.image_ref.clone(),
+            user: status.user,
             log_path: record.log_path.clone(),
             labels: record.config.labels.clone(),
             annotations: record.config.annotations.clone(),

@@ -241,10 +241,11 @@ impl BuiltinRuntime {
                 container.advance(status);
             }
             if container.status.borrow().state == ProcessState::Running {
-                let started_at = container.status.borrow().started_at;
+                let ProcessStatus { started_at, user, .. } = container.status.borrow().clone();
                 let status = ProcessStatus {
                     state: ProcessState::Exited,
                     started_at,
+                    user,
                     finished_at: Some(nanoseconds(seams::clock::now())),
                     exit_code: Some(137),
                     reason: "Unknown".to_owned(),

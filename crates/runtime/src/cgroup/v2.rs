@@ -71,6 +71,9 @@ pub fn apply(directory: &Path, resources: &Resources) -> io::Result<()> {
     if let Some(request) = resources.memory_request {
         write_file(directory, "memory.min", &request.max(0).to_string())?;
     }
+    if let Some(high) = resources.memory_high {
+        write_file(directory, "memory.high", &bound(high))?;
+    }
     if let Some(limit) = resources.memory_limit {
         write_file(directory, "memory.max", &bound(limit))?;
     }
@@ -135,7 +138,8 @@ mod tests {
     #[test]
     fn limits_land_in_their_files() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        for file in ["cpu.weight", "cpu.max", "memory.min", "memory.max", "pids.max", "hugetlb.2MB.max"] {
+        for file in ["cpu.weight", "cpu.max", "memory.min", "memory.high", "memory.max", "pids.max", "hugetlb.2MB.max"]
+        {
             std::fs::write(directory.path().join(file), "").expect("an empty file");
         }
         let resources = Resources {
@@ -144,6 +148,7 @@ mod tests {
             cpu_period: Some(100_000),
             memory_limit: Some(1 << 20),
             memory_request: Some(4096),
+            memory_high: Some(8192),
             pids_limit: Some(-1),
             hugepage_limits: [("2MB".to_owned(), 0)].into(),
             oom_score_adj: None,
@@ -151,8 +156,9 @@ mod tests {
         apply(directory.path(), &resources).expect("all files are there");
         let read = |file: &str| std::fs::read_to_string(directory.path().join(file)).expect("written");
         assert_eq!(
-            ["cpu.weight", "cpu.max", "memory.min", "memory.max", "pids.max", "hugetlb.2MB.max"].map(read),
-            ["100", "50000 100000", "4096", "1048576", "max", "0"]
+            ["cpu.weight", "cpu.max", "memory.min", "memory.high", "memory.max", "pids.max", "hugetlb.2MB.max"]
+                .map(read),
+            ["100", "50000 100000", "4096", "8192", "1048576", "max", "0"]
         );
     }
 }

@@ -26,6 +26,8 @@ pub struct About {
     pub version: String,
     /// What it can do.
     pub abilities: Abilities,
+    /// The same by handler, as it tells it.
+    pub handlers: Vec<Handler>,
     /// Where networks are configured.
     pub cni: Option<CniDirectories>,
     /// The image that its sandboxes are made of.
@@ -100,6 +102,7 @@ impl Inner {
                 image_volumes: has_image_volumes(&version.runtime_name, &version.runtime_version),
                 strict_groups: status.features.as_ref().is_some_and(|f| f.supplemental_groups_policy),
             },
+            handlers: status.runtime_handlers.iter().map(handler_of).collect(),
             cni: Some(cni(&config)),
             sandbox_image: config["sandboxImage"].as_str().and_then(|name| crate::image::normalize(name).ok()),
             systemd,
@@ -107,6 +110,15 @@ impl Inner {
         tracing::info!(version = told.version, "the container runtime answers");
         *self.about.write().unwrap_or_else(std::sync::PoisonError::into_inner) = told;
         Ok(())
+    }
+}
+
+fn handler_of(told: &proto::RuntimeHandler) -> Handler {
+    let features = told.features.clone().unwrap_or_default();
+    Handler {
+        name: told.name.clone(),
+        recursive_read_only: features.recursive_read_only_mounts,
+        user_namespaces: features.user_namespaces,
     }
 }
 

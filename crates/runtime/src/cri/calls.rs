@@ -18,6 +18,10 @@ impl Runtime for CriRuntime {
         self.0.about().abilities.strict_groups
     }
 
+    fn handlers(&self) -> Vec<Handler> {
+        self.0.about().handlers.clone()
+    }
+
     fn status(&self) -> BoxFuture<'_, Result<()>> {
         self.look().boxed()
     }

@@ -95,6 +95,11 @@ fn container_status(sandbox_id: String, told: proto::ContainerStatus) -> KnownCo
         image_reference: kept.image_name.clone(),
         image_id: kept.image_id.clone(),
         image_ref: told.image_ref,
+        user: told.user.and_then(|user| user.linux).map(|user| UserIds {
+            uid: user.uid,
+            gid: user.gid,
+            groups: user.supplemental_groups,
+        }),
         log_path: told.log_path.into(),
         labels: told.labels,
         annotations: foreign(&told.annotations),

@@ -234,7 +234,11 @@ fn device(device: &Device) -> Result<proto::Device> {
 /// Limits. `unified` says that the machine has cgroup version 2, whose own files say what CRI has no field for.
 pub fn resources(resources: &Resources, unified: bool) -> proto::LinuxContainerResources {
     let number = |value: Option<u64>| value.and_then(|v| i64::try_from(v).ok()).unwrap_or(0);
-    let files = [("memory.min", resources.memory_request), ("pids.max", resources.pids_limit)];
+    let files = [
+        ("memory.min", resources.memory_request),
+        ("memory.high", resources.memory_high),
+        ("pids.max", resources.pids_limit),
+    ];
     let files = files.into_iter().filter_map(|(file, value)| Some((file.to_owned(), value?.to_string())));
     proto::LinuxContainerResources {
         cpu_period: number(resources.cpu_period),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::rootfs::{self, context, plain};
 use super::users::{Users, outside};
 use super::{capabilities, user};
+use crate::api::UserIds;
 use crate::record::ContainerRecord;
 use crate::sys;
 
@@ -81,8 +82,9 @@ pub fn run_init(record: &ContainerRecord, place: &rootfs::Place<'_>, wiring: Wir
         streams(&wiring.streams, wiring.tty, true, &report)?;
         wait_for(&wiring.go)?;
         let command = command_line(record);
-        let program = Program { hostname: &place.sandbox.config.hostname, command: &command, tty: wiring.tty, filter };
-        become_program(record, program, place.users, true)
+        let hostname = &place.sandbox.config.hostname;
+        let program = Program { hostname, command: &command, tty: wiring.tty, filter, init: Some(&report) };
+        become_program(record, program, place.users)
     })();
     give_up(&report, result)
 }
@@ -104,8 +106,7 @@ pub fn run_exec(
         let flags = libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP;
         context(sys::setns(init.as_fd(), flags), || "join the container".to_owned())?;
         streams(&wiring.streams, wiring.tty, false, &report)?;
-        let program = Program { hostname, command, tty: wiring.tty, filter };
-        become_program(record, program, users, false)
+        become_program(record, Program { hostname, command, tty: wiring.tty, filter, init: None }, users)
     })();
     give_up(&report, result)
 }
@@ -171,6 +172,26 @@ struct Program<'a> {
     command: &'a [String],
     tty: bool,
     filter: Option<Vec<libc::sock_filter>>,
+    /// It is the container's first process, whose user is told here.
+    init: Option<&'a OwnedFd>,
+}
+
+/// Begins what tells the user of a first process; no error begins so.
+pub const USER_MARK: &[u8] = b"\0user ";
+
+/// The longest report. Thousands of groups are not told.
+pub const REPORT_BYTES_MAX: usize = 16 << 10;
+
+/// Tells whom the process runs as.
+fn tell_user(report: &OwnedFd, user: &user::User) -> Result<(), String> {
+    let groups = user.groups.iter().map(|group| i64::from(*group)).collect();
+    let ids = UserIds { uid: user.uid.into(), gid: user.gid.into(), groups };
+    let mut text = USER_MARK.to_vec();
+    text.extend(serde_json::to_vec(&ids).map_err(|error| error.to_string())?);
+    if text.len() > REPORT_BYTES_MAX {
+        return Ok(());
+    }
+    context(sys::write(report.as_fd(), &text).map(drop), || "tell the user".to_owned())
 }
 
 /// Goes from the host's root to that of the pod's user namespace. The mounts of a container's first process become the
@@ -189,17 +210,19 @@ fn become_program(
     record: &ContainerRecord,
     program: Program<'_>,
     users: Option<&Users>,
-    is_init: bool,
 ) -> Result<std::convert::Infallible, String> {
-    let Program { hostname, command, tty, filter } = program;
+    let Program { hostname, command, tty, filter, init } = program;
     let security = &record.config.security;
     let user = user::resolve(&record.image.user, security)?;
+    if let Some(report) = init {
+        tell_user(report, &user)?;
+    }
     let directory = working_dir(record);
     let entered = std::env::set_current_dir(&directory);
     for number in 0..3 {
         own_stream(number, outside(users, user.uid));
     }
-    leave_host(users, is_init)?;
+    leave_host(users, init.is_some())?;
     let (_, have) = sys::capabilities().map_err(|error| plain(&error))?;
     let keep = capabilities::for_container(security)? & have;
     for index in (0..capabilities::COUNT as u64).filter(|index| keep & (1 << index) == 0) {

@@ -10,7 +10,7 @@ use super::logs::{Log, Stream};
 use super::process::{self, Wiring};
 use super::rootfs::{self, plain};
 use super::users::Users;
-use crate::api::NamespaceMode;
+use crate::api::{NamespaceMode, UserIds};
 use crate::cgroup::{Cgroups, container_devices};
 use crate::record::{
     ContainerRecord, ProcessState, ProcessStatus, Request, Response, SandboxRecord, frame, nanoseconds, read_json,
@@ -389,7 +389,7 @@ impl Server {
         drop(wiring);
         let ShimSide { report, go, stdin, outputs } = shim_side;
         self.admit(&record.cgroup, pid, config.resources.oom_score_adj, &go)?;
-        let master = outcome(&report)?;
+        let Running { master, user } = outcome(&report)?;
         let (outputs, stdin) = match &master {
             Some(master) => {
                 let copy = || sys::duplicate(master).map_err(|error| plain(&error));
@@ -404,6 +404,7 @@ impl Server {
             state: ProcessState::Running,
             pid: Some(pid),
             started_at: Some(now()),
+            user,
             ..ProcessStatus::default()
         };
         let (pending, clients) = (Vec::new(), Vec::new());
@@ -462,7 +463,7 @@ impl Server {
         };
         drop(wiring);
         self.admit(&group, pid, container.record.config.resources.oom_score_adj, &side.go)?;
-        let master = outcome(&side.report)?;
+        let master = outcome(&side.report)?.master;
         self.execs.push(Exec { id, pid, connection });
         Ok((Response::Started { pid }, master))
     }
@@ -500,6 +501,7 @@ impl Server {
             state: ProcessState::Exited,
             pid: None,
             started_at: container.status.started_at,
+            user: container.status.user.take(),
             finished_at: Some(now()),
             exit_code: Some(code),
             signal,
@@ -634,14 +636,26 @@ fn wire(tty: bool, stdin: bool) -> std::io::Result<(Wiring, ShimSide)> {
     Ok((wiring, side))
 }
 
-/// Waits until a new process runs its program: the master of its terminal, or why it failed.
-fn outcome(report: &OwnedFd) -> Result<Option<OwnedFd>, String> {
-    let mut buffer = [0; 4096];
-    let mut fds = Vec::new();
+/// What a new process told on its way to its program.
+#[derive(Default)]
+struct Running {
+    /// The master of its terminal.
+    master: Option<OwnedFd>,
+    /// Whom it runs as.
+    user: Option<UserIds>,
+}
+
+/// Waits until a new process runs its program, or why it failed.
+fn outcome(report: &OwnedFd) -> Result<Running, String> {
+    let mut buffer = vec![0; process::REPORT_BYTES_MAX];
+    let (mut fds, mut user) = (Vec::new(), None);
     loop {
         let count = sys::receive_with_fds(report.as_fd(), &mut buffer, &mut fds).map_err(|error| plain(&error))?;
         match count {
-            0 => return Ok(fds.pop()),
+            0 => return Ok(Running { master: fds.pop(), user }),
+            _ if buffer[..count].starts_with(process::USER_MARK) => {
+                user = serde_json::from_slice(&buffer[process::USER_MARK.len()..count]).ok();
+            }
             _ if !fds.is_empty() && &buffer[..count] == b"tty" => {}
             _ => return Err(String::from_utf8_lossy(&buffer[..count]).into_owned()),
         }

@@ -115,6 +115,7 @@ async fn node(server: Arc<Server>, stop: Shutdown) -> Result<()> {
             pods: i64::from(options.max_pods),
             pod_pids: options.pod_max_pids,
             reserved: options.kube_reserved.and(options.system_reserved),
+            memory_qos: options.memory_throttling_factor,
         },
     };
     let ranges = Ranges {

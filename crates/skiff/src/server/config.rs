@@ -93,6 +93,10 @@ pub struct ServerOptions {
     /// … and for the system
     #[arg(long, value_name = "RESOURCE=AMOUNT,…", default_value = "", help_heading = "Node")]
     pub system_reserved: node::Reserved,
+    /// Keep the memory that containers request for them, and slow them down from this part of the way to their limit on (0.9;
+    /// needs cgroup v2) [default: neither]
+    #[arg(long, value_name = "FACTOR", help_heading = "Node")]
+    pub memory_throttling_factor: Option<node::MemoryQos>,
     /// How long a shutdown of the machine is delayed so that pods end in order (needs systemd-logind) …
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration, help_heading = "Node")]
     pub shutdown_grace_period: Duration,
@@ -335,6 +339,7 @@ mod tests {
             "--eviction-minimum-reclaim=memory.available",
             "--eviction-pressure-transition-period=5",
             "--pod-max-pids=0",
+            "--memory-throttling-factor=2",
             "--shutdown-grace-period=soon",
             "--shutdown-grace-period-by-pod-priority=high=1s",
             "--system-reserved=gpu=1",

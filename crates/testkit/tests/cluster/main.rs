@@ -5,6 +5,7 @@ mod clients;
 mod containerd;
 mod failures;
 mod kube;
+mod life;
 mod network;
 mod pods;
 mod restart;

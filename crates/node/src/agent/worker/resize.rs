@@ -182,13 +182,11 @@ async fn carry_out(
         more => return Err(format!("cannot decrease memory limits: [{}]", more.join(", "))),
     }
     agent.weigh_classes().await;
-    let (runtime, limits) = (&agent.options.runtime, &agent.options.limits);
-    let pod = resources::of_pod(wanted, limits.pod_pids);
+    let (runtime, pod) = (&agent.options.runtime, agent.pod_resources(wanted));
     // A limit can only be as large as that of the pod: the pod is asked before and after its containers.
     let first = runtime.update_pod_sandbox(sandbox, pod.clone()).await;
     for (id, member) in due {
-        let own = resources::of_container(wanted, member, agent.machine.memory_bytes);
-        let changed = runtime.update_resources(id, own).await;
+        let changed = runtime.update_resources(id, agent.container_resources(wanted, member)).await;
         changed.map_err(|e| format!("failed to update resources of container {:?}: {e}", member.name()))?;
     }
     match first {

@@ -306,8 +306,26 @@ pub struct ContainerStatus {
     pub annotations: BTreeMap<String, String>,
     #[prost(string, tag = "15")]
     pub log_path: String,
+    #[prost(message, optional, tag = "18")]
+    pub user: Option<ContainerUser>,
     #[prost(int32, tag = "19")]
     pub stop_signal: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ContainerUser {
+    #[prost(message, optional, tag = "1")]
+    pub linux: Option<LinuxContainerUser>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct LinuxContainerUser {
+    #[prost(int64, tag = "1")]
+    pub uid: i64,
+    #[prost(int64, tag = "2")]
+    pub gid: i64,
+    #[prost(int64, repeated, tag = "3")]
+    pub supplemental_groups: Vec<i64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
