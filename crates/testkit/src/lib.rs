@@ -207,11 +207,9 @@ impl Cluster {
         let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         let (tell, told) = std::sync::mpsc::channel();
         let reader = std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| tell.send(line)));
-        let begun = Instant::now();
-        let mut found = false;
-        while let (false, Ok(line)) = (found, told.recv_timeout(limit.saturating_sub(begun.elapsed()))) {
-            found = line == wanted;
-        }
+        let deadline = Instant::now() + limit;
+        let next = || told.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok();
+        let found = std::iter::from_fn(next).any(|line| line == wanted);
         let _ = child.kill();
         let _ = child.wait();
         drop(told);
