@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use machinery::apply::FieldManagement;
+use machinery::apply::{FieldManagement, Versions};
 use machinery::schema::{self, Schema, Type};
 use machinery::{ApiError, Entry, GroupResource, Value};
-use resources::Resource;
+use resources::{Resource, Subresource};
 
 use crate::cache::Cache;
 use crate::cache::envelope::Sealer;
@@ -19,10 +19,8 @@ pub(crate) struct Kind {
     pub resource: GroupResource,
     pub api_version: String,
     pub ty: Option<&'static Type>,
-    /// Of the object itself.
-    fields: Option<FieldManagement>,
-    /// Of its status.
-    status_fields: Option<FieldManagement>,
+    /// Of the object itself (the empty name), and of subresources that write into it.
+    fields: Vec<(&'static str, FieldManagement)>,
     /// Whether the stored form is another one.
     pub converts: bool,
 }
@@ -78,18 +76,18 @@ impl Kind {
             Some(Schema::Struct(reference, _)) => Some(reference),
             _ => None,
         };
-        let managed =
-            |subresource: &str| reference.clone().map(|ty| FieldManagement::new(ty, &api_version, subresource));
-        let has_status = row.has(&resources::Subresource::Status);
-        let fields = managed("").map(|f| if has_status { f.resetting(&[&["status"]]) } else { f });
-        let status_fields = managed("status").map(|f| f.resetting(&[&["spec"]]));
+        let managed = |name: &'static str| {
+            let fields = FieldManagement::new(reference.clone()?, &api_version, name);
+            Some((name, reset_fields(row, name).iter().fold(fields, |fields, path| fields.resetting(&[path]))))
+        };
+        let fields = WRITTEN_THROUGH.iter().filter(|(_, part)| part.as_ref().is_none_or(|part| row.has(part)));
+        let fields = fields.filter_map(|(name, _)| managed(name)).collect();
         Self {
             resource: row.group_resource(),
             ty: schema::lookup(&row.type_name),
             row: row.clone(),
             cache,
             fields,
-            status_fields,
             converts,
             api_version,
         }
@@ -97,7 +95,12 @@ impl Kind {
 
     /// The field management of the object, or of a subresource.
     pub(crate) fn fields(&self, subresource: &str) -> Option<&FieldManagement> {
-        if subresource == "status" { self.status_fields.as_ref() } else { self.fields.as_ref() }
+        self.fields.iter().find(|(name, _)| *name == subresource).map(|(_, fields)| fields)
+    }
+
+    /// The other versions of its objects, for those who own fields in them.
+    pub(crate) fn versions<'a>(&'a self, kinds: &'a Kinds) -> OtherVersions<'a> {
+        OtherVersions { kind: self, kinds }
     }
 
     /// The key of an object.
@@ -124,6 +127,56 @@ impl Kind {
     pub(crate) fn presenter(&self) -> Option<Present> {
         let row = self.row.clone();
         self.converts.then(|| Arc::new(move |entry: &Arc<Entry>| convert(&row, entry)) as Present)
+    }
+}
+
+/// What writes into an object, and by which subresource.
+const WRITTEN_THROUGH: [(&str, Option<Subresource>); 7] = [
+    ("", None),
+    ("status", Some(Subresource::Status)),
+    ("scale", Some(Subresource::Scale)),
+    ("ephemeralcontainers", Some(Subresource::EphemeralContainers)),
+    ("resize", Some(Subresource::Resize)),
+    ("finalize", Some(Subresource::Finalize)),
+    ("approval", Some(Subresource::Approval)),
+];
+
+/// Fields which writes through a subresource do not change, so that nobody owns them through it (upstream's strategies name
+/// them one by one).
+fn reset_fields(row: &Resource, subresource: &str) -> &'static [&'static [&'static str]] {
+    let has_status = row.has(&Subresource::Status);
+    match (row.plural.as_str(), subresource) {
+        ("certificatesigningrequests", "") => &[&["spec"], &["status"]],
+        ("certificatesigningrequests", "status") => &[&["spec"], &["status", "conditions"]],
+        ("certificatesigningrequests", "approval") => &[&["spec"], &["status", "certificate"]],
+        ("deployments", "status") => &[&["spec"], &["metadata", "labels"]],
+        ("pods", "status") => &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]],
+        (
+            "apiservices" | "customresourcedefinitions" | "flowschemas" | "prioritylevelconfigurations"
+            | "validatingadmissionpolicies" | "volumeattachments",
+            "status",
+        ) => &[&["metadata"], &["spec"]],
+        (_, "status") => &[&["spec"]],
+        (_, "" | "finalize" | "resize" | "ephemeralcontainers") if has_status => &[&["status"]],
+        _ => &[],
+    }
+}
+
+/// The other versions in which an object can be had.
+pub(crate) struct OtherVersions<'a> {
+    kind: &'a Kind,
+    kinds: &'a Kinds,
+}
+
+impl Versions for OtherVersions<'_> {
+    fn convert(&self, object: &Value, api_version: &str) -> Option<(Value, &FieldManagement)> {
+        let all = self.kinds.by_plural.get(&self.kind.row.plural)?;
+        let same = |kind: &&Arc<Kind>| kind.api_version == api_version && kind.row.storage == self.kind.row.storage;
+        let other = all.iter().find(same)?;
+        let mut object = object.clone();
+        self.kind.row.strategy.to_storage(&mut object);
+        other.row.strategy.from_storage(&mut object);
+        Some((object, other.fields("")?))
     }
 }
 

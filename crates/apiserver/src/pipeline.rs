@@ -20,7 +20,7 @@ use crate::flow::{self, Digest, Flow, ListWork, Place, TurnedAway};
 use crate::kind::{Kind, Kinds};
 use crate::request::decode;
 use crate::subresources::{self, not_allowed};
-use crate::verbs::{Call, create, delete, delete_collection, read, update};
+use crate::verbs::{Call, create, delete, delete_collection, manager, read, update};
 
 pub use crate::request::{
     Attributes, Audit, Authorizer, Body, ConnectTarget, Decision, Incoming, Named, Served, ServiceCidr,
@@ -110,7 +110,7 @@ impl Pipeline {
 
     /// The other steps, of a request that has its place.
     pub(crate) async fn serve_in(&self, _place: &Place, incoming: Incoming) -> Result<Served, ApiError> {
-        let Incoming { user, attributes, options, delete, patch, body } = incoming;
+        let Incoming { user, attributes, agent, options, delete, patch, body } = incoming;
         if let Some(audit) = &self.config.audit {
             audit.received(&user, &attributes);
         }
@@ -122,8 +122,8 @@ impl Pipeline {
                 "delete" | "deletecollection" => self.delete_options(&body, delete, options)?,
                 _ => (delete, options),
             };
-            let (user, attributes, options) = (&user, &attributes, &options);
-            let call = &mut Call { pipeline: self, kind, user, attributes, options, validation, warnings: Vec::new() };
+            let (user, attributes, agent, options) = (&user, &attributes, agent.as_str(), &options);
+            let call = &mut Call { pipeline: self, kind, user, attributes, agent, options, validation, warnings: Vec::new() };
             self.answer(call, &delete, patch, body).await
         };
         let answer = answer.await;
@@ -165,23 +165,23 @@ impl Pipeline {
 
     /// Starts a watch that has its place.
     pub(crate) async fn watch_in(&self, _place: &Place, incoming: Incoming) -> Result<Watch, ApiError> {
-        let Incoming { user, attributes, options, .. } = incoming;
+        let Incoming { user, attributes, agent, options, .. } = incoming;
         self.authorize(&user, &attributes)?;
         let kind = self.route(&attributes)?;
         verb(kind, &attributes)?;
         let validation = decode::validation("")?;
-        let (user, attributes, options) = (&user, &attributes, &options);
-        read::watch(&Call { pipeline: self, kind, user, attributes, options, validation, warnings: Vec::new() }).await
+        let (user, attributes, agent, options) = (&user, &attributes, agent.as_str(), &options);
+        read::watch(&Call { pipeline: self, kind, user, attributes, agent, options, validation, warnings: Vec::new() }).await
     }
 
     /// Authorizes a streaming request (`log`, `exec`, `attach`, `portforward`, `proxy`) and says where it goes.
     pub async fn connect(&self, incoming: Incoming) -> Result<ConnectTarget, ApiError> {
-        let Incoming { user, attributes, options, .. } = incoming;
+        let Incoming { user, attributes, agent, options, .. } = incoming;
         self.authorize(&user, &attributes)?;
         let kind = self.route(&attributes)?;
         let validation = decode::validation("")?;
-        let (user, attributes, options) = (&user, &attributes, &options);
-        let call = Call { pipeline: self, kind, user, attributes, options, validation, warnings: Vec::new() };
+        let (user, attributes, agent, options) = (&user, &attributes, agent.as_str(), &options);
+        let call = Call { pipeline: self, kind, user, attributes, agent, options, validation, warnings: Vec::new() };
         subresources::connect::target(&call).await
     }
 
@@ -304,5 +304,6 @@ fn incoming(user: &User, request: Request) -> Incoming {
         name,
         path: String::new(),
     };
-    Incoming { user: user.clone(), attributes, options, delete, patch, body }
+    let agent = manager::of_component(user).to_owned();
+    Incoming { user: user.clone(), attributes, agent, options, delete, patch, body }
 }

@@ -44,14 +44,14 @@ impl Entry {
     pub fn tree(&self) -> &Arc<Value> {
         self.tree.get_or_init(|| {
             let bytes = self.bytes.get().expect("an entry has bytes or a tree");
-            Arc::new(Value::parse(bytes).unwrap_or_default())
+            Arc::new(Value::parse_own(bytes).unwrap_or_default())
         })
     }
 
     /// Looks at the object's tree without keeping it, if it is not there already: for those who pass by all objects once.
     pub fn with_tree<T>(&self, look: impl FnOnce(&Value) -> T) -> T {
         match (self.tree.get(), self.bytes.get()) {
-            (None, Some(bytes)) => look(&Value::parse(bytes).unwrap_or_default()),
+            (None, Some(bytes)) => look(&Value::parse_own(bytes).unwrap_or_default()),
             _ => look(self.tree()),
         }
     }

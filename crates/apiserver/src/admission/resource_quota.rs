@@ -206,7 +206,7 @@ fn refused(call: &Call<'_>, object: &Value, detail: &str) -> ApiError {
 async fn write(call: &Call<'_>, name: &str, edit: update::Edit<'_>) -> Result<(), ApiError> {
     let kind = call.pipeline.kinds.core(QUOTAS)?;
     let user = User::component("system:apiserver", &["system:masters"]);
-    let options = Options { field_manager: "kube-apiserver".to_owned(), ..Options::default() };
+    let options = Options::default();
     let attributes = Attributes {
         verb: "update".to_owned(),
         version: "v1".to_owned(),
@@ -221,10 +221,11 @@ async fn write(call: &Call<'_>, name: &str, edit: update::Edit<'_>) -> Result<()
         kind,
         user: &user,
         attributes: &attributes,
+        agent: "kube-apiserver",
         options: &options,
         validation: call.validation,
         warnings: Vec::new(),
     };
     // A write within a write: of a status, which charges nothing.
-    Box::pin(update::run(&mut write, Target::Subresource("status"), Source::Edit(edit))).await.map(|_| ())
+    Box::pin(update::run(&mut write, Target::Subresource("status"), Source::Update(edit))).await.map(|_| ())
 }

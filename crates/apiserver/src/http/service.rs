@@ -27,6 +27,7 @@ use crate::openapi::Documents;
 use crate::pipeline::{Attributes, Body, Incoming, Pipeline};
 use crate::streaming;
 use crate::table::{IncludeObject, TableOptions};
+use crate::verbs::manager;
 
 /// Answers requests.
 pub(super) struct Service {
@@ -249,7 +250,12 @@ impl Service {
                 body = Body::Bytes { content_type: media_type, bytes };
             }
         }
-        Ok(Incoming { user: call.user.clone(), attributes: call.attributes(), options, delete, patch, body })
+        let agent = match verb {
+            "create" | "update" | "patch" => call.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()),
+            _ => None,
+        };
+        let agent = manager::of_user_agent(agent.unwrap_or_default());
+        Ok(Incoming { user: call.user.clone(), attributes: call.attributes(), agent, options, delete, patch, body })
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn document(body: Body, kind: &str) -> Result<Option<Document>, ApiEr
             Ok(Some(Document { tree, duplicates: Vec::new() }))
         }
         Body::Bytes { bytes, .. } => {
-            let parsed = Value::parse_with(&bytes, ParseOptions { duplicates: true })
+            let parsed = Value::parse_with(&bytes, ParseOptions { duplicates: true, ..ParseOptions::default() })
                 .map_err(|e| schema::unrecognized_body(kind, &e.to_string(), &bytes))?;
             Ok(Some(Document { tree: parsed.tree, duplicates: parsed.duplicates }))
         }

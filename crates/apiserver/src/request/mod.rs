@@ -56,6 +56,8 @@ pub struct Incoming {
     pub user: User,
     /// What about.
     pub attributes: Attributes,
+    /// Whose fields a write sets when it names no field manager: the client's name, as its user agent begins.
+    pub agent: String,
     /// How.
     pub options: Options,
     /// Of deletes: the options given as parameters. A `DeleteOptions` body replaces them.

@@ -90,10 +90,18 @@ async fn spend(call: &Call<'_>, pod: &Value) -> Result<(), ApiError> {
         }
     };
     let attributes = Attributes { namespace: pod.namespace().to_owned(), name: budget, ..Attributes::default() };
-    let mut write = Call { kind, attributes: &attributes, warnings: Vec::new(), ..*call };
+    let options = client::Options { field_manager: String::new(), ..call.options.clone() };
+    let mut write = Call {
+        kind,
+        attributes: &attributes,
+        agent: "kube-apiserver",
+        options: &options,
+        warnings: Vec::new(),
+        ..*call
+    };
     let name = pod.name().to_owned();
     let edit = move |budget: &Value| spent(budget, &name);
-    update::run(&mut write, Target::Subresource("status"), Source::Edit(&edit)).await.map(|_| ())
+    update::run(&mut write, Target::Subresource("status"), Source::Update(&edit)).await.map(|_| ())
 }
 
 /// Whether a pod that serves nobody may go without being counted (`spec.unhealthyPodEvictionPolicy`, KEP-3017): always, or by

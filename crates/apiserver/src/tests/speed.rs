@@ -3,6 +3,35 @@
 use super::{Ask, cluster, config_map, pod};
 use crate::flow;
 
+fn large_pod(name: &str) -> Ask {
+    let env: Vec<String> = (0..10).map(|i| format!(r#"{{"name":"VARIABLE_{i}","value":"value {i} of it"}}"#)).collect();
+    let probe = r#"{"httpGet":{"path":"/healthz","port":8080},"periodSeconds":5}"#;
+    let container = format!(
+        r#"{{"name":"web","image":"registry.example.com/team/web:1.2.3","env":[{}],"ports":[{{"containerPort":8080,
+        "name":"http"}}],"resources":{{"limits":{{"cpu":"500m","memory":"128Mi"}},"requests":{{"cpu":"100m","memory":"64Mi"}}}},
+        "livenessProbe":{probe},"readinessProbe":{probe},"volumeMounts":[{{"name":"data","mountPath":"/data"}}]}}"#,
+        env.join(",")
+    );
+    let body = format!(
+        r#"{{"metadata":{{"name":"{name}","labels":{{"app":"web","tier":"front"}},"annotations":{{"a":"{}"}}}},
+        "spec":{{"containers":[{container}],"volumes":[{{"name":"data","emptyDir":{{}}}}]}}}}"#,
+        "x".repeat(500)
+    );
+    Ask::new("create", "v1", "pods").body(&body)
+}
+
+fn status(name: &str, phase: &str) -> Ask {
+    let condition = |kind: &str| format!(r#"{{"type":"{kind}","status":"True","reason":"{phase}"}}"#);
+    let conditions: Vec<String> = ["Initialized", "Ready", "ContainersReady", "PodScheduled"].map(condition).into();
+    let body = format!(
+        r#"{{"status":{{"phase":"{phase}","conditions":[{}],"hostIP":"10.0.0.1","podIP":"10.42.0.7","podIPs":[{{"ip":"10.42.0.7"}}],
+        "startTime":"2026-01-01T00:00:00Z"}}}}"#,
+        conditions.join(",")
+    );
+    let ask = Ask::new("patch", "v1", "pods").name(name).sub("status");
+    ask.patch(client::PatchKind::StrategicMerge, &body)
+}
+
 #[tokio::test]
 #[ignore = "measures, and proves nothing"]
 async fn speed() {
@@ -23,6 +52,20 @@ async fn speed() {
         cluster.ask(&Ask::new("get", "v1", "pods").name(&format!("p{i}"))).await.unwrap();
     }
     let gets = start.elapsed() / COUNT;
+    let start = tokio::time::Instant::now();
+    for i in 0..COUNT {
+        cluster.ask(&large_pod(&format!("l{i}"))).await.unwrap();
+    }
+    let large = start.elapsed() / COUNT;
+    let mut patches = Vec::new();
+    for phase in ["Pending", "Running"] {
+        let start = tokio::time::Instant::now();
+        for i in 0..COUNT {
+            cluster.ask(&status(&format!("l{i}"), phase)).await.unwrap();
+        }
+        patches.push(start.elapsed() / COUNT);
+    }
+    println!("pod of 2 KiB {large:?}, its status patched first and again {patches:?}");
     let start = tokio::time::Instant::now();
     let list = cluster.list(Ask::new("list", "v1", "pods")).await.unwrap();
     let lists = start.elapsed();

@@ -19,19 +19,35 @@ pub(crate) struct Change<'a> {
     pub old: Option<&'a Arc<Entry>>,
     /// What is wanted.
     pub object: Value,
-    /// Whether managed fields are right already (server-side apply).
-    pub applied: bool,
+    /// Whose they are.
+    pub fields: Fields,
+}
+
+/// What becomes of managed fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fields {
+    /// What the write changes belongs to who writes.
+    Tracked,
+    /// They are right: server-side apply has set them, or the server itself writes.
+    Kept,
 }
 
 /// Defaults, admits, prepares, validates and stores an object.
 pub(crate) async fn change(call: &mut Call<'_>, change: Change<'_>) -> Result<Arc<Entry>, WriteError> {
-    let Change { target, old, mut object, applied } = change;
+    let Change { target, old, mut object, fields } = change;
     let (kind, pipeline) = (call.kind, call.pipeline);
     let strategy = &*kind.row.strategy;
     let old_tree = old.map(|entry| entry.tree().as_ref());
     let operation = if old.is_some() { Operation::Update } else { Operation::Create };
 
     strategy.default(&mut object);
+    if old.is_none() {
+        prepare::wipe(&mut object);
+    }
+    // What admission and the server itself set belongs to nobody.
+    if fields == Fields::Tracked {
+        prepare::managed_fields(call, target, &mut object, old_tree);
+    }
     {
         let mut review = Review::new(call, operation, target, &mut object, old_tree);
         pipeline.admission.admit(&mut review).await?;
@@ -41,9 +57,6 @@ pub(crate) async fn change(call: &mut Call<'_>, change: Change<'_>) -> Result<Ar
     match old_tree {
         None => prepare::create(call, &mut object)?,
         Some(old) => prepare::update(call, target, &mut object, old)?,
-    }
-    if !applied {
-        prepare::managed_fields(call, target, &mut object, old_tree);
     }
     prepare::generation(call, target, &mut object, old_tree);
 

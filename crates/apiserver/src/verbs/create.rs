@@ -6,7 +6,7 @@ use machinery::{ApiError, Value};
 use resources::Target;
 
 use super::Call;
-use super::change::{Change, change};
+use super::change::{Change, Fields, change};
 use crate::cache::feed::WriteError;
 use crate::request::{Body, Served, decode};
 
@@ -30,7 +30,7 @@ pub(crate) async fn make(call: &mut Call<'_>, mut object: Value) -> Result<Serve
         // Only names that are generated need the object again.
         let this = if attempt == attempts { std::mem::take(&mut object) } else { object.clone() };
         let name = this.name().to_owned();
-        match change(call, Change { target: Target::Object, old: None, object: this, applied: false }).await {
+        match change(call, Change { target: Target::Object, old: None, object: this, fields: Fields::Tracked }).await {
             Ok(entry) => {
                 return Ok(Served {
                     reply: Reply::Object(entry),

@@ -4,6 +4,7 @@ pub(crate) mod change;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod delete_collection;
+pub(crate) mod manager;
 mod prepare;
 pub(crate) mod read;
 pub(crate) mod update;
@@ -21,6 +22,8 @@ pub(crate) struct Call<'a> {
     pub kind: &'a Kind,
     pub user: &'a User,
     pub attributes: &'a Attributes,
+    /// Who writes, when the options name no field manager.
+    pub agent: &'a str,
     pub options: &'a Options,
     pub validation: FieldValidation,
     pub warnings: Vec<String>,
@@ -33,5 +36,13 @@ impl Call<'_> {
 
     pub(crate) fn name(&self) -> &str {
         &self.attributes.name
+    }
+
+    /// Who owns what this call writes.
+    pub(crate) fn manager(&self) -> &str {
+        match self.options.field_manager.as_str() {
+            "" => self.agent,
+            named => named,
+        }
     }
 }

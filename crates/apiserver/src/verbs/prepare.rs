@@ -17,12 +17,17 @@ pub(crate) const GENERATED_BASE_MAX: usize = 63 - SUFFIX_LETTERS;
 const SYSTEM_FIELDS: [&str; 5] =
     ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"];
 
-/// A new object's metadata, and what the row sets.
-pub(crate) fn create(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
-    let strategy = &*call.kind.row.strategy;
+/// Takes away what a new object cannot have.
+pub(crate) fn wipe(object: &mut Value) {
     for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         object.remove_at(&["metadata", field]);
     }
+}
+
+/// A new object's metadata, and what the row sets.
+pub(crate) fn create(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
+    let strategy = &*call.kind.row.strategy;
+    wipe(object);
     let has_status = object.get("status").is_some_and(|status| status.as_object().is_some());
     if call.kind.row.has(&Subresource::Status) && !(has_status && strategy.keeps_status_at_create()) {
         object.set_at(&["status"], Value::object());
@@ -141,23 +146,15 @@ pub(crate) fn generation(call: &Call<'_>, target: Target, object: &mut Value, ol
     }
 }
 
-/// Writes who owns which field. DIVERGES: upstream tracks every write, under the client's user agent when it names no field
-/// manager; here only writes that name one are tracked (kubectl's do), since the components' own are never applied over.
+/// Writes who owns which field.
 pub(crate) fn managed_fields(call: &Call<'_>, target: Target, object: &mut Value, old: Option<&Value>) {
     let subresource = match target {
         Target::Object => "",
         Target::Subresource(name) => name,
     };
-    let manager = call.options.field_manager.as_str();
-    match call.kind.fields(subresource) {
-        Some(fields) if !manager.is_empty() => fields.update(old, object, manager, seams::clock::now_seconds()),
-        _ => match old.and_then(|old| old.at(&["metadata", "managedFields"])) {
-            Some(fields) => object.set_at(&["metadata", "managedFields"], fields.clone()),
-            None => {
-                object.remove_at(&["metadata", "managedFields"]);
-            }
-        },
-    }
+    let Some(fields) = call.kind.fields(subresource) else { return };
+    let versions = call.kind.versions(&call.pipeline.kinds);
+    fields.update(old, object, call.manager(), seams::clock::now_seconds(), Some(&versions));
 }
 
 /// All that is wrong with an object.
@@ -183,8 +180,34 @@ pub(crate) fn validate(call: &Call<'_>, target: Target, object: &Value, old: Opt
     Err(ApiError::invalid(&row.group, &row.kind, name, errors))
 }
 
-/// Whether an update changes nothing: then nothing is written.
+/// Whether an update changes nothing: then nothing is written. That somebody set what was set already is nothing, if all that
+/// would change is the time at which they did.
 pub(crate) fn is_same(object: &mut Value, old: &Arc<Entry>) -> bool {
     object.set_at(&["metadata", "resourceVersion"], old.revision.to_string());
-    *object == **old.tree()
+    if *object == **old.tree() {
+        return true;
+    }
+    let (new, old_list) = (object.at(&MANAGED_FIELDS), old.tree().at(&MANAGED_FIELDS));
+    let (Some(Value::Array(new)), Some(Value::Array(old_list))) = (new, old_list) else { return false };
+    let differ_in_time = new.len() == old_list.len() && new.iter().zip(old_list).all(|(a, b)| same_but_time(a, b));
+    if !differ_in_time || new == old_list {
+        return false;
+    }
+    let new = new.clone();
+    object.set_at(&MANAGED_FIELDS, old_list.clone());
+    if *object == **old.tree() {
+        return true;
+    }
+    object.set_at(&MANAGED_FIELDS, new);
+    false
+}
+
+const MANAGED_FIELDS: [&str; 2] = ["metadata", "managedFields"];
+
+fn same_but_time(a: &Value, b: &Value) -> bool {
+    let without_time = |entry: &Value| {
+        let entries = entry.as_object().into_iter().flat_map(machinery::Map::iter);
+        entries.filter(|(key, _)| *key != "time").map(|(key, value)| (key.to_owned(), value.clone())).collect::<Vec<_>>()
+    };
+    without_time(a) == without_time(b)
 }

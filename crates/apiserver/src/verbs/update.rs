@@ -10,7 +10,7 @@ use machinery::{ApiError, Entry, Value};
 use resources::Target;
 
 use super::Call;
-use super::change::{Change, change, modified};
+use super::change::{Change, Fields, change, modified};
 use super::create;
 use crate::cache::feed::WriteError;
 use crate::request::{Body, Served, decode};
@@ -27,8 +27,10 @@ pub(crate) enum Source<'a> {
     Object(Value),
     /// Patch it.
     Patch(Patch),
-    /// Let the server change it.
+    /// Let the server change it, and leave it to whom it belongs.
     Edit(Edit<'a>),
+    /// Let the server change it as a client of its own.
+    Update(Edit<'a>),
 }
 
 /// A patch as it came.
@@ -43,8 +45,7 @@ struct Wanted {
     object: Value,
     /// The client said which revision it changes.
     pinned: bool,
-    /// Managed fields are right already.
-    applied: bool,
+    fields: Fields,
 }
 
 /// Replaces an object by a request's body.
@@ -86,7 +87,7 @@ pub(crate) fn read_patch(kind: Option<PatchKind>, body: Body) -> Result<Patch, A
     };
     let document = match body {
         Body::Bytes { content_type, bytes } if content_type.is_empty() => {
-            let options = machinery::json::ParseOptions { duplicates: true };
+            let options = machinery::json::ParseOptions { duplicates: true, ..Default::default() };
             let parsed = Value::parse_with(&bytes, options)
                 .map_err(|e| ApiError::BadRequest(format!("error decoding patch: {e}")))?;
             Some((parsed.tree, parsed.duplicates))
@@ -108,7 +109,7 @@ pub(crate) async fn run(call: &mut Call<'_>, target: Target, source: Source<'_>)
         let current = kind.present(&current);
         call.warnings.truncate(before);
         let wanted = source.apply(call, target, &current)?;
-        let made = Change { target, old: Some(&current), object: wanted.object, applied: wanted.applied };
+        let made = Change { target, old: Some(&current), object: wanted.object, fields: wanted.fields };
         match change(call, made).await {
             Ok(entry) => return Ok(served(call, entry, 200)),
             Err(WriteError::Api(error)) => return Err(error),
@@ -131,21 +132,21 @@ async fn create_instead(call: &mut Call<'_>, target: Target, source: Source<'_>)
     if target != Target::Object {
         return Err(missing);
     }
-    let (object, applied) = match source {
+    let (object, fields) = match source {
         Source::Object(object) if call.kind.row.strategy.allow_create_on_update() => {
             if !object.uid().is_empty() {
                 return Err(uid_conflict(call, object.uid(), ""));
             }
-            (object, false)
+            (object, Fields::Tracked)
         }
         Source::Patch(patch) if patch.kind == PatchKind::Apply => {
             let mut object = apply(call, target, &patch, None)?;
             create::fit_to_url(call, &mut object)?;
-            (object, true)
+            (object, Fields::Kept)
         }
         _ => return Err(missing),
     };
-    match change(call, Change { target, old: None, object, applied }).await {
+    match change(call, Change { target, old: None, object, fields }).await {
         Ok(entry) => Ok(served(call, entry, 201)),
         Err(WriteError::Api(error)) => Err(error),
         Err(WriteError::Raced) => Err(ApiError::already_exists(&call.kind.resource, call.name())),
@@ -159,9 +160,10 @@ impl Source<'_> {
             Self::Object(object) => {
                 let pinned = check_revision(call, object, current)?;
                 check_uid(call, object, tree)?;
-                Ok(Wanted { object: object.clone(), pinned, applied: false })
+                Ok(Wanted { object: object.clone(), pinned, fields: Fields::Tracked })
             }
-            Self::Edit(edit) => Ok(Wanted { object: edit(tree)?, pinned: false, applied: false }),
+            Self::Edit(edit) => Ok(Wanted { object: edit(tree)?, pinned: false, fields: Fields::Kept }),
+            Self::Update(edit) => Ok(Wanted { object: edit(tree)?, pinned: false, fields: Fields::Tracked }),
             Self::Patch(patch) if patch.kind == PatchKind::Apply => {
                 let pinned = !patch.tree.resource_version().is_empty();
                 let object = apply(call, target, patch, Some(tree))?;
@@ -169,14 +171,14 @@ impl Source<'_> {
                     check_revision(call, &patch.tree, current)?;
                 }
                 check_uid(call, &patch.tree, tree)?;
-                Ok(Wanted { object, pinned, applied: true })
+                Ok(Wanted { object, pinned, fields: Fields::Kept })
             }
             Self::Patch(patch) => {
                 let object = patched(call, patch, tree)?;
                 let pinned = object.resource_version() != tree.resource_version();
                 check_revision(call, &object, current)?;
                 check_uid(call, &object, tree)?;
-                Ok(Wanted { object, pinned, applied: false })
+                Ok(Wanted { object, pinned, fields: Fields::Tracked })
             }
         }
     }
@@ -186,6 +188,7 @@ impl Source<'_> {
 fn patched(call: &mut Call<'_>, patch: &Patch, tree: &Value) -> Result<Value, ApiError> {
     let kind = call.kind;
     let made = match (patch.kind, kind.ty) {
+        (PatchKind::Json, _) if names_fields(&patch.tree) => json_patch(tree.unfolded(), &patch.tree)?,
         (PatchKind::Json, _) => json_patch(tree.clone(), &patch.tree)?,
         (PatchKind::StrategicMerge, Some(ty)) => strategic_merge_patch(tree.clone(), patch.tree.clone(), ty)?,
         (PatchKind::StrategicMerge, None) => {
@@ -209,6 +212,15 @@ fn patched(call: &mut Call<'_>, patch: &Patch, tree: &Value) -> Result<Value, Ap
         return Err(ApiError::BadRequest(message));
     }
     Ok(made)
+}
+
+/// Whether a JSON patch looks into managed fields.
+fn names_fields(patch: &Value) -> bool {
+    let names = |operation: &Value| {
+        let path = |name| operation.str_at(&[name]).unwrap_or_default().contains("/fieldsV1");
+        path("path") || path("from")
+    };
+    patch.as_array().is_some_and(|operations| operations.iter().any(names))
 }
 
 /// The object that server-side apply makes.

@@ -2,91 +2,176 @@
 
 use std::collections::BTreeMap;
 
+use super::before::{Before, Part, Reset, is_nobodys, is_zero};
 use super::element;
 use super::set::FieldSet;
 use super::shape::{Shape, list_step, shape};
+use super::write;
 use crate::json::{Map, Str, Value};
-use crate::schema::Schema;
+use crate::schema::{Schema, Text};
 
 /// What changed.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    pub(super) added: FieldSet,
-    pub(super) modified: FieldSet,
+    /// What is new, or has another value.
+    pub(super) changed: FieldSet,
+    /// What is no longer there.
     pub(super) removed: FieldSet,
 }
 
-/// Compares an object before and after.
-pub(super) fn compare(schema: &Schema, old: &Value, new: &Value) -> Changes {
+impl Changes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.changed.is_empty() && self.removed.is_empty()
+    }
+}
+
+static EMPTY: Map = Map::new();
+
+/// Compares an object before and after, but for fields that are reset and those that are nobody's.
+pub(super) fn compare(schema: &Schema, old: &Value, new: &Value, reset: Reset<'_>) -> Changes {
     let mut walk = Walk { changes: Changes::default(), path: Vec::new() };
-    walk.values(schema, Some(old), Some(new));
+    let shape = shape(schema, [Some(old), Some(new)]);
+    walk.maps(&shape, old.as_object().unwrap_or(&EMPTY), new.as_object().unwrap_or(&EMPTY), Part::Root, reset);
     walk.changes
 }
 
-struct Walk {
+struct Walk<'v> {
     changes: Changes,
-    path: Vec<Str>,
+    path: Vec<Step<'v>>,
 }
 
-fn is_bare(value: Option<&Value>) -> bool {
+/// A step that is not written out as long as nothing changes below it.
+enum Step<'v> {
+    Field(&'v str),
+    Element(Str),
+}
+
+impl Step<'_> {
+    fn text(&self) -> Str {
+        match self {
+            Self::Field(name) => element::field(name),
+            Self::Element(step) => step.clone(),
+        }
+    }
+}
+
+fn is_bare(value: &Value) -> bool {
     match value {
-        None | Some(Value::Null) => true,
-        Some(Value::Array(list)) => list.is_empty(),
-        Some(Value::Object(map)) => map.is_empty(),
-        Some(_) => false,
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
     }
 }
 
-impl Walk {
-    fn values(&mut self, schema: &Schema, old: Option<&Value>, new: Option<&Value>) {
-        let shape = shape(schema, [old, new]);
-        // Two empty values are compared as leaves, so that empty and absent stay apart.
+impl<'v> Walk<'v> {
+    fn path(&self) -> Vec<Str> {
+        self.path.iter().map(Step::text).collect()
+    }
+
+    fn changed(&mut self) {
+        let path = self.path();
+        self.changes.changed.insert(&path);
+    }
+
+    fn removed(&mut self) {
+        let path = self.path();
+        self.changes.removed.insert(&path);
+    }
+
+    /// A place where something stood and stands.
+    fn both(&mut self, schema: &Schema, old: &'v Value, new: &'v Value, part: Part, reset: Reset<'_>) {
+        // Most of an object is the same, which is quicker to see without its schema.
+        if old == new {
+            return;
+        }
+        let shape = shape(schema, [Some(old), Some(new)]);
+        // Two empty values are compared as leaves, so that empty and null stay apart.
         if matches!(shape, Shape::Leaf) || is_bare(old) && is_bare(new) {
-            return self.leaf(old, new);
+            return self.changed();
         }
-        match (&shape, old, new) {
-            (Shape::List { element, keys }, _, _) => self.lists(element, keys, list(old), list(new)),
-            _ => self.maps(&shape, old.and_then(Value::as_object), new.and_then(Value::as_object)),
+        if let Shape::List { element, keys } = &shape {
+            let list = |value: &'v Value| value.as_array().map(Vec::as_slice).unwrap_or_default();
+            return self.lists(element, keys, list(old), list(new));
         }
-        if self.path.is_empty() {
-            return;
+        self.maps(&shape, old.as_object().unwrap_or(&EMPTY), new.as_object().unwrap_or(&EMPTY), part, reset);
+    }
+
+    fn maps(&mut self, shape: &Shape<'_>, old: &'v Map, new: &'v Map, part: Part, reset: Reset<'_>) {
+        let (mut olds, mut news) = (old.iter().peekable(), new.iter().peekable());
+        loop {
+            let order = match (olds.peek(), news.peek()) {
+                (None, None) => return,
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some((old, _)), Some((new, _))) => old.cmp(new),
+            };
+            let old = if order.is_le() { olds.next() } else { None };
+            let new = if order.is_ge() { news.next() } else { None };
+            let name = old.or(new).map(|(name, _)| name).unwrap_or_default();
+            if is_nobodys(part, name) {
+                continue;
+            }
+            let Some(reset) = reset.field(name) else { continue };
+            self.path.push(Step::Field(name));
+            self.field(shape, name, (old.map(|(_, value)| value), new.map(|(_, value)| value)), part.field(name), reset);
+            self.path.pop();
         }
+    }
+
+    fn field(
+        &mut self,
+        shape: &Shape<'_>,
+        name: &str,
+        (old, new): (Option<&'v Value>, Option<&'v Value>),
+        part: Part,
+        reset: Reset<'_>,
+    ) {
+        let (schema, before) = match shape {
+            Shape::Struct(ty) => match ty.field(name) {
+                Some(field) => (&field.schema, Before::of(field)),
+                None => (shape.field(name).0, Before::Nothing),
+            },
+            _ => (shape.field(name).0, Before::Nothing),
+        };
         match (old, new) {
-            (None, Some(_)) => self.changes.added.insert(&self.path),
-            (Some(_), None) => self.changes.removed.insert(&self.path),
-            _ => {}
+            (Some(old), Some(new)) => self.both(schema, old, new, part, reset),
+            (Some(one), None) | (None, Some(one)) => self.alone(schema, one, new.is_some(), before, part, reset),
+            (None, None) => {}
         }
     }
 
-    fn leaf(&mut self, old: Option<&Value>, new: Option<&Value>) {
-        if self.path.is_empty() {
-            return;
+    /// A place where a value stands only before or only after, and `before` where it does not.
+    fn alone(
+        &mut self,
+        schema: &Schema,
+        value: &'v Value,
+        is_new: bool,
+        before: Before,
+        part: Part,
+        reset: Reset<'_>,
+    ) {
+        let shape = shape(schema, [Some(value), None]);
+        if let (Before::Zero, Shape::Struct(_), Value::Object(map)) = (before, &shape, value) {
+            // An object of this type is always there.
+            let (old, new) = if is_new { (&EMPTY, map) } else { (map, &EMPTY) };
+            return self.maps(&shape, old, new, part, reset);
         }
-        match (old, new) {
-            (None, _) => self.changes.added.insert(&self.path),
-            (_, None) => self.changes.removed.insert(&self.path),
-            (Some(old), Some(new)) if old != new => self.changes.modified.insert(&self.path),
-            _ => {}
+        let is_leaf = matches!(shape, Shape::Leaf) || is_bare(value);
+        match before {
+            Before::Null if is_leaf && !value.is_null() => return self.changed(),
+            Before::Zero if !is_zero(schema, value) => return self.changed(),
+            Before::Zero => return,
+            Before::Null | Before::Nothing => {}
         }
+        let Some(set) = write::value(schema, value, before) else { return };
+        let (path, set) = (self.path(), FieldSet::from_text(&set));
+        let changes = if is_new { &mut self.changes.changed } else { &mut self.changes.removed };
+        changes.graft(&path, &set);
     }
 
-    fn below(&mut self, step: Str, schema: &Schema, old: Option<&Value>, new: Option<&Value>) {
-        self.path.push(step);
-        self.values(schema, old, new);
-        self.path.pop();
-    }
-
-    fn maps(&mut self, shape: &Shape<'_>, old: Option<&Map>, new: Option<&Map>) {
-        let only_new = new.into_iter().flat_map(Map::keys).filter(|k| old.is_none_or(|o| !o.contains_key(k)));
-        for name in old.into_iter().flat_map(Map::keys).chain(only_new) {
-            let of = |map: Option<&Map>| map.and_then(|m| m.get(name)).cloned();
-            let (old, new) = (of(old), of(new));
-            self.below(element::field(name), shape.field(name).0, old.as_ref(), new.as_ref());
-        }
-    }
-
-    fn lists(&mut self, schema: &Schema, keys: &[crate::schema::Text], old: &[Value], new: &[Value]) {
-        let mut steps: BTreeMap<Str, (Vec<&Value>, Vec<&Value>)> = BTreeMap::new();
+    fn lists(&mut self, schema: &Schema, keys: &[Text], old: &'v [Value], new: &'v [Value]) {
+        let mut steps: BTreeMap<Str, (Vec<&'v Value>, Vec<&'v Value>)> = BTreeMap::new();
         for value in old {
             if let Ok(step) = list_step(schema, keys, value) {
                 steps.entry(step).or_default().0.push(value);
@@ -98,33 +183,35 @@ impl Walk {
             }
         }
         for (step, (old, new)) in steps {
-            self.list_items(step, schema, &old, &new);
+            self.path.push(Step::Element(step));
+            self.list_items(schema, &old, &new);
+            self.path.pop();
         }
     }
 
     /// Elements of one key. Where there are several they are owned as one.
-    fn list_items(&mut self, step: Str, schema: &Schema, old: &[&Value], new: &[&Value]) {
-        let path = [self.path.as_slice(), std::slice::from_ref(&step)].concat();
-        match (old.len(), new.len()) {
-            (0 | 1, 0 | 1) => self.below(step, schema, old.first().copied(), new.first().copied()),
-            (0 | 1, _) => {
+    fn list_items(&mut self, schema: &Schema, old: &[&'v Value], new: &[&'v Value]) {
+        let mut alone = |value: &'v Value, is_new| {
+            self.alone(schema, value, is_new, Before::Nothing, Part::Other, Reset::NONE);
+        };
+        match (old, new) {
+            ([old], [new]) => self.both(schema, old, new, Part::Other, Reset::NONE),
+            ([old], []) => alone(old, false),
+            ([], [new]) => alone(new, true),
+            ([] | [_], _) => {
                 if let Some(old) = old.first() {
-                    self.below(step, schema, Some(old), None);
+                    alone(old, false);
                 }
-                self.changes.added.insert(&path);
+                self.changed();
             }
-            (_, 0 | 1) => {
+            (_, [] | [_]) => {
                 if let Some(new) = new.first() {
-                    self.below(step, schema, None, Some(new));
+                    alone(new, true);
                 }
-                self.changes.removed.insert(&path);
+                self.removed();
             }
-            _ if old != new => self.changes.modified.insert(&path),
+            _ if old != new => self.changed(),
             _ => {}
         }
     }
-}
-
-fn list(value: Option<&Value>) -> &[Value] {
-    value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }

@@ -1,15 +1,27 @@
 //! Steps of a field path, in the text form that `fieldsV1` has: `f:name`, `k:{"name":"a"}`, `v:"x"`, `i:0`.
 
-use crate::json::{Map, Str, Value};
+use crate::json::{Map, Str, Value, write_string};
 
 /// A field.
 pub(super) fn field(name: &str) -> Str {
-    Str::from(format!("f:{name}"))
+    let mut step = Str::const_new("f:");
+    step.push_str(name);
+    step
 }
 
-/// A list's element by the values of its keys.
-pub(super) fn key(fields: Map) -> Str {
-    Str::from(format!("k:{}", Value::Object(fields)))
+/// A list's element by the values of its keys, which are sorted.
+pub(super) fn keys(fields: &[(&str, &Value)]) -> Str {
+    const CAPACITY_BYTES: usize = 64;
+    let mut text = Vec::with_capacity(CAPACITY_BYTES);
+    text.extend_from_slice(b"k:");
+    for (i, (key, value)) in fields.iter().enumerate() {
+        text.push(if i == 0 { b'{' } else { b',' });
+        write_string(key, &mut text);
+        text.push(b':');
+        value.write(&mut text);
+    }
+    text.push(b'}');
+    Str::from_utf8_lossy(&text)
 }
 
 /// A set's element.
@@ -23,7 +35,8 @@ pub(super) fn normalized(text: &str) -> Option<Str> {
     match kind {
         "f" => Some(Str::from(text)),
         "k" => match Value::parse(rest.as_bytes()).ok()? {
-            Value::Object(fields) => Some(key(fields)),
+            Value::Object(fields) if fields.is_empty() => None,
+            Value::Object(fields) => Some(keys(&fields.iter().collect::<Vec<_>>())),
             _ => None,
         },
         "v" => Value::parse(rest.as_bytes()).ok().map(|v| item(&v)),

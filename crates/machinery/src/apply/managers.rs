@@ -1,10 +1,12 @@
 //! The managers of an object: `metadata.managedFields`.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::set::FieldSet;
 use crate::error::ApiError;
-use crate::json::{Map, Value};
+use crate::json::{Map, Str, Value};
 use crate::time;
 
 /// How a manager writes.
@@ -40,7 +42,7 @@ impl Manager {
         }
     }
 
-    fn is(&self, other: &Self) -> bool {
+    pub(super) fn is(&self, other: &Self) -> bool {
         let same_version = self.operation == Operation::Apply || self.api_version == other.api_version;
         self.name == other.name
             && self.operation == other.operation
@@ -88,18 +90,22 @@ impl Managers {
     }
 
     /// Writes `managedFields`.
-    pub(super) fn write(mut self, object: &mut Value) {
-        self.entries.retain(|e| !e.set.is_empty());
-        if self.entries.is_empty() {
-            object.remove_at(&["metadata", "managedFields"]);
-            return;
+    pub(super) fn write(self, object: &mut Value) {
+        match self.into_list() {
+            list if list.is_empty() => _ = object.remove_at(&["metadata", "managedFields"]),
+            list => object.set_at(&["metadata", "managedFields"], list),
         }
+    }
+
+    /// The entries of `managedFields`, in their order.
+    pub(super) fn into_list(mut self) -> Vec<Value> {
+        self.entries.retain(|e| !e.set.is_empty());
         let order = |e: &Entry| {
             let m = &e.manager;
             (m.operation, e.time.clone(), m.name.clone(), m.api_version.clone(), m.subresource.clone())
         };
         self.entries.sort_by_key(order);
-        object.set_at(&["metadata", "managedFields"], self.entries.iter().map(write_entry).collect::<Vec<_>>());
+        self.entries.iter().map(write_entry).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -119,12 +125,6 @@ impl Managers {
     pub(super) fn set(&mut self, manager: Manager, set: FieldSet, now: Timestamp) {
         self.entries.retain(|e| !e.manager.is(&manager));
         self.entries.push(Entry { manager, time: Some(time::format(now)), set });
-    }
-
-    /// Adds to what a manager manages.
-    pub(super) fn add(&mut self, manager: Manager, set: FieldSet, now: Timestamp) {
-        let all = self.set_of(&manager).map_or_else(|| set.clone(), |known| known.union(&set));
-        self.set(manager, all, now);
     }
 
     /// Takes paths from all managers but one.
@@ -152,35 +152,38 @@ impl Managers {
 
     /// Joins the oldest update entries of a version until there are no more than `max`.
     pub(super) fn cap(&mut self, max: usize) {
-        let mut updaters: Vec<usize> =
-            (0..self.entries.len()).filter(|i| self.entries[*i].manager.operation == Operation::Update).collect();
-        updaters.sort_by_key(|i| self.entries[*i].time.clone());
-        let mut excess = updaters.len().saturating_sub(max);
-        let mut joined: Vec<Entry> = Vec::new();
-        let mut gone = Vec::new();
-        for i in updaters {
+        let updates = self.entries.iter().filter(|e| e.manager.operation == Operation::Update);
+        let mut oldest: Vec<(Option<String>, Manager)> = updates.map(|e| (e.time.clone(), e.manager.clone())).collect();
+        let mut excess = oldest.len().saturating_sub(max);
+        oldest.sort_by(|(a_time, a), (b_time, b)| {
+            let key = |m: &Manager| (m.name.clone(), m.api_version.clone(), m.subresource.clone());
+            a_time.cmp(b_time).then_with(|| key(a).cmp(&key(b)))
+        });
+        let mut firsts: Vec<Manager> = Vec::new();
+        for (time, manager) in oldest {
             if excess == 0 {
                 break;
             }
-            let entry = self.entries[i].clone();
-            gone.push(i);
-            match joined.iter_mut().find(|j| j.manager.api_version == entry.manager.api_version) {
-                Some(bucket) => {
-                    bucket.set = bucket.set.union(&entry.set);
-                    bucket.time = entry.time;
-                    excess -= 1;
-                }
-                None => {
-                    let manager = Manager::new("ancient-changes", Operation::Update, &entry.manager.api_version, "");
-                    joined.push(Entry { manager, ..entry });
-                }
+            let Some(first) = firsts.iter().find(|first| first.api_version == manager.api_version).cloned() else {
+                firsts.push(manager);
+                continue;
+            };
+            let joined = Manager::new("ancient-changes", Operation::Update, &manager.api_version, "");
+            if self.set_of(&joined).is_none()
+                && let Some(entry) = self.entries.iter_mut().find(|e| e.manager.is(&first))
+            {
+                entry.manager = joined.clone();
             }
+            let set = self.set_of(&manager).cloned().unwrap_or_default();
+            if !manager.is(&joined) {
+                self.entries.retain(|e| !e.manager.is(&manager));
+            }
+            if let Some(entry) = self.entries.iter_mut().find(|e| e.manager.is(&joined)) {
+                entry.set = entry.set.union(&set);
+                entry.time = time;
+            }
+            excess -= 1;
         }
-        gone.sort_unstable();
-        for i in gone.into_iter().rev() {
-            self.entries.remove(i);
-        }
-        self.entries.extend(joined);
     }
 
     /// Whether the same managers manage the same.
@@ -203,7 +206,8 @@ impl Managers {
     }
 }
 
-fn read_entry(value: &Value) -> Option<Entry> {
+/// The manager of an entry of `managedFields`, if it is one.
+pub(super) fn read_manager(value: &Value) -> Option<Manager> {
     let text = |key: &str| value.str_at(&[key]).unwrap_or_default();
     if text("fieldsType") != "FieldsV1" || text("apiVersion").is_empty() {
         return None;
@@ -213,30 +217,40 @@ fn read_entry(value: &Value) -> Option<Entry> {
         "Update" => Operation::Update,
         _ => return None,
     };
-    let manager = Manager {
+    Some(Manager {
         name: text("manager").to_owned(),
         operation,
         api_version: text("apiVersion").to_owned(),
         subresource: text("subresource").to_owned(),
-    };
+    })
+}
+
+fn read_entry(value: &Value) -> Option<Entry> {
+    let manager = read_manager(value)?;
     let set = value.get("fieldsV1").map(FieldSet::from_fields_v1).unwrap_or_default();
     Some(Entry { manager, time: value.str_at(&["time"]).map(str::to_owned), set })
 }
 
 fn write_entry(entry: &Entry) -> Value {
-    let mut map = Map::new();
-    map.insert("manager", &entry.manager.name);
-    map.insert("operation", if entry.manager.operation == Operation::Apply { "Apply" } else { "Update" });
-    map.insert("apiVersion", &entry.manager.api_version);
-    map.insert("fieldsType", "FieldsV1");
-    map.insert("fieldsV1", entry.set.to_fields_v1());
-    if let Some(time) = &entry.time {
-        map.insert("time", time);
+    written(&entry.manager, entry.set.to_text().into(), entry.time.as_deref())
+}
+
+/// An entry of `managedFields`.
+pub(super) fn written(manager: &Manager, fields: Arc<str>, time: Option<&str>) -> Value {
+    let operation = if manager.operation == Operation::Apply { "Apply" } else { "Update" };
+    let mut entries: Vec<(Str, Value)> = Vec::with_capacity(7);
+    entries.push((Str::const_new("apiVersion"), manager.api_version.as_str().into()));
+    entries.push((Str::const_new("fieldsType"), Value::String(Str::const_new("FieldsV1"))));
+    entries.push((Str::const_new("fieldsV1"), Value::Raw(fields)));
+    entries.push((Str::const_new("manager"), manager.name.as_str().into()));
+    entries.push((Str::const_new("operation"), Value::String(Str::const_new(operation))));
+    if !manager.subresource.is_empty() {
+        entries.push((Str::const_new("subresource"), manager.subresource.as_str().into()));
     }
-    if !entry.manager.subresource.is_empty() {
-        map.insert("subresource", &entry.manager.subresource);
+    if let Some(time) = time {
+        entries.push((Str::const_new("time"), time.into()));
     }
-    map.into()
+    Value::Object(Map::from_unsorted(entries).0)
 }
 
 /// 409 with a cause per field.

@@ -4,6 +4,7 @@
 //! paths per manager; an update takes what it changes; an apply takes what it names, conflicts with what others own and
 //! would change, and removes what it named before and nobody else owns.
 
+mod before;
 mod compare;
 mod element;
 mod managers;
@@ -11,14 +12,23 @@ mod merge;
 mod remove;
 mod set;
 mod shape;
+mod text;
 mod to_set;
+mod track;
+mod write;
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 pub use managers::{Manager, Operation};
 pub use set::FieldSet;
+pub use track::Versions;
 
+use self::before::Reset;
+use self::compare::Changes;
 use self::managers::{Managers, conflict_error};
+use self::track::Alike;
 use crate::error::ApiError;
 use crate::json::{Map, Value};
 use crate::object::ObjectExt;
@@ -34,6 +44,7 @@ pub struct FieldManagement {
     api_version: String,
     subresource: String,
     reset: FieldSet,
+    alike: Arc<Alike>,
 }
 
 impl FieldManagement {
@@ -44,6 +55,7 @@ impl FieldManagement {
             api_version: api_version.to_owned(),
             subresource: subresource.to_owned(),
             reset: FieldSet::default(),
+            alike: Arc::default(),
         }
     }
 
@@ -56,49 +68,12 @@ impl FieldManagement {
         self
     }
 
-    /// After a create, update or patch: writes `metadata.managedFields` of the new object. `live` is the object before, if
-    /// there was one; `now` is written beside what changed.
-    pub fn update(&self, live: Option<&Value>, new: &mut Value, manager: &str, now: Timestamp) {
-        let live = live.cloned().unwrap_or_else(Value::object);
-        let given = new.at(&["metadata", "managedFields"]).cloned();
-        let reset = self.subresource.is_empty() && is_reset(given.as_ref());
-        let mut managers = if reset {
-            // Clients that want no managed fields say so with an empty list.
-            new.remove_at(&["metadata", "managedFields"]);
-            return;
-        } else {
-            let given = if self.subresource.is_empty() { Managers::read(given.as_ref()) } else { Managers::default() };
-            if given.is_empty() { Managers::of(&live) } else { given }
-        };
-        // An object that is tracked by nobody stays so until it is applied to.
-        if managers.is_empty() && !live.uid().is_empty() {
-            new.remove_at(&["metadata", "managedFields"]);
-            return;
+    /// What an object that nobody was tracked of has, as its first manager's.
+    fn track_all(&self, object: &Value, managers: &mut Managers, name: &str, now: Timestamp) {
+        if let Some(text) = write::object(&self.schema, object, Reset::new(&self.reset)) {
+            let me = Manager::new(name, Operation::Update, &self.api_version, &self.subresource);
+            managers.set(me, FieldSet::from_text(&text), now);
         }
-        let (live, bare) = (without_managers(live), without_managers(new.clone()));
-        self.track_update(&live, &bare, &mut managers, manager, now);
-        managers.cap(UPDATE_MANAGERS_MAX);
-        managers.write(new);
-    }
-
-    fn track_update(&self, live: &Value, new: &Value, managers: &mut Managers, name: &str, now: Timestamp) {
-        let changes = self.changes(live, new);
-        let me = Manager::new(name, Operation::Update, &self.api_version, &self.subresource);
-        managers.take_away(None, &changes.modified.union(&changes.added));
-        managers.take_away(None, &changes.removed);
-        let mut taken = changes.modified.union(&changes.added).without_below(&self.reset);
-        taken = taken.difference(&FieldSet::never_managed());
-        if !taken.is_empty() {
-            managers.add(me, taken, now);
-        }
-    }
-
-    fn changes(&self, live: &Value, new: &Value) -> compare::Changes {
-        let mut changes = compare::compare(&self.schema, live, new);
-        for set in [&mut changes.added, &mut changes.modified, &mut changes.removed] {
-            *set = set.without_below(&self.reset);
-        }
-        changes
     }
 
     /// Applies a configuration: gives the merged object with its managed fields, in canonical form,
@@ -117,7 +92,7 @@ impl FieldManagement {
         let mut managers = Managers::of(&live);
         let live = without_managers(live);
         if managers.is_empty() && !live.uid().is_empty() {
-            self.track_update(&Value::object(), &live, &mut managers, "before-first-apply", now);
+            self.track_all(&live, &mut managers, "before-first-apply", now);
         }
         let me = Manager::new(manager, Operation::Apply, &self.api_version, &self.subresource);
         let before = managers.clone();
@@ -149,14 +124,13 @@ impl FieldManagement {
         me: &Manager,
         force: bool,
     ) -> Result<(), ApiError> {
-        let changes = self.changes(live, new);
-        let changed = changes.modified.union(&changes.added);
+        let Changes { changed, removed } = self.compare(live, new);
         let conflicts = managers.conflicts(me, &changed);
         if !force && !conflicts.is_empty() {
             return Err(conflict_error(&conflicts));
         }
         managers.take_away(Some(me), &changed);
-        managers.take_away(Some(me), &changes.removed);
+        managers.take_away(Some(me), &removed);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::element;
-use crate::json::{Map, Str, Value};
+use crate::json::{Map, Str, Value, write_string};
 
 /// A set of field paths, as a tree of steps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +17,9 @@ pub struct FieldSet {
 impl FieldSet {
     /// Reads `fieldsV1`. What cannot be read is left out.
     pub fn from_fields_v1(fields: &Value) -> Self {
+        if let Value::Raw(text) = fields {
+            return Self::from_text(text);
+        }
         let mut set = Self::default();
         for (step, below) in fields.as_object().into_iter().flat_map(Map::iter) {
             if step == "." {
@@ -29,6 +32,36 @@ impl FieldSet {
             }
         }
         set
+    }
+
+    /// Reads `fieldsV1` as it is written.
+    pub(super) fn from_text(text: &str) -> Self {
+        Value::parse(text.as_bytes()).map(|fields| Self::from_fields_v1(&fields)).unwrap_or_default()
+    }
+
+    /// Writes `fieldsV1`, compact and in order.
+    pub(super) fn to_text(&self) -> String {
+        let mut out = Vec::new();
+        self.write(&mut out);
+        String::from_utf8(out).expect("it is written of strings and marks")
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        let mut is_first = true;
+        if self.member && !self.children.is_empty() {
+            out.extend_from_slice(br#"".":{}"#);
+            is_first = false;
+        }
+        for (step, child) in &self.children {
+            if !std::mem::take(&mut is_first) {
+                out.push(b',');
+            }
+            write_string(step, out);
+            out.push(b':');
+            child.write(out);
+        }
+        out.push(b'}');
     }
 
     /// Writes `fieldsV1`.
@@ -49,16 +82,7 @@ impl FieldSet {
         for name in ["apiVersion", "kind", "metadata"] {
             set.insert_fields(&[name]);
         }
-        for name in [
-            "name",
-            "namespace",
-            "creationTimestamp",
-            "selfLink",
-            "uid",
-            "generation",
-            "managedFields",
-            "resourceVersion",
-        ] {
+        for name in super::before::NOBODYS_METADATA {
             set.insert_fields(&["metadata", name]);
         }
         set
@@ -81,6 +105,16 @@ impl FieldSet {
             set = set.children.entry(step.clone()).or_default();
         }
         set.member = true;
+    }
+
+    /// Adds a set below a path. A set without steps is the path itself.
+    pub(super) fn graft(&mut self, path: &[Str], below: &Self) {
+        let mut set = self;
+        for step in path {
+            set = set.children.entry(step.clone()).or_default();
+        }
+        set.add(below);
+        set.member |= below.children.is_empty();
     }
 
     pub(super) fn child(&self, step: &str) -> Option<&Self> {

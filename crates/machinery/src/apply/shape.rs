@@ -2,15 +2,15 @@
 
 use super::element;
 use super::set::FieldSet;
-use crate::json::{Map, Str, Value};
-use crate::schema::{ListSemantics, MapSemantics, Schema, Type};
+use crate::json::{Str, Value};
+use crate::schema::{ListSemantics, MapSemantics, Schema, Text, Type};
 
 /// What a place is.
 pub(super) enum Shape<'s> {
     /// Owned as a whole.
     Leaf,
     /// A list, each element owned and found by its keys, or by its value when there are none.
-    List { element: &'s Schema, keys: &'s [crate::schema::Text] },
+    List { element: &'s Schema, keys: &'s [Text] },
     /// An object with known fields.
     Struct(&'s Type),
     /// An object with keys of the user's choice.
@@ -58,7 +58,7 @@ impl<'s> Shape<'s> {
 }
 
 /// The step to a list's element.
-pub(super) fn list_step(element: &Schema, keys: &[crate::schema::Text], value: &Value) -> Result<Str, String> {
+pub(super) fn list_step(element: &Schema, keys: &[Text], value: &Value) -> Result<Str, String> {
     if keys.is_empty() {
         return match value {
             Value::Object(_) => Err("associative list without keys has an element that's a map type".to_owned()),
@@ -72,9 +72,11 @@ pub(super) fn list_step(element: &Schema, keys: &[crate::schema::Text], value: &
         Value::Null => return Err("associative list with keys may not have a null element".to_owned()),
         _ => return Err("associative list with keys may not have non-map elements".to_owned()),
     };
-    let default = |key: &str| element.as_type()?.field(key)?.default.clone();
-    let fields: Map =
-        keys.iter().filter_map(|key| Some((key.as_ref(), map.get(key).cloned().or_else(|| default(key))?))).collect();
+    let default = |key: &Text| element.as_type()?.field(key)?.default.as_ref();
+    let mut fields: Vec<(&str, &Value)> = keys
+        .iter()
+        .filter_map(|key| Some((key.as_ref(), map.get(key).or_else(|| default(key))?)))
+        .collect();
     if fields.is_empty() {
         let keys: Vec<String> = keys.iter().map(|k| format!("{k:?}")).collect();
         return Err(format!(
@@ -83,7 +85,8 @@ pub(super) fn list_step(element: &Schema, keys: &[crate::schema::Text], value: &
             keys.join(" ")
         ));
     }
-    Ok(element::key(fields))
+    fields.sort_unstable_by_key(|(key, _)| *key);
+    Ok(element::keys(&fields))
 }
 
 /// The set with each field that the types name and that has something below in it, so that taking all from below a field

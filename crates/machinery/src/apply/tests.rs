@@ -27,9 +27,9 @@ fn stored(mut object: Value) -> Value {
     object
 }
 
-fn fields_of<'v>(object: &'v Value, manager: &str) -> Option<&'v Value> {
+fn fields_of(object: &Value, manager: &str) -> Option<Value> {
     let list = object.at(&["metadata", "managedFields"])?.as_array()?;
-    list.iter().find(|e| e.str_at(&["manager"]) == Some(manager))?.get("fieldsV1")
+    list.iter().find(|e| e.str_at(&["manager"]) == Some(manager))?.get("fieldsV1").map(Value::unfolded)
 }
 
 const POD: &str = r#"{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"name":"web","image":"v1","ports":[{"containerPort":80}]}]}}"#;
@@ -44,7 +44,7 @@ fn an_apply_owns_what_it_names() {
         "f:spec":{"f:containers":{"k:{\"name\":\"web\"}":{".":{},"f:name":{},"f:image":{},"f:ports":
         {"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{}}}}}}}}}"#,
     );
-    assert_eq!(fields_of(&new, "me"), Some(&wanted));
+    assert_eq!(fields_of(&new, "me"), Some(wanted));
     let entry = &new.at(&["metadata", "managedFields"]).and_then(Value::as_array).unwrap()[0];
     assert_eq!(entry.str_at(&["operation"]), Some("Apply"));
     assert_eq!(entry.str_at(&["time"]), Some("2023-11-14T22:13:20Z"));
@@ -101,9 +101,9 @@ fn an_update_takes_what_it_changes() {
     let mut new = live.clone();
     new.set_at(&["spec", "replicas"], 5);
     new.set_at(&["status", "replicas"], 5);
-    deployments().update(Some(&live), &mut new, "kubectl-scale", at(1));
-    assert_eq!(fields_of(&new, "kubectl-scale"), Some(&parse(r#"{"f:spec":{"f:replicas":{}}}"#)));
-    assert_eq!(fields_of(&new, "me"), Some(&parse(r#"{"f:spec":{"f:paused":{}}}"#)));
+    deployments().update(Some(&live), &mut new, "kubectl-scale", at(1), None);
+    assert_eq!(fields_of(&new, "kubectl-scale"), Some(parse(r#"{"f:spec":{"f:replicas":{}}}"#)));
+    assert_eq!(fields_of(&new, "me"), Some(parse(r#"{"f:spec":{"f:paused":{}}}"#)));
     let error = deployments().apply(Some(&new), &deployment(r#"{"replicas":2}"#), "me", false, at(2)).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -111,11 +111,11 @@ fn an_update_takes_what_it_changes() {
     );
     // An update that changes nothing leaves the managers as they are.
     let mut same = new.clone();
-    deployments().update(Some(&new), &mut same, "other", at(3));
+    deployments().update(Some(&new), &mut same, "other", at(3), None);
     assert_eq!(same, new);
     // An empty list forgets them.
     same.set_at(&["metadata", "managedFields"], Vec::<Value>::new());
-    deployments().update(Some(&new), &mut same, "other", at(3));
+    deployments().update(Some(&new), &mut same, "other", at(3), None);
     assert_eq!(same.at(&["metadata", "managedFields"]), None);
 }
 
@@ -162,7 +162,7 @@ fn an_object_of_nobody_gets_a_manager_at_its_first_apply() {
     let new = deployments().apply(Some(&live), &deployment(r#"{"replicas":1}"#), "me", false, at(0)).unwrap();
     assert_eq!(
         fields_of(&new, "before-first-apply"),
-        Some(&parse(r#"{"f:spec":{".":{},"f:paused":{},"f:replicas":{}}}"#))
+        Some(parse(r#"{"f:spec":{"f:paused":{},"f:replicas":{}}}"#))
     );
 }
 
@@ -173,7 +173,7 @@ fn many_updaters_are_joined() {
     for i in 0..15 {
         let mut new = live.clone();
         new.set_at(&["spec", "template", "metadata", "labels", &format!("l{i}")], "x");
-        deployments().update(Some(&live), &mut new, &format!("u{i:02}"), at(i));
+        deployments().update(Some(&live), &mut new, &format!("u{i:02}"), at(i), None);
         live = new;
     }
     let list = live.at(&["metadata", "managedFields"]).and_then(Value::as_array).unwrap();
@@ -198,4 +198,91 @@ fn fields_v1_reads_back() {
     );
     assert!(set.difference(&set).is_empty());
     assert_eq!(set.intersection(&set), set);
+}
+
+fn pods(subresource: &str) -> FieldManagement {
+    let Some(Schema::Struct(ty, _)) = Schema::builtin("io.k8s.api.core.v1.Pod") else { panic!("built in") };
+    let reset: &[&str] = if subresource == "status" { &["spec"] } else { &["status"] };
+    FieldManagement::new(ty, "v1", subresource).resetting(&[reset])
+}
+
+#[test]
+fn the_first_manager_owns_what_it_sets() {
+    let mut pod = parse(
+        r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","namespace":"default","generateName":"p-",
+        "labels":{"run":"p"},"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"n","uid":"u"}]},"spec":{"containers":[
+        {"name":"c","image":"i","ports":[{"containerPort":80,"protocol":"TCP"}],"imagePullPolicy":"Always",
+        "resources":{"limits":{"cpu":"1"}},"env":[{"name":"B","value":"x"},{"name":"A"},{"name":"D"},{"name":"D"}]},
+        {"name":"b","image":"i"}],
+        "securityContext":{},"tolerations":[{"key":"a"}],"volumes":[{"name":"v","emptyDir":{}}]},"status":{"phase":"Running"}}"#,
+    );
+    pods("").update(None, &mut pod, "kubectl-run", at(0), None);
+    let wanted = parse(
+        r#"{"f:metadata":{"f:generateName":{},"f:labels":{".":{},"f:run":{}},
+        "f:ownerReferences":{".":{},"k:{\"uid\":\"u\"}":{}}},
+        "f:spec":{"f:containers":{
+        "k:{\"name\":\"b\"}":{".":{},"f:image":{},"f:name":{},"f:resources":{}},
+        "k:{\"name\":\"c\"}":{".":{},"f:env":{".":{},"k:{\"name\":\"A\"}":{".":{},"f:name":{}},
+        "k:{\"name\":\"B\"}":{".":{},"f:name":{},"f:value":{}},"k:{\"name\":\"D\"}":{}},"f:image":{},"f:imagePullPolicy":{},
+        "f:name":{},"f:ports":{".":{},"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{},"f:protocol":{}}},
+        "f:resources":{".":{},"f:limits":{".":{},"f:cpu":{}}}}},
+        "f:securityContext":{},"f:tolerations":{},"f:volumes":{".":{},"k:{\"name\":\"v\"}":{".":{},"f:emptyDir":{},"f:name":{}}}}}"#,
+    );
+    assert_eq!(fields_of(&pod, "kubectl-run"), Some(wanted));
+    let text = |object: &Value| match &object.at(&["metadata", "managedFields"]).and_then(Value::as_array).unwrap()[0] {
+        entry => entry.get("fieldsV1").unwrap().to_string(),
+    };
+    assert_eq!(text(&pod), fields_of(&pod, "kubectl-run").unwrap().to_string());
+}
+
+#[test]
+fn a_status_is_owned_through_its_subresource() {
+    let mut live = parse(
+        r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"containers":[{"name":"c","image":"i"}]}}"#,
+    );
+    pods("").update(None, &mut live, "kubectl", at(0), None);
+    live = stored(live);
+    let mut new = live.clone();
+    new.set_at(&["status"], parse(r#"{"phase":"Pending","conditions":[{"type":"Ready","status":"False"}],"podIPs":[{"ip":"::1"}]}"#));
+    pods("status").update(Some(&live), &mut new, "kubelet", at(1), None);
+    let wanted = parse(
+        r#"{"f:status":{"f:conditions":{".":{},"k:{\"type\":\"Ready\"}":{".":{},"f:lastProbeTime":{},"f:lastTransitionTime":{},
+        "f:status":{},"f:type":{}}},"f:phase":{},"f:podIPs":{".":{},"k:{\"ip\":\"::1\"}":{".":{},"f:ip":{}}}}}"#,
+    );
+    assert_eq!(fields_of(&new, "kubelet"), Some(wanted.clone()));
+    let list = new.at(&["metadata", "managedFields"]).and_then(Value::as_array).unwrap();
+    assert_eq!(list[1].str_at(&["subresource"]), Some("status"));
+    // What is owned already changes only the time, and what is taken away is owned no more.
+    let mut next = new.clone();
+    next.set_at(&["status", "phase"], "Running");
+    next.remove_at(&["status", "podIPs"]);
+    pods("status").update(Some(&new), &mut next, "kubelet", at(2), None);
+    let mut less = wanted;
+    less.remove_at(&["f:status", "f:podIPs"]);
+    assert_eq!(fields_of(&next, "kubelet"), Some(less));
+    let list = next.at(&["metadata", "managedFields"]).and_then(Value::as_array).unwrap();
+    assert_eq!(list[0].str_at(&["time"]), Some("2023-11-14T22:13:20Z"));
+    assert_eq!(list[1].str_at(&["time"]), Some("2023-11-14T22:13:22Z"));
+    // Another takes what it changes.
+    let mut taken = next.clone();
+    taken.set_at(&["status", "phase"], "Failed");
+    pods("status").update(Some(&next), &mut taken, "controller", at(3), None);
+    assert_eq!(fields_of(&taken, "controller"), Some(parse(r#"{"f:status":{"f:phase":{}}}"#)));
+    assert_eq!(fields_of(&taken, "kubelet").unwrap().at(&["f:status", "f:phase"]), None);
+}
+
+#[test]
+fn managed_fields_given_at_creation_lose_to_the_creator() {
+    let mut pod = parse(
+        r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","managedFields":[{"manager":"m","operation":"Update",
+        "apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:hostname":{},"f:nodeName":{}}}}]},
+        "spec":{"hostname":"h"}}"#,
+    );
+    pods("").update(None, &mut pod, "me", at(0), None);
+    assert_eq!(fields_of(&pod, "m"), Some(parse(r#"{"f:spec":{"f:nodeName":{}}}"#)));
+    assert_eq!(fields_of(&pod, "me"), Some(parse(r#"{"f:spec":{"f:hostname":{}}}"#)));
+    // An empty list at creation is none, and the creator is tracked.
+    pod.set_at(&["metadata", "managedFields"], Vec::<Value>::new());
+    pods("").update(None, &mut pod, "me", at(0), None);
+    assert_eq!(fields_of(&pod, "me"), Some(parse(r#"{"f:spec":{"f:hostname":{}}}"#)));
 }

@@ -45,6 +45,10 @@ impl<'de> Deserializer<'de> for Reader<'de> {
             Value::String(s) => visitor.visit_borrowed_str(s),
             Value::Array(list) => visitor.visit_seq(Items(list.iter())),
             Value::Object(map) => visitor.visit_map(Entries::new(map)),
+            Value::Raw(text) => {
+                let tree = serde_json::from_str::<serde_json::Value>(text).map_err(DecodeError::custom)?;
+                tree.deserialize_any(visitor).map_err(DecodeError::custom)
+            }
         }
     }
 
@@ -112,7 +116,7 @@ impl<'de, I: ExactSizeIterator<Item = (&'de str, &'de Value)>> MapAccess<'de> fo
     type Error = DecodeError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, DecodeError> {
-        let Some((key, value)) = self.entries.next() else { return Ok(None) };
+        let Some((key, value)) = self.entries.find(|(key, value)| !is_left_out(key, value)) else { return Ok(None) };
         self.value = Some(value);
         seed.deserialize(Key(key)).map(Some)
     }
@@ -125,6 +129,13 @@ impl<'de, I: ExactSizeIterator<Item = (&'de str, &'de Value)>> MapAccess<'de> fo
     fn size_hint(&self) -> Option<usize> {
         Some(self.entries.len())
     }
+}
+
+/// Typed values have no managed fields: nobody in the process looks at them, an update without them keeps them, and they would
+/// be a good part of many an object.
+fn is_left_out(key: &str, value: &Value) -> bool {
+    let is_raw = |entry: &Value| matches!(entry.get("fieldsV1"), Some(Value::Raw(_)));
+    key == "managedFields" && value.as_array().and_then(|list| list.first()).is_some_and(is_raw)
 }
 
 /// A key: a string, or a number in a string where the type has numbers for keys.

@@ -26,6 +26,8 @@ pub struct ParseError {
 pub struct ParseOptions {
     /// Tell the paths of keys that stand twice in one object.
     pub duplicates: bool,
+    /// The document was written by [`Value::write`]: its managed fields may stay as they are ([`Value::Raw`]).
+    pub own: bool,
 }
 
 /// A document that was read.
@@ -41,6 +43,11 @@ impl Value {
     /// Reads one JSON document.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         Self::parse_with(bytes, ParseOptions::default()).map(|parsed| parsed.tree)
+    }
+
+    /// Reads a document that [`Value::write`] has written.
+    pub fn parse_own(bytes: &[u8]) -> Result<Self, ParseError> {
+        Self::parse_with(bytes, ParseOptions { own: true, ..ParseOptions::default() }).map(|parsed| parsed.tree)
     }
 
     /// Reads one JSON document.
@@ -59,6 +66,7 @@ impl Value {
             nodes: Vec::new(),
             duplicates: Vec::new(),
             wants_duplicates: options.duplicates,
+            own: options.own,
         };
         let tree = parser.document().map_err(|e| *e)?;
         Ok(Parsed { tree, duplicates: parser.duplicates })
@@ -116,6 +124,7 @@ struct Parser<'a> {
     nodes: Vec<Node<'a>>,
     duplicates: Vec<String>,
     wants_duplicates: bool,
+    own: bool,
 }
 
 /// The length of the plain run that bytes start with: up to a quote, a backslash or a control character. Eight bytes are
@@ -233,7 +242,9 @@ impl<'a> Parser<'a> {
             }
             self.at += 1;
             let inner = self.duplicates.len();
-            self.value()?;
+            if !(self.own && self.raw_fields(keys)) {
+                self.value()?;
+            }
             if self.duplicates.len() > inner {
                 self.prefix_with_key(inner);
             }
@@ -249,6 +260,20 @@ impl<'a> Parser<'a> {
                 _ => return Err(self.unexpected("after object key:value pair")),
             }
         }
+    }
+
+    /// Takes `fieldsV1` of managed fields as it stands, if the key that was read last is that.
+    fn raw_fields(&mut self, keys: usize) -> bool {
+        let is = |at: usize, name: &str| matches!(self.keys.get(at), Some(Key::Plain(key)) if *key == name);
+        let (Some(last), Some(outer)) = (self.keys.len().checked_sub(1), keys.checked_sub(1)) else { return false };
+        if !is(last, "fieldsV1") || !is(outer, "managedFields") || self.peek() != Some(b'{') {
+            return false;
+        }
+        let Some(length) = object_length(&self.bytes[self.at..]) else { return false };
+        let text = &self.text[self.at..self.at + length];
+        self.at += length;
+        self.nodes.push(Node::Value(Value::Raw(text.into())));
+        true
     }
 
     /// Reads a key, and leaves it on top of the keys.
@@ -470,6 +495,32 @@ impl<'a> Parser<'a> {
     }
 }
 
+/// How long the object is that bytes start with; nothing when it does not end.
+pub(crate) fn object_length(bytes: &[u8]) -> Option<usize> {
+    let (mut at, mut depth) = (0, 0_usize);
+    loop {
+        match bytes.get(at)? {
+            b'"' => {
+                at += 1;
+                loop {
+                    at += plain_length(bytes.get(at..)?);
+                    match bytes.get(at)? {
+                        b'"' => break,
+                        _ => at += 2,
+                    }
+                }
+            }
+            b'{' => depth += 1,
+            b'}' => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+}
+
 /// A byte as Go shows it in an error.
 fn quoted(byte: u8) -> String {
     match byte {
@@ -544,7 +595,7 @@ mod tests {
     #[test]
     fn doubled_keys_are_told_with_their_paths() {
         let text = br#"{"a":1,"s":{"c":[{"n":1},{"n":1,"n":2,"m":{"k":1,"k":2}}]},"a":2}"#;
-        let parsed = Value::parse_with(text, ParseOptions { duplicates: true }).unwrap();
+        let parsed = Value::parse_with(text, ParseOptions { duplicates: true, ..ParseOptions::default() }).unwrap();
         assert_eq!(parsed.duplicates, ["s.c[1].m.k", "s.c[1].n", "a"]);
         assert_eq!(parsed.tree.get("a"), Some(&2.into()));
     }

@@ -30,6 +30,7 @@ impl Serialize for Value {
                 }
                 map.end()
             }
+            Self::Raw(_) => self.unfolded().serialize(serializer),
         }
     }
 }

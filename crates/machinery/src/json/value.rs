@@ -1,9 +1,11 @@
 //! One value of the tree.
 
+use std::sync::Arc;
+
 use super::{Map, Str};
 
 /// A JSON value.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub enum Value {
     /// `null`
     #[default]
@@ -20,6 +22,9 @@ pub enum Value {
     Array(Vec<Value>),
     /// An object.
     Object(Map),
+    /// An object into which nobody looks, as its compact JSON: `fieldsV1` of managed fields, which is as long as many an
+    /// object itself.
+    Raw(Arc<str>),
 }
 
 impl Value {
@@ -80,7 +85,19 @@ impl Value {
         match self {
             Self::Array(list) => 1 + list.iter().map(Self::depth).max().unwrap_or_default(),
             Self::Object(map) => 1 + map.iter().map(|(_, value)| value.depth()).max().unwrap_or_default(),
+            Self::Raw(_) => self.unfolded().depth(),
             _ => 0,
+        }
+    }
+
+    /// The same with its own objects in the place of raw ones.
+    #[must_use]
+    pub fn unfolded(&self) -> Self {
+        match self {
+            Self::Raw(text) => Self::parse(text.as_bytes()).unwrap_or_else(|_| Self::object()),
+            Self::Array(list) => Self::Array(list.iter().map(Self::unfolded).collect()),
+            Self::Object(map) => Self::Object(map.iter().map(|(key, value)| (key, value.unfolded())).collect()),
+            other => other.clone(),
         }
     }
 
@@ -149,6 +166,26 @@ impl Value {
     pub fn remove_at(&mut self, path: &[&str]) -> Option<Value> {
         let (last, parents) = path.split_last()?;
         self.at_mut(parents)?.as_object_mut()?.remove(last)
+    }
+}
+
+/// A raw object is what it reads as.
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Null, Self::Null) => true,
+            (Self::Bool(a), Self::Bool(b)) => a == b,
+            (Self::Integer(a), Self::Integer(b)) => a == b,
+            (Self::Float(a), Self::Float(b)) => a == b,
+            (Self::String(a), Self::String(b)) => a == b,
+            (Self::Array(a), Self::Array(b)) => a == b,
+            (Self::Object(a), Self::Object(b)) => a == b,
+            (Self::Raw(a), Self::Raw(b)) if a == b => true,
+            (Self::Raw(_), Self::Raw(_) | Self::Object(_)) | (Self::Object(_), Self::Raw(_)) => {
+                self.unfolded() == other.unfolded()
+            }
+            _ => false,
+        }
     }
 }
 

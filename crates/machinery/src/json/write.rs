@@ -45,6 +45,7 @@ impl Value {
                 }
                 out.push(b'}');
             }
+            Self::Raw(text) => out.extend_from_slice(text.as_bytes()),
         }
     }
 }
@@ -106,11 +107,16 @@ static ESCAPED: [bool; 256] = {
 /// Appends a string in quotes.
 pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
+    write_text(text, out);
+    out.push(b'"');
+}
+
+/// Appends what stands between the quotes.
+pub(crate) fn write_text(text: &str, out: &mut Vec<u8>) {
     let mut rest = text.as_bytes();
     // Most strings need no escape, which is quicker to see without stopping at the first that does.
     if !rest.iter().fold(false, |any, b| any | ESCAPED[usize::from(*b)]) {
         out.extend_from_slice(rest);
-        out.push(b'"');
         return;
     }
     while let Some(at) = rest.iter().position(|b| ESCAPED[usize::from(*b)]) {
@@ -119,7 +125,6 @@ pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
         rest = &rest[at + taken..];
     }
     out.extend_from_slice(rest);
-    out.push(b'"');
 }
 
 /// Writes the escape for what stands first, and says how many bytes that was.

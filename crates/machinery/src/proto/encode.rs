@@ -74,6 +74,7 @@ fn put(out: &mut Writer, number: u32, value: &Value, schema: &Schema, name: &str
             w.number(2, 0);
             w.bytes(3, s.as_bytes());
         }),
+        (Schema::Object(_), Value::Raw(text)) => out.message(number, |w| w.bytes(1, text.as_bytes())),
         (Schema::Object(_), Value::Object(_)) => out.message(number, |w| w.bytes(1, &value.to_bytes())),
         // Go keeps null in lists and maps of these: the zero time, an object of no bytes.
         (Schema::Time | Schema::MicroTime | Schema::Object(_), Value::Null) => out.bytes(number, b""),

@@ -183,8 +183,12 @@ impl<'a> Walk<'a> {
 
     fn value(&mut self, value: &mut Value, schema: &'a Schema, alias: Option<&str>) -> Result<(), CheckError> {
         match (schema, &mut *value) {
+            (Schema::Object(name), Value::Object(_)) if name.ends_with(".FieldsV1") => {
+                *value = Value::Raw(value.to_string().into());
+                Ok(())
+            }
             (Schema::Any(_), _)
-            | (Schema::Object(_), Value::Object(_))
+            | (Schema::Object(_), Value::Object(_) | Value::Raw(_))
             | (Schema::String, Value::String(_))
             | (Schema::Bool, Value::Bool(_))
             | (Schema::Int64, Value::Integer(_))
@@ -262,7 +266,7 @@ fn is_omitted(value: &Value, field: &Field) -> bool {
         Value::String(s) => s.is_empty() && !matches!(field.schema, Schema::Quantity | Schema::IntOrString),
         Value::Array(a) => a.is_empty(),
         Value::Object(o) => o.is_empty() && matches!(field.schema, Schema::Map(_)),
-        Value::Null => false,
+        Value::Null | Value::Raw(_) => false,
     }
 }
 

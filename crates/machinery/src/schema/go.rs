@@ -36,7 +36,7 @@ pub(crate) fn value_name(value: &Value) -> &'static str {
         Value::Integer(_) | Value::Float(_) => "number",
         Value::String(_) => "string",
         Value::Array(_) => "array",
-        Value::Object(_) => "object",
+        Value::Object(_) | Value::Raw(_) => "object",
     }
 }
 
