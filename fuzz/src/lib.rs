@@ -35,7 +35,9 @@ pub const TARGETS: &[(&str, Target)] = &[
 
 /// What reads must be written, and read again as the same.
 fn json(bytes: &[u8]) {
-    let Ok(parsed) = Value::parse_with(bytes, ParseOptions { duplicates: true, ..ParseOptions::default() }) else { return };
+    let Ok(parsed) = Value::parse_with(bytes, ParseOptions { duplicates: true, ..ParseOptions::default() }) else {
+        return;
+    };
     assert!(parsed.tree.depth() <= DEPTH_MAX);
     let written = parsed.tree.to_bytes();
     let again = Value::parse(&written).expect("what was written reads");
@@ -64,7 +66,9 @@ fn typed(bytes: &[u8]) -> Option<(&'static Type, &[u8])> {
 /// JSON fitted to a type: the second time changes nothing.
 fn objects(bytes: &[u8]) {
     let Some((ty, text)) = typed(bytes) else { return };
-    let Ok(parsed) = Value::parse_with(text, ParseOptions { duplicates: true, ..ParseOptions::default() }) else { return };
+    let Ok(parsed) = Value::parse_with(text, ParseOptions { duplicates: true, ..ParseOptions::default() }) else {
+        return;
+    };
     let Ok(fitted) = decode_tree(parsed.tree, parsed.duplicates, ty, FieldValidation::Warn) else { return };
     fits(&fitted.tree, ty);
     in_protobuf(&fitted.tree, ty);

@@ -152,8 +152,12 @@ fn reset_fields(row: &Resource, subresource: &str) -> &'static [&'static [&'stat
         ("deployments", "status") => &[&["spec"], &["metadata", "labels"]],
         ("pods", "status") => &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]],
         (
-            "apiservices" | "customresourcedefinitions" | "flowschemas" | "prioritylevelconfigurations"
-            | "validatingadmissionpolicies" | "volumeattachments",
+            "apiservices"
+            | "customresourcedefinitions"
+            | "flowschemas"
+            | "prioritylevelconfigurations"
+            | "validatingadmissionpolicies"
+            | "volumeattachments",
             "status",
         ) => &[&["metadata"], &["spec"]],
         (_, "status") => &[&["spec"]],

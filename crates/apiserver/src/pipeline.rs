@@ -123,7 +123,8 @@ impl Pipeline {
                 _ => (delete, options),
             };
             let (user, attributes, agent, options) = (&user, &attributes, agent.as_str(), &options);
-            let call = &mut Call { pipeline: self, kind, user, attributes, agent, options, validation, warnings: Vec::new() };
+            let call =
+                &mut Call { pipeline: self, kind, user, attributes, agent, options, validation, warnings: Vec::new() };
             self.answer(call, &delete, patch, body).await
         };
         let answer = answer.await;
@@ -171,7 +172,8 @@ impl Pipeline {
         verb(kind, &attributes)?;
         let validation = decode::validation("")?;
         let (user, attributes, agent, options) = (&user, &attributes, agent.as_str(), &options);
-        read::watch(&Call { pipeline: self, kind, user, attributes, agent, options, validation, warnings: Vec::new() }).await
+        read::watch(&Call { pipeline: self, kind, user, attributes, agent, options, validation, warnings: Vec::new() })
+            .await
     }
 
     /// Authorizes a streaming request (`log`, `exec`, `attach`, `portforward`, `proxy`) and says where it goes.

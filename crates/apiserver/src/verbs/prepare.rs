@@ -207,7 +207,10 @@ const MANAGED_FIELDS: [&str; 2] = ["metadata", "managedFields"];
 fn same_but_time(a: &Value, b: &Value) -> bool {
     let without_time = |entry: &Value| {
         let entries = entry.as_object().into_iter().flat_map(machinery::Map::iter);
-        entries.filter(|(key, _)| *key != "time").map(|(key, value)| (key.to_owned(), value.clone())).collect::<Vec<_>>()
+        entries
+            .filter(|(key, _)| *key != "time")
+            .map(|(key, value)| (key.to_owned(), value.clone()))
+            .collect::<Vec<_>>()
     };
     without_time(a) == without_time(b)
 }

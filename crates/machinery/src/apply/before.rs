@@ -27,7 +27,9 @@ impl Before {
             // Go leaves out no structs.
             (Schema::Struct(..) | Schema::Quantity | Schema::IntOrString | Schema::Duration, false, _) => Self::Zero,
             (_, false, true) => Self::Nothing,
-            (Schema::String | Schema::Bool | Schema::Int32 | Schema::Int64 | Schema::Double, false, false) => Self::Zero,
+            (Schema::String | Schema::Bool | Schema::Int32 | Schema::Int64 | Schema::Double, false, false) => {
+                Self::Zero
+            }
             _ => Self::Null,
         }
     }
@@ -61,16 +63,8 @@ pub(super) fn is_nobodys(at: Part, name: &str) -> bool {
 }
 
 /// Fields of metadata that belong to nobody.
-pub(super) const NOBODYS_METADATA: [&str; 8] = [
-    "name",
-    "namespace",
-    "creationTimestamp",
-    "selfLink",
-    "uid",
-    "generation",
-    "managedFields",
-    "resourceVersion",
-];
+pub(super) const NOBODYS_METADATA: [&str; 8] =
+    ["name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields", "resourceVersion"];
 
 /// Which part of an object a place is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -114,7 +114,13 @@ impl<'v> Walk<'v> {
             }
             let Some(reset) = reset.field(name) else { continue };
             self.path.push(Step::Field(name));
-            self.field(shape, name, (old.map(|(_, value)| value), new.map(|(_, value)| value)), part.field(name), reset);
+            self.field(
+                shape,
+                name,
+                (old.map(|(_, value)| value), new.map(|(_, value)| value)),
+                part.field(name),
+                reset,
+            );
             self.path.pop();
         }
     }
@@ -142,15 +148,7 @@ impl<'v> Walk<'v> {
     }
 
     /// A place where a value stands only before or only after, and `before` where it does not.
-    fn alone(
-        &mut self,
-        schema: &Schema,
-        value: &'v Value,
-        is_new: bool,
-        before: Before,
-        part: Part,
-        reset: Reset<'_>,
-    ) {
+    fn alone(&mut self, schema: &Schema, value: &'v Value, is_new: bool, before: Before, part: Part, reset: Reset<'_>) {
         let shape = shape(schema, [Some(value), None]);
         if let (Before::Zero, Shape::Struct(_), Value::Object(map)) = (before, &shape, value) {
             // An object of this type is always there.

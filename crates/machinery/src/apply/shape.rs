@@ -73,10 +73,8 @@ pub(super) fn list_step(element: &Schema, keys: &[Text], value: &Value) -> Resul
         _ => return Err("associative list with keys may not have non-map elements".to_owned()),
     };
     let default = |key: &Text| element.as_type()?.field(key)?.default.as_ref();
-    let mut fields: Vec<(&str, &Value)> = keys
-        .iter()
-        .filter_map(|key| Some((key.as_ref(), map.get(key).or_else(|| default(key))?)))
-        .collect();
+    let mut fields: Vec<(&str, &Value)> =
+        keys.iter().filter_map(|key| Some((key.as_ref(), map.get(key).or_else(|| default(key))?))).collect();
     if fields.is_empty() {
         let keys: Vec<String> = keys.iter().map(|k| format!("{k:?}")).collect();
         return Err(format!(

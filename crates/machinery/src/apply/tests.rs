@@ -160,10 +160,7 @@ fn configurations_are_checked() {
 fn an_object_of_nobody_gets_a_manager_at_its_first_apply() {
     let live = stored(deployment(r#"{"replicas":1,"paused":true}"#));
     let new = deployments().apply(Some(&live), &deployment(r#"{"replicas":1}"#), "me", false, at(0)).unwrap();
-    assert_eq!(
-        fields_of(&new, "before-first-apply"),
-        Some(parse(r#"{"f:spec":{"f:paused":{},"f:replicas":{}}}"#))
-    );
+    assert_eq!(fields_of(&new, "before-first-apply"), Some(parse(r#"{"f:spec":{"f:paused":{},"f:replicas":{}}}"#)));
 }
 
 #[test]
@@ -243,7 +240,10 @@ fn a_status_is_owned_through_its_subresource() {
     pods("").update(None, &mut live, "kubectl", at(0), None);
     live = stored(live);
     let mut new = live.clone();
-    new.set_at(&["status"], parse(r#"{"phase":"Pending","conditions":[{"type":"Ready","status":"False"}],"podIPs":[{"ip":"::1"}]}"#));
+    new.set_at(
+        &["status"],
+        parse(r#"{"phase":"Pending","conditions":[{"type":"Ready","status":"False"}],"podIPs":[{"ip":"::1"}]}"#),
+    );
     pods("status").update(Some(&live), &mut new, "kubelet", at(1), None);
     let wanted = parse(
         r#"{"f:status":{"f:conditions":{".":{},"k:{\"type\":\"Ready\"}":{".":{},"f:lastProbeTime":{},"f:lastTransitionTime":{},

@@ -87,7 +87,8 @@ impl FieldManagement {
     fn entries(&self, live: Option<&Value>, given: Option<Value>) -> Option<Entries> {
         let is_object = self.subresource.is_empty();
         let is_reset = is_object && super::is_reset(given.as_ref());
-        let old = live.and_then(|live| live.at(&MANAGED_FIELDS)).and_then(Value::as_array).filter(|list| are_valid(list));
+        let old =
+            live.and_then(|live| live.at(&MANAGED_FIELDS)).and_then(Value::as_array).filter(|list| are_valid(list));
         let given = match given {
             Some(Value::Array(list)) if !list.is_empty() && !is_reset => Some(list),
             _ => None,
