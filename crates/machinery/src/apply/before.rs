@@ -99,8 +99,7 @@ impl<'r> Reset<'r> {
     /// At a field of this place; nothing when all of it is reset.
     pub(super) fn field(self, name: &str) -> Option<Self> {
         let Some(set) = self.0 else { return Some(Self(None)) };
-        let below = set.children.iter().find(|(step, _)| step.strip_prefix("f:") == Some(name));
-        match below {
+        match set.children.iter().find(|(step, _)| step.strip_prefix("f:") == Some(name)) {
             Some((_, below)) if below.member => None,
             below => Some(Self(below.map(|(_, below)| below))),
         }

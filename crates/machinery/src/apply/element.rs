@@ -21,7 +21,7 @@ pub(super) fn keys(fields: &[(&str, &Value)]) -> Str {
         value.write(&mut text);
     }
     text.push(b'}');
-    Str::from_utf8_lossy(&text)
+    Str::from(String::from_utf8(text).expect("it is written of strings and marks"))
 }
 
 /// A set's element.

@@ -12,6 +12,7 @@ mod merge;
 mod remove;
 mod set;
 mod shape;
+mod steps;
 mod text;
 mod to_set;
 mod track;

@@ -1,8 +1,7 @@
 //! Sets of field paths, and their form in `fieldsV1`.
 
-use std::collections::BTreeMap;
-
 use super::element;
+use super::steps::Steps;
 use crate::json::{Map, Str, Value, write_string};
 
 /// A set of field paths, as a tree of steps.
@@ -11,7 +10,7 @@ pub struct FieldSet {
     /// Whether the path down to here is in the set.
     pub(super) member: bool,
     /// What is below, by step.
-    pub(super) children: BTreeMap<Str, FieldSet>,
+    pub(super) children: Steps,
 }
 
 impl FieldSet {
@@ -28,7 +27,7 @@ impl FieldSet {
                 let mut child = Self::from_fields_v1(below);
                 // A leaf is written without the dot.
                 child.member |= child.children.is_empty();
-                set.children.insert(step, child);
+                set.children.set(step, child);
             }
         }
         set
@@ -36,7 +35,8 @@ impl FieldSet {
 
     /// Reads `fieldsV1` as it is written.
     pub(super) fn from_text(text: &str) -> Self {
-        Value::parse(text.as_bytes()).map(|fields| Self::from_fields_v1(&fields)).unwrap_or_default()
+        let read = || Value::parse(text.as_bytes()).map(|fields| Self::from_fields_v1(&fields)).unwrap_or_default();
+        super::text::read(text).unwrap_or_else(read)
     }
 
     /// Writes `fieldsV1`, compact and in order.
@@ -102,7 +102,7 @@ impl FieldSet {
     pub(super) fn insert(&mut self, path: &[Str]) {
         let mut set = self;
         for step in path {
-            set = set.children.entry(step.clone()).or_default();
+            set = set.children.entry(step);
         }
         set.member = true;
     }
@@ -111,7 +111,7 @@ impl FieldSet {
     pub(super) fn graft(&mut self, path: &[Str], below: &Self) {
         let mut set = self;
         for step in path {
-            set = set.children.entry(step.clone()).or_default();
+            set = set.children.entry(step);
         }
         set.add(below);
         set.member |= below.children.is_empty();
@@ -132,7 +132,7 @@ impl FieldSet {
     fn add(&mut self, other: &Self) {
         self.member |= other.member;
         for (step, child) in &other.children {
-            self.children.entry(step.clone()).or_default().add(child);
+            self.children.entry(step).add(child);
         }
     }
 

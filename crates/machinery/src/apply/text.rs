@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::set::FieldSet;
-use crate::json::{Value, object_length};
+use crate::json::{Str, Value, object_length};
 
 /// What is left of a set when others are taken out of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,6 +35,34 @@ pub(super) fn subtract(text: &str, gone: [Option<&FieldSet>; 2]) -> Rest {
 /// Whether all paths of a set are in a written one.
 pub(super) fn contains(text: &str, set: &FieldSet) -> bool {
     has(&mut Reader::new(text), set).unwrap_or(false)
+}
+
+/// Reads a set that is written in our order and spelling; nothing when it is not.
+pub(super) fn read(text: &str) -> Option<FieldSet> {
+    let mut set = FieldSet::default();
+    let mut reader = Reader::new(text);
+    read_into(&mut reader, &mut set)?;
+    (reader.at == text.len()).then_some(set)
+}
+
+fn read_into(reader: &mut Reader<'_>, set: &mut FieldSet) -> Option<()> {
+    reader.take(b'{')?;
+    while let Some(step) = reader.step()? {
+        if step.name == "." {
+            set.member = true;
+            reader.object()?;
+            continue;
+        }
+        let name = match step.name.as_bytes().first_chunk::<2>()? {
+            b"f:" => Str::from(step.name),
+            // Keys and values may be spelled otherwise.
+            _ => super::element::normalized(&step.name)?,
+        };
+        let below = set.children.entry(&name);
+        read_into(reader, below)?;
+        below.member |= below.children.is_empty();
+    }
+    Some(())
 }
 
 struct Reader<'t> {

@@ -27,7 +27,7 @@ fn walk(schema: &Schema, value: &Value, set: &mut FieldSet) {
             for (step, value) in steps.into_iter().zip(list) {
                 let Some(step) = step else { continue };
                 let single = seen.get(&step) == Some(&1);
-                let child = set.children.entry(step).or_default();
+                let child = set.children.entry(&step);
                 child.member = true;
                 // Of what stands twice only the step itself is owned.
                 if single {
@@ -44,7 +44,7 @@ fn walk(schema: &Schema, value: &Value, set: &mut FieldSet) {
                 let is_empty = value.is_null() || value.as_object().is_some_and(|m| m.is_empty());
                 child.member |= is_empty || !named;
                 if !child.is_empty() {
-                    set.children.insert(element::field(name), child);
+                    set.children.set(element::field(name), child);
                 }
             }
         }
