@@ -20,6 +20,7 @@ impl Plugin for NodeRestriction {
             ("", "pods") => own_pod(review, node),
             ("coordination.k8s.io", "leases") => own_lease(review, node),
             ("", "serviceaccounts") => own_token(review, node),
+            ("certificates.k8s.io", "podcertificaterequests") => own_certificate(review, node),
             _ => Ok(()),
         }
     }
@@ -65,6 +66,39 @@ fn own_lease(review: &Review<'_>, node: &str) -> Result<(), ApiError> {
     }
     if review.object_name() != node {
         return Err(review.forbidden("can only access node lease with the same name as the requesting node"));
+    }
+    Ok(())
+}
+
+/// A node asks for certificates of pods that run on it, in the name of their service account (KEP-4317).
+fn own_certificate(review: &Review<'_>, node: &str) -> Result<(), ApiError> {
+    if review.operation != Operation::Create {
+        return Ok(());
+    }
+    let asks = |name: &str| review.object.str_at(&["spec", name]).unwrap_or_default();
+    if asks("nodeName") != node {
+        return Err(review.forbidden(&format!(
+            "PodCertificateRequest.Spec.NodeName={:?}, which is not the requesting node {node:?}",
+            asks("nodeName")
+        )));
+    }
+    let name = asks("podName");
+    let pod = review.kinds.core("pods")?.find(review.namespace, name);
+    let pod = pod.ok_or_else(|| {
+        review.forbidden(&format!("node requested PodCertificateRequest for pod {name:?} that is not there"))
+    })?;
+    let has = |path: &[&str]| pod.tree().str_at(path).unwrap_or_default().to_owned();
+    let held = [
+        ("PodUID", has(&["metadata", "uid"]), asks("podUID")),
+        ("NodeName", has(&["spec", "nodeName"]), asks("nodeName")),
+        ("ServiceAccountName", has(&["spec", "serviceAccountName"]), asks("serviceAccountName")),
+    ];
+    if let Some((what, is, asked)) = held.iter().find(|(_, is, asked)| is != asked) {
+        let text = format!("PodCertificateRequest.Spec.{what}={asked:?}, which is not the pod's own {is:?}");
+        return Err(review.forbidden(&text));
+    }
+    if pod.tree().annotation(MIRROR).is_some() {
+        return Err(review.forbidden("pod is a mirror pod: nodes do not ask for certificates of static pods"));
     }
     Ok(())
 }

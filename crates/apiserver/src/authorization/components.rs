@@ -93,6 +93,7 @@ const NODE: &[Rule] = &[
         namespace: "kube-node-lease",
     },
     rule(&["create", "get", "list", "watch"], &["certificates.k8s.io"], &["certificatesigningrequests"]),
+    rule(&["create", "get", "list", "watch"], &["certificates.k8s.io"], &["podcertificaterequests"]),
     rule(READ, &["certificates.k8s.io"], &["clustertrustbundles"]),
     rule(READ, &["node.k8s.io"], &["runtimeclasses"]),
     rule(READ, &["storage.k8s.io"], &["csidrivers"]),

@@ -125,6 +125,34 @@ async fn what_every_cluster_has_is_made_and_put_right() {
 }
 
 #[tokio::test]
+async fn nodes_ask_for_certificates_of_their_own_pods() {
+    let cluster = cluster().await;
+    let body = r#"{"metadata":{"name":"own"},"spec":{"nodeName":"n1","containers":[{"name":"c","image":"i:1"}]}}"#;
+    let made = cluster.tree(Ask::new("create", "v1", "pods").body(body)).await.unwrap();
+    let uid = made.str_at(&["metadata", "uid"]).unwrap().to_owned();
+    let request = super::rows::stub_request();
+    let ask = |pod: &str, uid: &str, account: &str, node: &str| {
+        let body = format!(
+            r#"{{"metadata":{{"generateName":"r-"}},"spec":{{"signerName":"example.com/s","podName":"{pod}","podUID":"{uid}",
+                "serviceAccountName":"{account}","serviceAccountUID":"s","nodeName":"{node}","nodeUID":"n",
+                "stubPKCS10Request":"{request}"}}}}"#
+        );
+        let ask = Ask::new("create", "certificates.k8s.io/v1beta1", "podcertificaterequests").body(&body);
+        ask.user("system:node:n1", &["system:nodes"])
+    };
+    cluster.tree(ask("own", &uid, "default", "n1")).await.unwrap();
+    for (asked, why) in [
+        (ask("own", &uid, "default", "n2"), "which is not the requesting node \"n1\""),
+        (ask("none", &uid, "default", "n1"), "for pod \"none\" that is not there"),
+        (ask("own", "u", "default", "n1"), "PodCertificateRequest.Spec.PodUID=\"u\", which is not the pod's own"),
+        (ask("own", &uid, "other", "n1"), "PodCertificateRequest.Spec.ServiceAccountName=\"other\", which"),
+    ] {
+        let error = cluster.tree(asked).await.unwrap_err();
+        assert!(error.code() == 403 && error.to_string().contains(why), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn requests_for_certificates_name_their_user() {
     let cluster = cluster().await;
     let requests = |verb: &str| Ask::new(verb, "certificates.k8s.io/v1", "certificatesigningrequests").namespace("");

@@ -106,6 +106,11 @@ pub(super) fn signing_request(group: &str) -> String {
     BASE64_STANDARD.encode(request_of(group).pem().unwrap())
 }
 
+/// `spec.stubPKCS10Request` of a PodCertificateRequest.
+pub(super) fn stub_request() -> String {
+    BASE64_STANDARD.encode(request_of("x").der())
+}
+
 fn authority() -> String {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -7,6 +7,7 @@ mod empty_dir;
 mod host_path;
 mod kernel;
 mod ownership;
+mod pod_certificate;
 mod projected;
 mod secret;
 mod sub_path;

@@ -12,7 +12,9 @@ use k8s_openapi::api::core::v1::{
 };
 use machinery::Value;
 
-use super::{Context, File, Files, Kind, Mounted, config_map, downward, secret, trust_bundle, write_contents};
+use super::{
+    Context, File, Files, Kind, Mounted, config_map, downward, pod_certificate, secret, trust_bundle, write_contents,
+};
 
 pub struct Projected(pub ProjectedVolumeSource);
 
@@ -51,15 +53,8 @@ async fn source_files(
     }
     if let Some(token) = &source.service_account_token {
         let (text, renew) = token_for(context, token).await?;
-        // A pod that runs as one user gets a token that only this user (or its group) reads.
-        let security = context.wanted.spec().security_context.as_ref();
-        let user = security.and_then(|s| s.run_as_user).and_then(|u| u32::try_from(u).ok());
-        let group = security.and_then(|s| s.fs_group);
-        let mode = match (group, user) {
-            (None, Some(_)) => 0o600,
-            _ => mode.and_then(|m| u32::try_from(m).ok()).unwrap_or(0o644) & 0o777,
-        };
-        let file = File { bytes: text.into_bytes(), mode, uid: user.filter(|_| group.is_none()) };
+        let (mode, uid) = private(context, mode);
+        let file = File { bytes: text.into_bytes(), mode, uid };
         return Ok((Files::from([(token.path.clone(), file)]), Some(renew)));
     }
     if let Some(bundle) = &source.cluster_trust_bundle {
@@ -68,7 +63,24 @@ async fn source_files(
         let mode = mode.and_then(|m| u32::try_from(m).ok()).unwrap_or(0o644) & 0o777;
         return trust_bundle::files(context, bundle, if private { 0o600 } else { mode }).await;
     }
-    Err("this node does not support podCertificate in projected volumes".to_owned())
+    if let Some(certificate) = &source.pod_certificate {
+        let (mode, user) = private(context, mode);
+        return pod_certificate::files(context, certificate, mode, user).await;
+    }
+    Err("a source of a projected volume that this node does not know".to_owned())
+}
+
+/// The mode and the owner of files that nobody else is to read: a pod that runs as one user gets files that only this user
+/// (or its group) reads.
+fn private(context: &Context<'_>, mode: Option<i32>) -> (u32, Option<u32>) {
+    let security = context.wanted.spec().security_context.as_ref();
+    let user = security.and_then(|s| s.run_as_user).and_then(|u| u32::try_from(u).ok());
+    let group = security.and_then(|s| s.fs_group);
+    let mode = match (group, user) {
+        (None, Some(_)) => 0o600,
+        _ => mode.and_then(|m| u32::try_from(m).ok()).unwrap_or(0o644) & 0o777,
+    };
+    (mode, user.filter(|_| group.is_none()))
 }
 
 type Tokens = HashMap<(String, String, String), (String, Timestamp)>;

@@ -76,6 +76,13 @@ impl FakeApi {
         state.objects.get(&key).map(|e| e.tree().as_ref().clone())
     }
 
+    /// All objects of a resource.
+    pub fn list(&self, resource: &str) -> Vec<Value> {
+        let state = self.0.lock().unwrap();
+        let own = state.objects.iter().filter(|(k, _)| k.0 == resource);
+        own.map(|(_, e)| e.tree().as_ref().clone()).collect()
+    }
+
     /// Makes or replaces one.
     pub fn put(&self, resource: &str, namespace: &str, name: &str, tree: Value) {
         self.0.lock().unwrap().put((resource.to_owned(), namespace.to_owned(), name.to_owned()), tree);

@@ -388,3 +388,61 @@ async fn a_static_pod_runs_and_is_mirrored() {
     };
     tokio::time::timeout(Duration::from_secs(120), gone).await.expect("the mirror goes with its file");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_is_asked_for_and_renewed() {
+    let world = World::new();
+    let put = |resource: &str, namespace: &str, name: &str, text: &str| {
+        world.api.put(resource, namespace, name, Value::parse(text.as_bytes()).unwrap());
+    };
+    put(
+        "serviceaccounts",
+        "n",
+        "default",
+        r#"{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"default","namespace":"n","uid":"sa"}}"#,
+    );
+    world.pod(
+        "p",
+        r#"{"nodeName":"node1","volumes":[{"name":"v","projected":{"sources":[{"podCertificate":{
+            "signerName":"example.com/s","keyType":"ED25519","credentialBundlePath":"bundle.pem",
+            "keyPath":"key.pem","userAnnotations":{"example.com/a":"b"}}}]}}],
+            "containers":[{"name":"a","image":"app"}]}"#,
+    );
+    let file = world.directory.path().join("pods/uid-p/volumes/kubernetes.io~projected/v/bundle.pem");
+    let mut last = String::new();
+    for (chain, refresh_at) in [("first\n", "2026-01-01T00:10:00Z"), ("second\n", "2026-01-02T00:00:00Z")] {
+        let signed = async {
+            loop {
+                let waiting = |object: &Value| object.get("status").is_none();
+                if let Some(mut object) = world.api.list("podcertificaterequests").into_iter().find(waiting) {
+                    assert_eq!(object.str_at(&["spec", "podUID"]), Some("uid-p"));
+                    assert_eq!(object.str_at(&["spec", "serviceAccountUID"]), Some("sa"));
+                    let name = object.str_at(&["metadata", "name"]).unwrap().to_owned();
+                    let status = format!(
+                        r#"{{"certificateChain":"{}","beginRefreshAt":"{refresh_at}","notAfter":"2026-01-03T00:00:00Z",
+                            "conditions":[{{"type":"Issued","status":"True","reason":"r","message":"m",
+                            "lastTransitionTime":"2026-01-01T00:00:00Z"}}]}}"#,
+                        chain.replace('\n', "\\n")
+                    );
+                    object.set_at(&["status"], Value::parse(status.as_bytes()).unwrap());
+                    world.api.put("podcertificaterequests", "n", &name, object);
+                    break;
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(3600), signed).await.expect("the node asks");
+        let written = async {
+            while !std::fs::read_to_string(&file).is_ok_and(|text| text.ends_with(chain)) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(300), written).await.expect("the bundle is written");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.starts_with("-----BEGIN PRIVATE KEY-----") && text != last, "{text}");
+        let key = std::fs::read_to_string(file.with_file_name("key.pem")).unwrap();
+        assert_eq!(text, format!("{key}{chain}"));
+        last = text;
+    }
+    world.until("p", |s| phase(s) == "Running").await;
+}
