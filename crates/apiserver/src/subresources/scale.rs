@@ -38,7 +38,7 @@ pub(super) async fn serve(call: &mut Call<'_>, patch: Option<PatchKind>, body: B
         object.set_at(&["spec", "replicas"], replicas);
         Ok(object)
     };
-    let served = update::run(call, Target::Subresource("scale"), Source::Edit(&edit)).await?;
+    let served = update::run(call, Target::Subresource("scale"), Source::Update(&edit)).await?;
     let Reply::Object(entry) = &served.reply else { return Ok(served) };
     let scale = scale_of(&call.kind.row, entry.tree());
     Ok(Served { reply: Reply::Value(scale), ..served })

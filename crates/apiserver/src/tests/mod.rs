@@ -3,6 +3,7 @@
 mod admission;
 mod concurrency;
 mod deletion;
+mod fields;
 mod rows;
 mod services;
 mod speed;

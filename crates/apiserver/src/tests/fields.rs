@@ -1,0 +1,119 @@
+//! Who owns what is told of every write.
+
+use client::{Backend, PatchKind, User};
+use machinery::Value;
+
+use super::{Ask, Cluster, cluster, pod};
+
+/// The managers of an object with their subresources, and what one of them owns.
+fn managers(object: &Value) -> Vec<(String, String)> {
+    let list = object.at(&["metadata", "managedFields"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let text = |entry: &Value, name: &str| entry.str_at(&[name]).unwrap_or_default().to_owned();
+    let mut all: Vec<_> = list.iter().map(|e| (text(e, "manager"), text(e, "subresource"))).collect();
+    all.sort();
+    all
+}
+
+fn owned(object: &Value, manager: &str) -> String {
+    let list = object.at(&["metadata", "managedFields"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let entry = list.iter().find(|entry| entry.str_at(&["manager"]) == Some(manager));
+    entry.and_then(|entry| entry.get("fieldsV1")).map(ToString::to_string).unwrap_or_default()
+}
+
+fn by(mut ask: Ask, agent: &str) -> Ask {
+    agent.clone_into(&mut ask.0.agent);
+    ask
+}
+
+fn named(wanted: &[(&str, &str)]) -> Vec<(String, String)> {
+    wanted.iter().map(|(name, part)| ((*name).to_owned(), (*part).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn every_write_is_tracked_under_its_clients_name() {
+    let cluster = cluster().await;
+    let made = cluster.tree(by(pod("p"), "kubectl")).await.unwrap();
+    assert_eq!(managers(&made), named(&[("kubectl", "")]));
+    // What admission sets belongs to nobody.
+    assert!(made.at(&["spec", "serviceAccountName"]).is_some());
+    let fields = owned(&made, "kubectl");
+    assert!(fields.contains("f:imagePullPolicy") && !fields.contains("f:serviceAccountName"), "{fields}");
+
+    let status = |phase: &str| {
+        let body = format!(r#"{{"status":{{"phase":"{phase}"}}}}"#);
+        by(Ask::new("patch", "v1", "pods").name("p").sub("status").patch(PatchKind::Merge, &body), "kubelet")
+    };
+    let told = cluster.tree(status("Running")).await.unwrap();
+    assert_eq!(managers(&told), named(&[("kubectl", ""), ("kubelet", "status")]));
+    assert_eq!(owned(&told, "kubelet"), r#"{"f:status":{"f:phase":{}}}"#);
+    // The same again is no write.
+    let again = cluster.tree(status("Running")).await.unwrap();
+    assert_eq!(again, told);
+
+    // A binding is not tracked.
+    let binding = r#"{"target":{"kind":"Node","name":"n"}}"#;
+    let bind = Ask::new("create", "v1", "pods").name("p").sub("binding").body(binding);
+    cluster.tree(by(bind, "kube-scheduler")).await.unwrap();
+    let bound = cluster.tree(Ask::new("get", "v1", "pods").name("p")).await.unwrap();
+    assert_eq!(bound.str_at(&["spec", "nodeName"]), Some("n"));
+    assert_eq!(bound.at(&["metadata", "managedFields"]), told.at(&["metadata", "managedFields"]));
+
+    // An empty list forgets all, and then nobody is tracked.
+    let forget = r#"{"metadata":{"managedFields":[{}],"labels":{"a":"b"}}}"#;
+    let ask = Ask::new("patch", "v1", "pods").name("p").patch(PatchKind::Merge, forget);
+    assert_eq!(managers(&cluster.tree(ask).await.unwrap()), []);
+    assert_eq!(managers(&cluster.tree(status("Failed")).await.unwrap()), []);
+}
+
+#[tokio::test]
+async fn scale_takes_the_replicas() {
+    let cluster = cluster().await;
+    let template = r#""selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i:1"}]}}"#;
+    let body = format!(r#"{{"metadata":{{"name":"x"}},"spec":{{"replicas":1,{template}}}}}"#);
+    cluster.tree(by(Ask::new("create", "apps/v1", "deployments").body(&body), "helm")).await.unwrap();
+    let scale = Ask::new("patch", "apps/v1", "deployments").name("x").sub("scale");
+    cluster.tree(by(scale.patch(PatchKind::Merge, r#"{"spec":{"replicas":3}}"#), "autoscaler")).await.unwrap();
+    let scaled = cluster.tree(Ask::new("get", "apps/v1", "deployments").name("x")).await.unwrap();
+    assert_eq!(managers(&scaled), named(&[("autoscaler", "scale"), ("helm", "")]));
+    assert_eq!(owned(&scaled, "autoscaler"), r#"{"f:spec":{"f:replicas":{}}}"#);
+    assert!(!owned(&scaled, "helm").contains("f:replicas"));
+}
+
+#[tokio::test]
+async fn versions_are_compared_each_in_its_own() {
+    let cluster = cluster().await;
+    let body = r#"{"metadata":{"name":"x"},"spec":{"maxReplicas":3,"scaleTargetRef":{"kind":"D","name":"d"},"targetCPUUtilizationPercentage":50}}"#;
+    cluster.tree(by(Ask::new("create", "autoscaling/v1", "horizontalpodautoscalers").body(body), "old")).await.unwrap();
+    let patch = r#"{"spec":{"maxReplicas":4,"metrics":[]}}"#;
+    let ask = Ask::new("patch", "autoscaling/v2", "horizontalpodautoscalers").name("x").patch(PatchKind::Merge, patch);
+    let made = cluster.tree(by(ask, "new")).await.unwrap();
+    let left = owned(&made, "old");
+    assert!(!left.contains("f:maxReplicas") && left.contains("f:scaleTargetRef"), "{left}");
+    assert!(owned(&made, "new").contains("f:maxReplicas"));
+}
+
+#[tokio::test]
+async fn components_in_the_process_have_upstreams_names_and_no_managed_fields_in_their_types() {
+    let cluster: Cluster = cluster().await;
+    let user = User::component("system:serviceaccount:kube-system:job-controller", &["system:masters"]);
+    let mut object = Value::parse(br#"{"metadata":{"name":"x"},"data":{"a":"b"}}"#).unwrap();
+    let request = |action| client::Request {
+        action,
+        resource: machinery::GroupVersionResource::new("", "v1", "configmaps"),
+        namespace: Some("default".to_owned()),
+        name: Some("x".to_owned()),
+        subresource: None,
+        options: client::Options::default(),
+    };
+    cluster.pipeline.call(&user, request(client::Action::Create(object.clone()))).await.unwrap();
+    let made = cluster.tree(Ask::new("get", "v1", "configmaps").name("x")).await.unwrap();
+    assert_eq!(managers(&made), named(&[("kube-controller-manager", "")]));
+    assert_eq!(owned(&made, "kube-controller-manager"), r#"{"f:data":{".":{},"f:a":{}}}"#);
+    let typed: Value = machinery::json::from_value(&made).unwrap();
+    assert_eq!(typed.at(&["metadata", "managedFields"]), None);
+    // An update without them keeps them.
+    object.set_at(&["data", "c"], "d");
+    cluster.pipeline.call(&user, request(client::Action::Update(object))).await.unwrap();
+    let made = cluster.tree(Ask::new("get", "v1", "configmaps").name("x")).await.unwrap();
+    assert_eq!(owned(&made, "kube-controller-manager"), r#"{"f:data":{".":{},"f:a":{},"f:c":{}}}"#);
+}
