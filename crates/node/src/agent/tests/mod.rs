@@ -445,4 +445,14 @@ async fn a_certificate_is_asked_for_and_renewed() {
         last = text;
     }
     world.until("p", |s| phase(s) == "Running").await;
+    // Such volumes are mounts, which go with their pod.
+    let mut pod = world.api.get("pods", "n", "p").unwrap();
+    pod.set_at(&["metadata", "deletionTimestamp"], "2026-01-01T00:00:00Z");
+    world.api.put("pods", "n", "p", pod);
+    let gone = async {
+        while world.api.get("pods", "n", "p").is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), gone).await.expect("the pod goes");
 }
