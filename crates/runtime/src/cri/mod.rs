@@ -7,7 +7,6 @@ mod about;
 mod calls;
 mod containers;
 mod events;
-mod grpc;
 mod images;
 mod observe;
 mod proto;
@@ -76,7 +75,7 @@ fn failed(status: grpc::Status) -> RuntimeError {
         }
         Code::Unavailable => RuntimeError::Failed(format!("container runtime is down: {message}")),
         Code::Unimplemented => RuntimeError::Failed(format!("the container runtime cannot do this: {message}")),
-        Code::Other(_) => RuntimeError::Failed(message),
+        Code::Unknown | Code::Other(_) => RuntimeError::Failed(message),
     }
 }
 

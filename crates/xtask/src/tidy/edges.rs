@@ -14,6 +14,7 @@ const COMPONENT: &[&str] = &["seams", "machinery", "client"];
 /// The crates of this repository that each may depend on. Tests may use more; so may `skiff`, which joins all, and `testkit`.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("seams", &[]),
+    ("grpc", &[]),
     ("machinery", &["seams"]),
     ("resources", &["seams", "machinery"]),
     ("store", &["seams"]),
@@ -23,8 +24,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("scheduler", COMPONENT),
     ("network", COMPONENT),
     ("dns", COMPONENT),
-    ("node", &["seams", "machinery", "client", "runtime"]),
-    ("runtime", &["seams", "machinery"]),
+    ("node", &["seams", "machinery", "client", "runtime", "grpc"]),
+    ("runtime", &["seams", "machinery", "grpc"]),
     ("cli", COMPONENT),
     ("xtask", &[]),
     ("bench", &["testkit"]),
