@@ -12,6 +12,7 @@ use rustls::server::ResolvesServerCert;
 
 use crate::capacity::Limits;
 use crate::eviction::Eviction;
+use crate::managers::Policies;
 use crate::shutdown::ShutdownOptions;
 
 /// Options of one node agent.
@@ -21,6 +22,9 @@ pub struct NodeOptions {
     pub node_name: String,
     /// Where pods' volumes and files are kept.
     pub data_dir: PathBuf,
+    /// Where programs of the node meet the agent (upstream: /var/lib/kubelet): sockets of device plugins and of the pod-resources
+    /// API, and the state files of the policies.
+    pub root_dir: PathBuf,
     /// Where containers' logs go, a directory per pod (upstream: /var/log/pods).
     pub log_dir: PathBuf,
     /// The API, as `system:node:NAME`.
@@ -49,4 +53,6 @@ pub struct NodeOptions {
     pub shutdown: ShutdownOptions,
     /// How much the node takes.
     pub limits: Limits,
+    /// How CPUs, memory and devices are given to containers for themselves.
+    pub policies: Policies,
 }

@@ -1,6 +1,7 @@
 //! The Node object and its heartbeat.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use machinery::ApiError;
 use crate::agent::Agent;
 use crate::capacity::Reserved;
 use crate::eviction::Signal;
+use crate::managers::devices::is_extended;
 use crate::options::NodeOptions;
 use crate::quantity;
 
@@ -99,12 +101,12 @@ impl Machine {
             memory_bytes: bytes(memory),
             storage_bytes: bytes(storage),
             pods_max: options.limits.pods,
-            kept: options.limits.reserved.and(Reserved {
+            kept: reserved(options).and(Reserved {
                 milli_cpu: 0,
                 memory: bytes(options.eviction.least(Signal::Memory, memory)),
                 storage: bytes(options.eviction.least(Signal::NodeBytes, storage)),
             }),
-            hugepages: hugepages(),
+            hugepages: hugepages_of(Path::new("/sys/kernel/mm/hugepages")),
             info,
         }
     }
@@ -136,8 +138,16 @@ impl Machine {
     }
 }
 
-fn hugepages() -> BTreeMap<String, i64> {
-    let Ok(entries) = std::fs::read_dir("/sys/kernel/mm/hugepages") else { return BTreeMap::new() };
+/// What is reserved. Named CPUs stand in the place of an amount of them, as upstream has it.
+fn reserved(options: &NodeOptions) -> Reserved {
+    let named = i64::try_from(options.policies.reserved_cpus.len()).unwrap_or(i64::MAX);
+    let amount = options.limits.reserved;
+    if named == 0 { amount } else { Reserved { milli_cpu: named.saturating_mul(1000), ..amount } }
+}
+
+/// Bytes of the huge pages of each size, from a directory of sysfs.
+pub fn hugepages_of(directory: &Path) -> BTreeMap<String, i64> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return BTreeMap::new() };
     let one = |entry: std::fs::DirEntry| {
         let name = entry.file_name().to_string_lossy().into_owned();
         let kib: i64 = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
@@ -163,6 +173,7 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
     let (mut told, mut ready) = (seams::clock::now(), false);
     let (mut wait, begun) = (READY_WAIT_MIN, tokio::time::Instant::now());
     let (mut pressure, mut shutting_down) = (agent.pressure.subscribe(), agent.shutting_down.subscribe());
+    let mut devices = agent.managers.devices.changed.subscribe();
     loop {
         if !ready && agent.options.runtime.status().await.is_ok() {
             ready = true;
@@ -172,6 +183,7 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
                 () = tokio::time::sleep(if ready { LEASE_RENEW } else { wait }) => {}
                 _ = pressure.changed() => {}
                 _ = shutting_down.changed() => {}
+                _ = devices.changed() => {}
             }
             wait = (wait * 2).min(READY_WAIT_MAX);
         }
@@ -224,6 +236,12 @@ async fn register(agent: &Agent) -> Result<(), ApiError> {
     if agent.options.runtime.status().await.is_err() {
         return Ok(());
     }
+    let mut node = node.as_ref().clone();
+    if agent.managers.devices.is_fresh {
+        // Nothing is known of devices of an earlier life: until its plugin is back a resource has none.
+        let capacity = node.status.iter_mut().filter_map(|status| status.capacity.as_mut()).flatten();
+        capacity.filter(|(name, _)| is_extended(name)).for_each(|(_, amount)| *amount = quantity::of_value(0));
+    }
     write(agent, &api, &node).await.map(|_| ())
 }
 
@@ -251,14 +269,14 @@ async fn refresh(agent: &Agent, due: bool) -> Result<bool, ApiError> {
 }
 
 async fn status(agent: &Agent, before: &NodeStatus) -> NodeStatus {
-    let capacity = agent.machine.capacity();
+    let (capacity, allocatable) = amounts(agent, before);
     let address = |kind: &str, address: String| NodeAddress { type_: kind.to_owned(), address };
     let mut info = agent.machine.info.clone();
     info.container_runtime_version = agent.options.runtime.version();
     info.kube_proxy_version = String::new();
     NodeStatus {
         capacity: Some(capacity),
-        allocatable: Some(agent.machine.allocatable().capacity()),
+        allocatable: Some(allocatable),
         addresses: Some(vec![
             address("InternalIP", agent.options.node_ip.to_string()),
             address("Hostname", agent.options.node_name.clone()),
@@ -285,6 +303,21 @@ fn runtime_handlers(agent: &Agent) -> Option<Vec<NodeRuntimeHandler>> {
     });
     let list: Vec<_> = handlers.collect();
     (!list.is_empty()).then_some(list)
+}
+
+/// Capacity and allocatable: of the machine, of what somebody else said that it has (upstream: "Advertise Extended Resources for
+/// a Node"), and of plugins' devices.
+fn amounts(agent: &Agent, before: &NodeStatus) -> (BTreeMap<String, Quantity>, BTreeMap<String, Quantity>) {
+    let (mut capacity, mut allocatable) = (agent.machine.capacity(), agent.machine.allocatable().capacity());
+    for (name, amount) in before.capacity.iter().flatten().filter(|(name, _)| is_extended(name)) {
+        capacity.insert(name.clone(), amount.clone());
+        allocatable.insert(name.clone(), amount.clone());
+    }
+    for (name, (all, healthy)) in agent.managers.devices.counts() {
+        capacity.insert(name.clone(), quantity::of_value(all));
+        allocatable.insert(name, quantity::of_value(healthy));
+    }
+    (capacity, allocatable)
 }
 
 async fn images(agent: &Agent) -> Option<Vec<ContainerImage>> {

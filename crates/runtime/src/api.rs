@@ -134,6 +134,10 @@ pub struct Resources {
     pub memory_high: Option<i64>,
     /// Most processes.
     pub pids_limit: Option<i64>,
+    /// The CPUs it may run on: `0-2,4`.
+    pub cpuset_cpus: Option<String>,
+    /// The NUMA nodes whose memory it may use: `0-1`.
+    pub cpuset_mems: Option<String>,
     /// Hugepage limits by page size (`2MB`), in bytes.
     pub hugepage_limits: BTreeMap<String, u64>,
     /// For processes of this cgroup, -1000..=1000.
@@ -164,6 +168,8 @@ pub struct ContainerConfig {
     pub mounts: Vec<Mount>,
     /// Host devices to show.
     pub devices: Vec<Device>,
+    /// Devices that the runtime knows by a name of its own (`vendor.com/class=name`).
+    pub cdi_devices: Vec<String>,
     /// Opaque to the runtime, kept and returned.
     pub labels: BTreeMap<String, String>,
     /// Opaque to the runtime, kept and returned.

@@ -113,6 +113,7 @@ mod tests {
                 machine: &machine,
                 node: Some(&node),
                 pressure: Pressure::default(),
+                taken: &Default::default(),
             });
             assert_eq!(found.as_ref().map(|(reason, _)| reason.as_str()), reason, "{spec}");
         }

@@ -6,6 +6,7 @@ mod labels;
 mod ports;
 pub mod resize;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Node;
@@ -13,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::config::resources::{Qos, is_critical, pod_request, qos};
 use crate::eviction::Pressure;
+use crate::managers::devices::is_extended;
 use crate::quantity;
 use crate::register::Machine;
 use crate::wanted::Wanted;
@@ -29,18 +31,21 @@ pub struct Question<'a> {
     pub node: Option<&'a Node>,
     /// What the node is short of.
     pub pressure: Pressure,
+    /// How many devices are taken, by resource, when the pod has some of them.
+    pub taken: &'a BTreeMap<String, i64>,
 }
 
 /// Why a pod is refused: the reason in its status and event, and the message, as upstream words them.
 pub type Refusal = (String, String);
 
-/// Why the pod may not run here.
-pub fn refusal(question: &Question<'_>) -> Option<Refusal> {
-    short(question)
-        .or_else(|| features::rejected(question.wanted))
-        .or_else(|| lacking(question))
-        .or_else(|| labels::unfit(question))
-        .or_else(|| ports::taken(question))
+/// Why the pod may not run here: what is asked before it is given devices and CPUs.
+pub fn at_first(question: &Question<'_>) -> Option<Refusal> {
+    short(question).or_else(|| features::rejected(question.wanted))
+}
+
+/// The same, when it has them.
+pub fn at_last(question: &Question<'_>) -> Option<Refusal> {
+    lacking(question).or_else(|| labels::unfit(question)).or_else(|| ports::taken(question))
 }
 
 /// A node that is short of memory takes no pods that ask for none; one short of disk or processes takes none but critical
@@ -89,6 +94,7 @@ fn lacking(question: &Question<'_>) -> Option<Refusal> {
         let read: fn(&Quantity) -> i64 = quantity::value;
         (format!("hugepages-{size}"), read, *all)
     }));
+    kinds.extend(extended(question));
     kinds.into_iter().find_map(|(name, read, capacity)| {
         let requested = pod_request(question.wanted, &name, read);
         if requested == 0 {
@@ -97,6 +103,19 @@ fn lacking(question: &Question<'_>) -> Option<Refusal> {
         let used = question.others().map(|p| pod_request(p, &name, read)).fold(0i64, i64::saturating_add);
         (used.saturating_add(requested) > capacity).then(|| out_of(&name, requested, used, capacity))
     })
+}
+
+/// Extended resources that the Node has. Others are not this node's matter: an extender of the scheduler may count them.
+fn extended(question: &Question<'_>) -> Vec<Kind> {
+    let status = question.node.and_then(|node| node.status.as_ref());
+    let all = status.and_then(|status| status.allocatable.as_ref()).into_iter().flatten();
+    let kind = |(name, amount): (&String, &Quantity)| {
+        let read: fn(&Quantity) -> i64 = quantity::value;
+        // The devices of pods that run count, even if their plugin went.
+        let taken = question.taken.get(name).copied().unwrap_or(0);
+        (name.clone(), read, quantity::value(amount).max(taken))
+    };
+    all.filter(|(name, _)| is_extended(name)).map(kind).collect()
 }
 
 fn out_of(name: &str, requested: i64, used: i64, capacity: i64) -> Refusal {
@@ -126,7 +145,8 @@ pub mod tests {
         let machine = Machine { milli_cpu: 2000, memory_bytes: 1 << 30, pods_max: 110, ..Machine::default() };
         let others = [asking("a", "1500m")];
         let asked = |wanted: &Wanted| {
-            refusal(&Question { wanted, pods: &others, machine: &machine, node: None, pressure: Pressure::default() })
+            let (pressure, taken) = (Pressure::default(), &BTreeMap::new());
+            at_last(&Question { wanted, pods: &others, machine: &machine, node: None, pressure, taken })
         };
         assert_eq!(asked(&asking("b", "500m")), None);
         let (reason, message) = asked(&asking("b", "501m")).unwrap();
@@ -150,7 +170,8 @@ pub mod tests {
             (&modest, disk, true),
             (&critical, disk, false),
         ] {
-            let found = refusal(&Question { wanted, pods: &[], machine: &machine, node: None, pressure });
+            let taken = &BTreeMap::new();
+            let found = at_first(&Question { wanted, pods: &[], machine: &machine, node: None, pressure, taken });
             assert_eq!(found.is_some(), refused);
             if let Some((reason, message)) = found {
                 let condition = if pressure.disk { "DiskPressure" } else { "MemoryPressure" };

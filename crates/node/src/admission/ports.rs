@@ -59,6 +59,7 @@ mod tests {
                 machine: &machine,
                 node: None,
                 pressure: Pressure::default(),
+                taken: &Default::default(),
             });
             assert_eq!(found.is_some(), clashes, "{port}");
             if let Some((reason, message)) = found {

@@ -55,7 +55,8 @@ mod tests {
         ] {
             let wanted = asking("b", cpu, memory);
             let (pods, pressure) = (&others[..], Pressure::default());
-            let found = refusal(&Question { wanted: &wanted, pods, machine: &machine, node: None, pressure });
+            let (machine, taken) = (&machine, &Default::default());
+            let found = refusal(&Question { wanted: &wanted, pods, machine, node: None, pressure, taken });
             assert_eq!(found, told.map(|(reason, text)| (reason, text.to_owned())), "{cpu} {memory}");
         }
     }

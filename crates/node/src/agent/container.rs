@@ -54,6 +54,7 @@ impl Agent {
         if let Some(memory) = self.options.limits.memory_qos {
             memory.container(member, self.machine.allocatable().memory_bytes, &mut resources);
         }
+        self.managers.bind(wanted.uid(), member.name(), &mut resources);
         resources
     }
 
@@ -63,6 +64,7 @@ impl Agent {
         if let Some(memory) = self.options.limits.memory_qos {
             memory.pod(wanted, &mut resources);
         }
+        self.managers.bind_pod(wanted, &mut resources);
         resources
     }
 
@@ -138,18 +140,24 @@ pub async fn config(
     let references = references(agent, wanted, member, volumes.mounted).await?;
     let links = wanted.spec().enable_service_links.unwrap_or(true);
     let services = agent.service_variables(wanted.namespace(), links, !wanted.is_static()).await;
-    let env = env::environment(wanted, member, &facts, &references, services)?;
+    let given = agent.managers.settings(wanted, member).await?;
+    let mut env = env::environment(wanted, member, &facts, &references, services)?;
+    // What a device brings along stands before the pod's own variables, which win.
+    let fresh = given.env.into_iter().filter(|(name, _)| env.iter().all(|(own, _)| own != name));
+    env = fresh.collect::<Vec<_>>().into_iter().chain(env.iter().cloned()).collect();
     let of = |name: &str| env.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone());
     let all = |list: &Option<Vec<String>>| list.iter().flatten().map(|text| expand(text, &of)).collect::<Vec<_>>();
     let spec = &member.spec;
     let (message_file, mut mounts) = own_files(agent, wanted, member, sandbox, attempt)?;
+    mounts.extend(given.mounts);
     mounts.extend(volumes::mounts(agent, wanted, member, volumes, &of)?);
     let mut labels = pod_labels(wanted);
     labels.insert("io.kubernetes.container.name".to_owned(), spec.name.clone());
     let images: BTreeMap<&str, &str> =
         volumes.images.iter().map(|(name, image)| (name.as_str(), image.reference.as_str())).collect();
     let images = if images.is_empty() { None } else { serde_json::to_string(&images).ok() };
-    let mut annotations = BTreeMap::from([
+    let mut annotations = given.annotations;
+    annotations.extend([
         (HASH_ANNOTATION.to_owned(), member.hash.clone()),
         (RESIZE_ANNOTATION.to_owned(), member.resize_hash.clone()),
         (GRACE_ANNOTATION.to_owned(), wanted.grace().as_secs().to_string()),
@@ -168,7 +176,8 @@ pub async fn config(
         args: all(&spec.args),
         working_dir: spec.working_dir.clone().filter(|d| !d.is_empty()),
         mounts,
-        devices: Vec::new(),
+        devices: given.devices,
+        cdi_devices: given.cdi_devices,
         labels,
         annotations,
         log_path,

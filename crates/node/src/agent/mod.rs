@@ -14,6 +14,8 @@ mod worker;
 mod writer;
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::allocation::Pending;
 use crate::eviction::Pressure;
+use crate::managers::Managers;
 pub use crate::options::NodeOptions;
 use crate::probes::Counts;
 use crate::register::Machine;
@@ -72,6 +75,8 @@ pub(crate) struct Agent {
     pub options: NodeOptions,
     pub recorder: Recorder,
     pub machine: Machine,
+    /// What containers have for themselves: devices, CPUs, memory.
+    pub managers: Managers,
     services: Informer<Service>,
     nodes: Informer<Node>,
     /// What volumes are made of.
@@ -88,6 +93,8 @@ pub(crate) struct Agent {
     pub shutting_down: watch::Sender<bool>,
     workers: Mutex<HashMap<String, Handle>>,
     allocations: Mutex<resizes::Allocations>,
+    /// All pods that the API has for this node have workers.
+    knows_pods: AtomicBool,
     /// Every running task of a worker holds a clone; it closes when the agent stops.
     shutdown: Shutdown,
 }
@@ -187,6 +194,9 @@ impl Agent {
             agent.release(&uid);
             agent.sources.release(&uid);
             agent.probe_counts.forget(&uid);
+            if ended.is_ok() && !*agent.shutdown.borrow() {
+                agent.managers.release(&uid);
+            }
             agent.weigh_classes().await;
             if ended.is_err() {
                 // A bug in one pod's work must not end the others': a new worker starts from what the runtime has.
@@ -196,6 +206,20 @@ impl Agent {
                 agent.desire(&asked.pod, removed);
             }
         });
+    }
+
+    /// Whether all pods are known that the API has for this node. Before that, what is not known is not gone.
+    pub fn knows_its_pods(&self) -> bool {
+        self.knows_pods.load(Ordering::Acquire)
+    }
+
+    /// Has workers look at their pods anew.
+    pub fn look_again(&self, uids: &BTreeSet<String>) {
+        let workers = lock(&self.workers);
+        for handle in uids.iter().filter_map(|uid| workers.get(uid)) {
+            // A full inbox means that the worker looks at everything anew soon.
+            let _ = handle.notes.try_send(worker::Note::Relist);
+        }
     }
 
     /// Whether a pod is worked on.
@@ -262,6 +286,8 @@ async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
     std::fs::create_dir_all(&options.log_dir)?;
     let probe_counts = Counts::default();
     let machine = Machine::read(&options);
+    let managers = Managers::open(&options.policies, &options.root_dir, Path::new("/sys"), &machine)?;
+    let sockets = managers.listen()?;
     let events = options.runtime.events();
     let recorder = Recorder::new(&options.client, "kubelet", &options.node_name);
     let services = Informer::start(Api::all(&options.client), Options::default());
@@ -286,6 +312,7 @@ async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
             options,
             recorder,
             machine,
+            managers,
             services,
             nodes,
             sources,
@@ -296,6 +323,7 @@ async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
             shutting_down: watch::Sender::new(false),
             workers,
             allocations,
+            knows_pods: AtomicBool::new(false),
             shutdown,
         }
     });
@@ -306,6 +334,7 @@ async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
     let tasks = [
         tokio::spawn(crate::static_pods::keep(agent.clone(), statics, pods.clone())),
         tokio::spawn(crate::register::keep(agent.clone())),
+        tokio::spawn(crate::managers::keep(agent.clone(), sockets)),
         tokio::spawn(crate::server::serve(agent.clone(), listener)),
         tokio::spawn(crate::logs::rotate::keep(agent.options.runtime.clone())),
         tokio::spawn(crate::eviction::keep(agent.clone())),
@@ -336,6 +365,7 @@ async fn follow(
         Change::Deleted(last) => own.desire(last, true),
     });
     agent.open_resizes();
+    agent.knows_pods.store(true, Ordering::Release);
     while let Some(event) = events.next().await {
         agent.heard(event);
     }

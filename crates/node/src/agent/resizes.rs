@@ -1,6 +1,6 @@
 //! Changes of pods' resources: what of them the node takes, one decision at a time (KEP-1287).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,9 +98,9 @@ impl Agent {
         asking.sort_by_cached_key(|d| order(&d.asked, &d.wanted, d.pending.as_ref().map(|p| p.since)));
         for desired in asking {
             let (pods, pressure) = (self.pods(), Pressure::default());
-            let question =
-                Question { wanted: &desired.asked, pods: &pods, machine: &self.machine, node: None, pressure };
-            match admission::resize::refusal(&question) {
+            let (wanted, machine, taken) = (&desired.asked, &self.machine, &BTreeMap::new());
+            let question = Question { wanted, pods: &pods, machine, node: None, pressure, taken };
+            match self.managers.refuses_resize(wanted).or_else(|| admission::resize::refusal(&question)) {
                 None => self.accept(allocations, &desired),
                 Some((reason, message)) => self.put_off(&desired, reason, message),
             }

@@ -19,9 +19,8 @@ use super::bring_up::{Fault, StartError};
 use super::probing::Probing;
 use super::writer::{Writer, merged};
 use super::{Agent, Desired, bring_up, container, hooks};
-use crate::admission::Question;
+use crate::admission::{self, Question, Refusal};
 use crate::allocation::Pending;
-use crate::config::resources;
 use crate::plan::{self, Action, Ending, Facts, Health, Hook, Plan, Stopping, Volumes};
 use crate::probes::Kind;
 use crate::status::{Cause, Failure, Waiting};
@@ -190,7 +189,9 @@ impl Worker {
         }
         // The pod runs since before this agent: its volumes' contents and tokens are renewed from here on.
         self.refresh_at = (!self.sandboxes.is_empty()).then(seams::clock::now);
-        self.admit();
+        if !self.admit(&mut stop).await {
+            return;
+        }
         loop {
             let plan = self.step();
             if plan.gone && self.finish().await {
@@ -264,31 +265,68 @@ impl Worker {
         waits
     }
 
-    /// Whether the pod is refused here. Asked once, and never of a pod that already ran.
-    fn admit(&mut self) {
+    /// Asks whether the pod may run here, once, and never of a pod that already ran. `false` when the agent stops meanwhile.
+    async fn admit(&mut self, stop: &mut client::Shutdown) -> bool {
         let ran = !self.sandboxes.is_empty() || self.reported.start_time.is_some();
         if self.wanted.is_terminal() || self.removed {
-            return;
+            return true;
         }
+        let agent = self.agent.clone();
         if ran {
-            return self.agent.allocate(&self.wanted);
+            agent.allocate(&self.wanted);
+            return true;
         }
-        if *self.agent.shutting_down.borrow() {
+        if *agent.shutting_down.borrow() {
             let (reason, message) = crate::shutdown::REFUSAL;
-            return self.reject(reason, message);
+            self.reject(reason, message);
+            return true;
         }
-        let (pods, node) = (self.agent.pods(), self.agent.node());
-        let (machine, pressure) = (&self.agent.machine, *self.agent.pressure.borrow());
-        let question = Question { wanted: &self.wanted, pods: &pods, machine, node: node.as_deref(), pressure };
-        if let Some((reason, message)) = crate::admission::refusal(&question) {
-            return self.reject(&reason, &message);
+        let mut refusal = self.asked(admission::at_first);
+        if refusal.is_none() {
+            let wanted = self.wanted.clone();
+            let given = tokio::select! {
+                biased;
+                given = agent.managers.admit(&wanted) => Some(given),
+                // A plugin that does not answer must not hold a pod that is to go.
+                () = self.going() => None,
+                () = client::stopped(stop.clone()) => return false,
+            };
+            match given {
+                Some(given) => refusal = given.err().or_else(|| self.asked(admission::at_last)),
+                None => return true,
+            }
         }
-        self.agent.allocate(&self.wanted);
+        match refusal {
+            Some((reason, message)) => {
+                agent.managers.release(self.wanted.uid());
+                self.reject(&reason, &message);
+            }
+            None => agent.allocate(&self.wanted),
+        }
+        true
     }
 
     fn reject(&mut self, reason: &str, message: &str) {
         self.agent.event(&self.wanted.reference(), EventType::Warning, reason, message);
         self.fail(reason, format!("Pod was rejected: {message}"), Cause::Rejected);
+    }
+
+    fn asked(&self, ask: fn(&Question<'_>) -> Option<Refusal>) -> Option<Refusal> {
+        let (pods, node) = (self.agent.pods(), self.agent.node());
+        let (machine, pressure) = (&self.agent.machine, *self.agent.pressure.borrow());
+        let taken = self.agent.managers.devices.taken_with(self.wanted.uid());
+        let (wanted, node) = (&self.wanted, node.as_deref());
+        ask(&Question { wanted, pods: &pods, machine, node, pressure, taken: &taken })
+    }
+
+    /// Waits until the pod is to go.
+    async fn going(&mut self) {
+        let goes = |desired: &Desired| desired.removed || desired.wanted.pod.metadata.deletion_timestamp.is_some();
+        let waited = self.desired.wait_for(goes).await.is_ok();
+        if !waited {
+            std::future::pending::<()>().await;
+        }
+        self.take_desired();
     }
 
     fn fail(&mut self, reason: &str, message: String, cause: Cause) {
@@ -725,6 +763,7 @@ impl Worker {
         if !deleted {
             if !self.settled {
                 self.settled = true;
+                self.agent.managers.release(self.wanted.uid());
                 crate::volumes::unmount_pod(&directory);
             }
             return false;

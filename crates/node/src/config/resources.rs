@@ -112,6 +112,8 @@ pub fn of_container(wanted: &Wanted, member: &Member, memory_capacity: i64) -> R
         memory_request: None,
         memory_high: None,
         pids_limit: None,
+        cpuset_cpus: None,
+        cpuset_mems: None,
         hugepage_limits: hugepages(resources),
         oom_score_adj: Some(oom_score_adj(wanted, member, memory_capacity)),
     }
@@ -204,7 +206,7 @@ fn overhead(wanted: &Wanted, name: &str, read: fn(&Quantity) -> i64) -> i64 {
 }
 
 /// Main containers and sidecars run together; init containers beside the sidecars started before them.
-fn over_time(wanted: &Wanted, of: &dyn Fn(&Member) -> i64) -> i64 {
+pub fn over_time(wanted: &Wanted, of: &dyn Fn(&Member) -> i64) -> i64 {
     let (mut sidecars, mut most) = (0i64, 0i64);
     for member in wanted.initial() {
         if member.role == Role::Sidecar {

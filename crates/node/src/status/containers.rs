@@ -129,6 +129,7 @@ fn from_runtime(seen: &Seen<'_>, member: &Member, container: &ContainerStatus, o
     }
     let resources = member.spec.resources.clone().unwrap_or_default();
     out.allocated_resources = resources.requests.clone();
+    out.allocated_resources_status = seen.devices.get(member.name()).cloned();
     let given = seen.actuated.containers.get(member.name()).filter(|_| container.state == ContainerState::Running);
     out.resources = Some(given.cloned().unwrap_or(resources));
     out.stop_signal = member.spec.lifecycle.as_ref().and_then(|l| l.stop_signal.clone());

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{HostIP, PodIP, PodStatus, ResourceRequirements};
+use k8s_openapi::api::core::v1::{HostIP, PodIP, PodStatus, ResourceRequirements, ResourceStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use runtime::{ContainerStatus, SandboxStatus};
 
@@ -82,6 +82,8 @@ pub struct Seen<'a> {
     pub waiting: &'a BTreeMap<String, Waiting>,
     /// What ended containers left as their last words, by container id.
     pub last_words: &'a BTreeMap<String, String>,
+    /// How well the devices are that containers have, by name.
+    pub devices: &'a BTreeMap<String, Vec<ResourceStatus>>,
     /// Containers that start anew with all others, and did not yet.
     pub reset: &'a BTreeSet<String>,
     /// All containers are on their way to start anew, and why.

@@ -55,6 +55,7 @@ fn made(spec: &str, words: &str, over: bool) -> PodStatus {
         health: &BTreeMap::new(),
         waiting: &BTreeMap::new(),
         last_words: &BTreeMap::new(),
+        devices: &BTreeMap::new(),
         reset: &Default::default(),
         restarting: None,
         pending: None,

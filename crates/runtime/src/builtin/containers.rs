@@ -11,6 +11,9 @@ impl BuiltinRuntime {
         if sandbox.status().state != SandboxState::Ready {
             return Err(RuntimeError::Invalid(format!("sandbox {sandbox_id} is not ready")));
         }
+        if let Some(name) = config.cdi_devices.first() {
+            return Err(RuntimeError::Invalid(format!("the built-in runtime knows no CDI devices ({name})")));
+        }
         let image = self.0.images.find_for_use(&config.image);
         let (image, _pin) = image.ok_or_else(|| RuntimeError::NotFound(format!("image {}", config.image)))?;
         let (volume_layers, _pins) = self.volume_layers(&config)?;

@@ -36,8 +36,10 @@ pub enum Cgroups {
     V2(Hierarchy),
 }
 
-/// The v1 controllers that containers join; others change nothing that the API can say.
-const V1_CONTROLLERS: [&str; 6] = ["cpu", "cpuacct", "memory", "pids", "devices", "hugetlb"];
+/// The v1 controllers that containers join; others change nothing that the API can say. Only those join `cpuset` that are bound
+/// to some CPUs or NUMA nodes.
+const V1_CONTROLLERS: [&str; 7] = ["cpu", "cpuacct", "memory", "pids", "devices", "hugetlb", CPUSET];
+const CPUSET: &str = "cpuset";
 
 impl Cgroups {
     /// Finds what is mounted. Version 2 is used when it holds the memory controller, as on all current distributions.
@@ -73,6 +75,8 @@ impl Cgroups {
                 _ => {}
             }
         }
+        // Not all groups are in this one: it stands behind those that tell of all.
+        v1.sort_by_key(|h| is_cpuset(&h.controllers));
         let has = |name: &str| v1.iter().any(|h| h.controllers.iter().any(|c| c == name));
         match ["cpu", "memory", "pids"].iter().find(|name| !has(name)) {
             None => Ok(Self::V1(v1)),
@@ -106,7 +110,7 @@ impl Cgroups {
         if let Self::V2(hierarchy) = self {
             v2::make(hierarchy, group)?;
         } else {
-            for (directory, _) in self.directories(group) {
+            for (directory, _) in self.directories(group).filter(|(_, controllers)| !is_cpuset(controllers)) {
                 std::fs::create_dir_all(directory)?;
             }
         }
@@ -115,6 +119,9 @@ impl Cgroups {
 
     /// Changes limits; what is `None` stays.
     pub fn update(&self, group: &str, resources: &Resources) -> io::Result<()> {
+        if resources.cpuset_cpus.is_some() || resources.cpuset_mems.is_some() {
+            self.join_cpuset(group)?;
+        }
         for (directory, controllers) in self.directories(group) {
             match self {
                 Self::V1(_) => v1::apply(&directory, controllers, resources)?,
@@ -159,8 +166,40 @@ impl Cgroups {
 
     /// Moves a process into the group.
     pub fn attach(&self, group: &str, pid: i32) -> io::Result<()> {
-        for (directory, _) in self.directories(group) {
-            write_file(&directory, "cgroup.procs", &pid.to_string())?;
+        for (directory, controllers) in self.directories(group) {
+            if !is_cpuset(controllers) || directory.exists() {
+                write_file(&directory, "cgroup.procs", &pid.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Of version 1: makes the group in the hierarchy of CPU sets, where it and its parents begin with what their parents have, and
+    /// moves its processes there.
+    fn join_cpuset(&self, group: &str) -> io::Result<()> {
+        let Self::V1(hierarchies) = self else { return Ok(()) };
+        let Some(hierarchy) = hierarchies.iter().find(|h| is_cpuset(&h.controllers)) else {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "cgroup controller cpuset is not mounted"));
+        };
+        v1::make_cpuset(&hierarchy.mount, group)?;
+        let directory = hierarchy.mount.join(group.trim_start_matches('/'));
+        let mut joined = std::collections::BTreeSet::new();
+        // Whoever is born meanwhile is seen by the next look.
+        for _ in 0..KILL_ROUNDS_MAX {
+            let fresh: Vec<i32> = self.processes(group).into_iter().filter(|pid| joined.insert(*pid)).collect();
+            if fresh.is_empty() {
+                break;
+            }
+            for pid in fresh {
+                match write_file(&directory, "cgroup.procs", &pid.to_string()) {
+                    Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
+                        if crate::sys::process_start(pid).is_some() {
+                            return Err(error);
+                        }
+                    }
+                    _ => {}
+                }
+            }
         }
         Ok(())
     }
@@ -224,6 +263,10 @@ impl Cgroups {
     }
 }
 
+fn is_cpuset(controllers: &[String]) -> bool {
+    controllers.iter().any(|name| name == CPUSET)
+}
+
 /// Writes one control file, naming it in the error.
 fn write_file(directory: &Path, file: &str, value: &str) -> io::Result<()> {
     let path = directory.join(file);
@@ -284,6 +327,7 @@ mod tests {
 30 24 0:26 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
 31 30 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate
 33 30 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
+37 30 0:33 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset
 34 30 0:30 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
 35 30 0:31 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids
 36 30 0:32 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
@@ -294,7 +338,7 @@ mod tests {
         let found = Cgroups::from_mounts(HYBRID, |_| String::new()).expect("all needed controllers are there");
         let Cgroups::V1(hierarchies) = found else { panic!("not v1") };
         let mounts: Vec<_> = hierarchies.iter().map(|h| h.mount.display().to_string()).collect();
-        assert_eq!(mounts, ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/pids"]);
+        assert_eq!(mounts, ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/pids", "/sys/fs/cgroup/cpuset"]);
         assert_eq!(hierarchies[0].controllers, ["cpu", "cpuacct"]);
     }
 

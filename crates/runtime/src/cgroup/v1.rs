@@ -20,6 +20,9 @@ pub fn apply(directory: &Path, controllers: &[String], resources: &Resources) ->
             write_file(directory, "cpu.cfs_quota_us", &quota.to_string())?;
         }
     }
+    if has("cpuset") {
+        bind(directory, resources)?;
+    }
     if has("memory")
         && let Some(limit) = resources.memory_limit
     {
@@ -34,6 +37,33 @@ pub fn apply(directory: &Path, controllers: &[String], resources: &Resources) ->
     if has("hugetlb") {
         for (size, limit) in &resources.hugepage_limits {
             write_file(directory, &format!("hugetlb.{size}.limit_in_bytes"), &limit.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// The CPUs and NUMA nodes; the group is there when it has any.
+fn bind(directory: &Path, resources: &Resources) -> io::Result<()> {
+    for (file, value) in [("cpuset.cpus", &resources.cpuset_cpus), ("cpuset.mems", &resources.cpuset_mems)] {
+        if let Some(value) = value {
+            write_file(directory, file, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a group among the CPU sets. A new one is empty, and takes no process before it has what its parent has.
+pub fn make_cpuset(mount: &Path, group: &str) -> io::Result<()> {
+    let mut directory = mount.to_owned();
+    for name in group.split('/').filter(|name| !name.is_empty()) {
+        let parent = directory.clone();
+        directory.push(name);
+        std::fs::create_dir_all(&directory)?;
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if std::fs::read_to_string(directory.join(file))?.trim().is_empty() {
+                let value = std::fs::read_to_string(parent.join(file))?;
+                write_file(&directory, file, value.trim())?;
+            }
         }
     }
     Ok(())

@@ -80,6 +80,11 @@ pub fn apply(directory: &Path, resources: &Resources) -> io::Result<()> {
     if let Some(limit) = resources.pids_limit {
         write_file(directory, "pids.max", &bound(limit))?;
     }
+    for (file, value) in [("cpuset.cpus", &resources.cpuset_cpus), ("cpuset.mems", &resources.cpuset_mems)] {
+        if let Some(value) = value {
+            write_file(directory, file, value)?;
+        }
+    }
     for (size, limit) in &resources.hugepage_limits {
         write_file(directory, &format!("hugetlb.{size}.max"), &limit.to_string())?;
         let reserved = format!("hugetlb.{size}.rsvd.max");
@@ -138,8 +143,18 @@ mod tests {
     #[test]
     fn limits_land_in_their_files() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        for file in ["cpu.weight", "cpu.max", "memory.min", "memory.high", "memory.max", "pids.max", "hugetlb.2MB.max"]
-        {
+        const FILES: [&str; 9] = [
+            "cpu.weight",
+            "cpu.max",
+            "memory.min",
+            "memory.high",
+            "memory.max",
+            "pids.max",
+            "hugetlb.2MB.max",
+            "cpuset.cpus",
+            "cpuset.mems",
+        ];
+        for file in FILES {
             std::fs::write(directory.path().join(file), "").expect("an empty file");
         }
         let resources = Resources {
@@ -150,15 +165,16 @@ mod tests {
             memory_request: Some(4096),
             memory_high: Some(8192),
             pids_limit: Some(-1),
+            cpuset_cpus: Some("0-2,4".to_owned()),
+            cpuset_mems: Some("0".to_owned()),
             hugepage_limits: [("2MB".to_owned(), 0)].into(),
             oom_score_adj: None,
         };
         apply(directory.path(), &resources).expect("all files are there");
         let read = |file: &str| std::fs::read_to_string(directory.path().join(file)).expect("written");
         assert_eq!(
-            ["cpu.weight", "cpu.max", "memory.min", "memory.high", "memory.max", "pids.max", "hugetlb.2MB.max"]
-                .map(read),
-            ["100", "50000 100000", "4096", "8192", "1048576", "max", "0"]
+            FILES.map(read),
+            ["100", "50000 100000", "4096", "8192", "1048576", "max", "0", "0-2,4", "0"]
         );
     }
 }

@@ -172,6 +172,7 @@ pub fn container(
         envs: config.env.iter().map(variable).collect(),
         mounts: config.mounts.iter().map(|m| mount(m, sandbox, abilities)).collect::<Result<_>>()?,
         devices: config.devices.iter().map(device).collect::<Result<_>>()?,
+        cdi_devices: config.cdi_devices.iter().map(|name| proto::CdiDevice { name: name.clone() }).collect(),
         labels: config.labels.clone(),
         annotations,
         log_path: path(&config.log_path)?,
@@ -246,6 +247,8 @@ pub fn resources(resources: &Resources, unified: bool) -> proto::LinuxContainerR
         cpu_shares: number(resources.cpu_shares),
         memory_limit_in_bytes: resources.memory_limit.unwrap_or(0),
         oom_score_adj: resources.oom_score_adj.unwrap_or(0).into(),
+        cpuset_cpus: resources.cpuset_cpus.clone().unwrap_or_default(),
+        cpuset_mems: resources.cpuset_mems.clone().unwrap_or_default(),
         hugepage_limits: resources
             .hugepage_limits
             .iter()

@@ -98,6 +98,7 @@ async fn node(server: Arc<Server>, stop: Shutdown) -> Result<()> {
     let agent = node::NodeOptions {
         node_name: name.clone(),
         data_dir: options.data_dir.join("node"),
+        root_dir: options.root(),
         log_dir: options.logs(),
         client: client.clone(),
         runtime: runtime.clone(),
@@ -117,6 +118,7 @@ async fn node(server: Arc<Server>, stop: Shutdown) -> Result<()> {
             reserved: options.kube_reserved.and(options.system_reserved),
             memory_qos: options.memory_throttling_factor,
         },
+        policies: options.policies(),
     };
     let ranges = Ranges {
         cluster: options.cluster_cidr,

@@ -106,6 +106,36 @@ pub struct ServerOptions {
     /// The same for any priorities, instead of those two (0=60s,2000000000=10s)
     #[arg(long, value_name = "PRIORITY=DURATION,…", default_value = "", help_heading = "Node")]
     pub shutdown_grace_period_by_pod_priority: node::Periods,
+    /// Where the sockets of device plugins and of the pod-resources API are (device-plugins/kubelet.sock, pod-resources/kubelet.sock)
+    /// [default: /var/lib/kubelet, or DATA_DIR/kubelet with another data directory]
+    #[arg(long, value_name = "DIR", help_heading = "Places")]
+    pub root_dir: Option<PathBuf>,
+    /// Whether containers of Guaranteed pods that ask for whole CPUs have them for themselves
+    #[arg(long, value_name = "POLICY", default_value = "none", value_parser = ["none", "static"], help_heading = "Resources")]
+    pub cpu_manager_policy: String,
+    /// full-pcpus-only, distribute-cpus-across-numa, align-by-socket, strict-cpu-reservation
+    #[arg(long, value_name = "OPTION=true,…", default_value = "", help_heading = "Resources")]
+    pub cpu_manager_policy_options: node::CpuOptions,
+    /// CPUs that no container has for itself, instead of an amount of them in --kube-reserved and --system-reserved
+    #[arg(long, value_name = "CPUS", default_value = "", help_heading = "Resources")]
+    pub reserved_cpus: node::CpuSet,
+    /// Whether containers of Guaranteed pods are bound to NUMA nodes with enough memory
+    #[arg(long, value_name = "POLICY", default_value = "None", value_parser = ["None", "Static"], help_heading = "Resources")]
+    pub memory_manager_policy: String,
+    /// Memory of each NUMA node that pods cannot have (0:memory=1Gi;1:memory=1Gi); all together what --kube-reserved,
+    /// --system-reserved and --eviction-hard keep
+    #[arg(long, value_name = "NODE:memory=AMOUNT;…", default_value = "", help_heading = "Resources")]
+    pub reserved_memory: node::ReservedMemory,
+    /// What becomes of pods whose CPUs, memory and devices are not on the same NUMA nodes: none, best-effort, restricted,
+    /// single-numa-node
+    #[arg(long, value_name = "POLICY", default_value = "none", help_heading = "Resources")]
+    pub topology_manager_policy: node::Policy,
+    /// Whether that is asked of each container or of the whole pod: container, pod
+    #[arg(long, value_name = "SCOPE", default_value = "container", help_heading = "Resources")]
+    pub topology_manager_scope: node::Scope,
+    /// prefer-closest-numa-nodes=true: of several NUMA nodes, those that are close to each other
+    #[arg(long, value_name = "OPTION=true", default_value = "", value_parser = parse_closest, help_heading = "Resources")]
+    pub topology_manager_policy_options: bool,
     /// Run containers with this runtime, which speaks CRI v1, instead of the built-in one (unix:///run/containerd/containerd.sock)
     #[arg(long, value_name = "ENDPOINT", value_parser = runtime::parse_endpoint, help_heading = "Node")]
     pub container_runtime_endpoint: Option<PathBuf>,
@@ -158,6 +188,27 @@ impl ServerOptions {
             false => self.data_dir.join("log/pods"),
         };
         self.pod_logs_dir.clone().unwrap_or_else(usual)
+    }
+
+    /// Where programs of the node meet its agent.
+    pub fn root(&self) -> PathBuf {
+        let usual = || match self.data_dir.as_path() == Path::new("/var/lib/skiff") {
+            true => PathBuf::from("/var/lib/kubelet"),
+            false => self.data_dir.join("kubelet"),
+        };
+        self.root_dir.clone().unwrap_or_else(usual)
+    }
+
+    /// How CPUs, memory and devices are given to containers for themselves.
+    pub fn policies(&self) -> node::Policies {
+        node::Policies {
+            cpu: (self.cpu_manager_policy == "static").then_some(self.cpu_manager_policy_options),
+            reserved_cpus: self.reserved_cpus.clone(),
+            memory: (self.memory_manager_policy == "Static").then(|| self.reserved_memory.clone()),
+            topology: self.topology_manager_policy,
+            scope: self.topology_manager_scope,
+            closest: self.topology_manager_policy_options,
+        }
     }
 
     /// Where the API server listens.
@@ -232,6 +283,14 @@ fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, String> {
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let nanoseconds = machinery::duration::parse_go(text).map_err(|e| e.to_string())?;
     u64::try_from(nanoseconds).map(Duration::from_nanos).map_err(|_| "must not be negative".to_owned())
+}
+
+fn parse_closest(text: &str) -> Result<bool, String> {
+    match text.split_once('=') {
+        None if text.is_empty() => Ok(false),
+        Some(("prefer-closest-numa-nodes", value)) => value.parse().map_err(|_| "neither true nor false".to_owned()),
+        _ => Err(format!("unknown Topology Manager Policy option: {text:?}")),
+    }
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
@@ -343,6 +402,13 @@ mod tests {
             "--shutdown-grace-period=soon",
             "--shutdown-grace-period-by-pod-priority=high=1s",
             "--system-reserved=gpu=1",
+            "--cpu-manager-policy=dynamic",
+            "--cpu-manager-policy-options=x=true",
+            "--reserved-cpus=a",
+            "--reserved-memory=0",
+            "--topology-manager-policy=best",
+            "--topology-manager-scope=node",
+            "--topology-manager-policy-options=x=true",
             "--disable=everything",
             "--write-kubeconfig-mode=9",
             "--node-label=x",
@@ -351,6 +417,10 @@ mod tests {
         ] {
             assert!(parse(&[bad]).is_err(), "{bad}");
         }
+        let options = parse(&["--cpu-manager-policy=static", "--reserved-cpus=0-1", "--data-dir=/x"]).unwrap();
+        assert_eq!(options.policies().reserved_cpus.to_string(), "0-1");
+        assert!(options.policies().cpu.is_some() && options.policies().memory.is_none());
+        assert_eq!(options.root(), Path::new("/x/kubelet"));
         assert!(parse(&["--cluster-cidr=10.43.0.0/20"]).unwrap().check().is_err(), "overlaps with the services");
         let soft = "--eviction-soft=memory.available<1Gi";
         assert!(parse(&[soft]).unwrap().check().is_err(), "no grace period");

@@ -6,6 +6,7 @@ mod containerd;
 mod failures;
 mod kube;
 mod life;
+mod managers;
 mod network;
 mod pods;
 mod restart;

@@ -1,5 +1,6 @@
 //! The whole agent against a fake API and a fake runtime.
 
+mod devices;
 mod fake_api;
 mod https;
 mod resize;
@@ -58,6 +59,7 @@ impl World {
         NodeOptions {
             node_name: "node1".to_owned(),
             data_dir: self.directory.path().to_owned(),
+            root_dir: self.directory.path().join("kubelet"),
             log_dir: self.directory.path().join("logs"),
             client: Client::new(self.api.clone(), User::component("system:node:node1", &["system:nodes"])),
             runtime: self.runtime.clone(),
@@ -72,6 +74,7 @@ impl World {
             eviction: Eviction::none(),
             shutdown: Default::default(),
             limits: Default::default(),
+            policies: Default::default(),
         }
     }
 

@@ -18,6 +18,7 @@ impl Worker {
             health: &self.health,
             waiting: &waiting,
             last_words: &self.last_words,
+            devices: &self.agent.managers.health(&self.wanted),
             reset: &self.reset,
             restarting: plan.restarting.as_deref(),
             pending: self.pending.as_ref(),

@@ -5,6 +5,7 @@ use runtime::SandboxState;
 
 use super::*;
 use crate::allocation::{event_text, same};
+use crate::config::resources;
 use crate::plan::RESIZE_ANNOTATION;
 use crate::status::{Actuated, Progress};
 

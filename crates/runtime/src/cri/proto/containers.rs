@@ -102,6 +102,10 @@ pub struct LinuxContainerResources {
     pub memory_limit_in_bytes: i64,
     #[prost(int64, tag = "5")]
     pub oom_score_adj: i64,
+    #[prost(string, tag = "6")]
+    pub cpuset_cpus: String,
+    #[prost(string, tag = "7")]
+    pub cpuset_mems: String,
     #[prost(message, repeated, tag = "8")]
     pub hugepage_limits: Vec<HugepageLimit>,
     /// Control files of cgroup version 2, by name.
@@ -207,9 +211,18 @@ pub struct ContainerConfig {
     pub tty: bool,
     #[prost(message, optional, tag = "15")]
     pub linux: Option<LinuxContainerConfig>,
+    #[prost(message, repeated, tag = "17")]
+    pub cdi_devices: Vec<CdiDevice>,
     /// By the API's own numbers.
     #[prost(int32, tag = "18")]
     pub stop_signal: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct CdiDevice {
+    /// `vendor.com/class=name`
+    #[prost(string, tag = "1")]
+    pub name: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
