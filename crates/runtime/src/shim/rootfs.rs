@@ -253,6 +253,8 @@ fn cgroup_binds(record: &ContainerRecord, cgroups: &Cgroups) -> Result<Vec<(Bind
     }
     cgroups
         .directories(&record.cgroup)
+        // It is in that of CPU sets only when it is bound to some.
+        .filter(|(directory, _)| directory.exists())
         .map(|(directory, controllers)| {
             let target = format!("/sys/fs/cgroup/{}", controllers.join(","));
             let bind = open_bind(&directory, &target, false)?;
