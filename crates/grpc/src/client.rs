@@ -48,9 +48,9 @@ impl Channel {
             answer.ok_or_else(|| Status::unavailable(format!("{method}: no answer came")))
         };
         let Some(limit) = limit else { return asked.await };
-        tokio::time::timeout(limit + PATIENCE, asked).await.unwrap_or_else(|_| {
-            Err(Status::new(Code::DeadlineExceeded, format!("{method}: no answer for {limit:?}")))
-        })
+        tokio::time::timeout(limit + PATIENCE, asked)
+            .await
+            .unwrap_or_else(|_| Err(Status::new(Code::DeadlineExceeded, format!("{method}: no answer for {limit:?}"))))
     }
 
     /// One request, any number of answers.

@@ -75,9 +75,8 @@ where
 {
     let method = request.uri().path().trim_start_matches('/').to_owned();
     let replies = match message(request.into_body()).await {
-        Ok(message) => call(&method, message).unwrap_or_else(|| {
-            failure(Status::new(Code::Unimplemented, format!("unknown method {method}")))
-        }),
+        Ok(message) => call(&method, message)
+            .unwrap_or_else(|| failure(Status::new(Code::Unimplemented, format!("unknown method {method}")))),
         Err(status) => failure(status),
     };
     let mut answer = Response::new(StreamBody::new(frames(replies)));

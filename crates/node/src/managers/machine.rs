@@ -51,7 +51,8 @@ impl Distances {
     /// The average distance between the nodes of a set, in thousandths: small is close.
     pub fn average(&self, mask: Mask) -> u64 {
         let nodes = mask.nodes();
-        let of = |a: &usize, b: &usize| self.0.get(a).and_then(|row| row.get(b)).copied().unwrap_or(u64::MAX / 1_000_000);
+        let of =
+            |a: &usize, b: &usize| self.0.get(a).and_then(|row| row.get(b)).copied().unwrap_or(u64::MAX / 1_000_000);
         let sum: u64 = nodes.iter().flat_map(|a| nodes.iter().map(move |b| of(a, b))).fold(0, u64::saturating_add);
         sum.saturating_mul(1000) / (nodes.len() as u64).pow(2).max(1)
     }
@@ -95,7 +96,8 @@ impl Topology {
             let directory = node_dir.join(format!("node{node}"));
             let cpus = set(&directory.join("cpulist")).unwrap_or_default();
             node_of.extend(cpus.0.into_iter().map(|cpu| (cpu, *node)));
-            memories.insert(*node, node_memory(&directory).unwrap_or(NodeMemory { total: memory, ..Default::default() }));
+            memories
+                .insert(*node, node_memory(&directory).unwrap_or(NodeMemory { total: memory, ..Default::default() }));
         }
         let mut cpus = BTreeMap::new();
         let mut first_of_core = BTreeMap::new();

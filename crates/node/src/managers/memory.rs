@@ -30,10 +30,12 @@ impl FromStr for ReservedMemory {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut all = Self::default();
         for node in text.split(';').filter(|part| !part.is_empty()) {
-            let (number, amounts) = node.split_once(':').ok_or_else(|| format!("{node:?} is not of the form NODE:RESOURCE=AMOUNT,…"))?;
+            let (number, amounts) =
+                node.split_once(':').ok_or_else(|| format!("{node:?} is not of the form NODE:RESOURCE=AMOUNT,…"))?;
             let number = number.trim().parse().map_err(|_| format!("{number:?} is not the number of a NUMA node"))?;
             for part in amounts.split(',') {
-                let (name, amount) = part.split_once('=').ok_or_else(|| format!("{part:?} is not of the form RESOURCE=AMOUNT"))?;
+                let (name, amount) =
+                    part.split_once('=').ok_or_else(|| format!("{part:?} is not of the form RESOURCE=AMOUNT"))?;
                 if name != "memory" && !name.starts_with("hugepages-") {
                     return Err(format!("memory type {name:?} is invalid"));
                 }
@@ -157,7 +159,8 @@ fn is_memory(name: &str) -> bool {
 fn requested_by_pod(wanted: &Wanted) -> Amounts {
     let kinds = wanted.members.iter().flat_map(requested).map(|(name, _)| name);
     let sum = |name: &String| {
-        let of = |member: &Member| requested(member).get(name).map_or(0, |bytes| i64::try_from(*bytes).unwrap_or(i64::MAX));
+        let of =
+            |member: &Member| requested(member).get(name).map_or(0, |bytes| i64::try_from(*bytes).unwrap_or(i64::MAX));
         u64::try_from(over_time(wanted, &of)).unwrap_or(0)
     };
     kinds.map(|name| (name.clone(), sum(&name))).collect()
@@ -187,14 +190,21 @@ fn machine_state(machine: &Topology, reserved: &ReservedMemory) -> Nodes {
 impl Memory {
     /// The policy for a machine, with what a state file says. What is reserved of all nodes together must be what the node keeps
     /// from pods: `kept` bytes.
-    pub fn open(machine: &Arc<Topology>, reserved: &ReservedMemory, kept: i64, directory: &Path) -> Result<Self, String> {
+    pub fn open(
+        machine: &Arc<Topology>,
+        reserved: &ReservedMemory,
+        kept: i64,
+        directory: &Path,
+    ) -> Result<Self, String> {
         let sum: u64 = reserved.0.values().filter_map(|kinds| kinds.get("memory")).sum();
         if sum == 0 {
             return Err("[memorymanager] you should specify the system reserved memory".to_owned());
         }
         if let Some(node) = reserved.0.keys().find(|node| !machine.memory.contains_key(node)) {
-            return Err(format!("the reserved memory configuration references a NUMA node {node} that does not exist on this \
-                                machine"));
+            return Err(format!(
+                "the reserved memory configuration references a NUMA node {node} that does not exist on this \
+                                machine"
+            ));
         }
         if u64::try_from(kept) != Ok(sum) {
             let shown = |bytes: i64| quantity::of_bytes(bytes).0;
@@ -232,7 +242,9 @@ impl Memory {
         }
         for block in file.entries.values().flat_map(BTreeMap::values).flatten() {
             if block.numa_affinity.iter().any(|node| !self.nodes.contains_key(node)) {
-                return Err(advice("[memorymanager] the memory assignment uses the NUMA that does not exist".to_owned()));
+                return Err(advice(
+                    "[memorymanager] the memory assignment uses the NUMA that does not exist".to_owned(),
+                ));
             }
             self.occupy(block, block.size);
         }
@@ -305,7 +317,8 @@ impl Memory {
             }
             least = least.min(mask.count());
             let again = |kind: &String| reuse.get(&(mask, kind.clone())).copied().unwrap_or(0);
-            let enough = |(kind, size): (&String, &u64)| self.sum(mask, kind, |table| table.free) + again(kind) >= *size;
+            let enough =
+                |(kind, size): (&String, &u64)| self.sum(mask, kind, |table| table.free) + again(kind) >= *size;
             if self.may_be_used(mask) && asked.iter().all(enough) {
                 masks.push(mask);
             }
@@ -324,13 +337,7 @@ impl Memory {
     }
 
     /// Binds a container's memory to nodes. An error is what the pod is rejected with.
-    pub fn allocate(
-        &mut self,
-        wanted: &Wanted,
-        member: &Member,
-        reuse: &mut Reuse,
-        hint: Hint,
-    ) -> Result<(), String> {
+    pub fn allocate(&mut self, wanted: &Wanted, member: &Member, reuse: &mut Reuse, hint: Hint) -> Result<(), String> {
         if !is_bound(wanted, member) {
             return Ok(());
         }
@@ -361,7 +368,11 @@ impl Memory {
             let fitting = hints.iter().copied().filter(|hint| hint.affinity.is_some_and(|wide| wide.holds(mask)));
             fitting.reduce(|best, hint| {
                 let narrower = hint.affinity.zip(best.affinity).is_some_and(|(a, b)| a.is_narrower_than(b));
-                if hint.preferred && !best.preferred || hint.preferred == best.preferred && narrower { hint } else { best }
+                if hint.preferred && !best.preferred || hint.preferred == best.preferred && narrower {
+                    hint
+                } else {
+                    best
+                }
             })
         };
         let (found, none, unpreferred) = match hint.affinity {
@@ -456,7 +467,8 @@ mod tests {
         let machine = Arc::new(machine(2, 2, 4, 1, 1100));
         let mut memory = open(&machine, directory.path()).unwrap();
         let one = Hint { affinity: Some(Mask::of([1])), preferred: true };
-        let none = "[memorymanager] failed to get the default NUMA affinity, no NUMA nodes with enough memory is available";
+        let none =
+            "[memorymanager] failed to get the default NUMA affinity, no NUMA nodes with enough memory is available";
         let unpreferred = "[memorymanager] failed to find the default preferred hint";
         for (uid, amount, hint, wanted) in [
             ("a", "600Mi", Hint::ANY, Ok(vec![0])),
@@ -493,7 +505,9 @@ mod tests {
         let wanted = pod("p", &format!(r#"{{"initContainers":[{init}],"containers":[{main}]}}"#));
         let mut reuse = Reuse::new();
         for member in &wanted.members {
-            memory.allocate(&wanted, member, &mut reuse, Hint { affinity: Some(Mask::of([0])), preferred: true }).unwrap();
+            memory
+                .allocate(&wanted, member, &mut reuse, Hint { affinity: Some(Mask::of([0])), preferred: true })
+                .unwrap();
         }
         assert_eq!(memory.nodes[&0].memory_map["memory"].reserved, 900 << 20);
         assert_eq!((memory.of("p", "i")[0].size, memory.of("p", "a")[0].size), (300 << 20, 600 << 20));

@@ -187,7 +187,8 @@ impl Managers {
         let asked = self.asked(wanted, member);
         let mut givers = vec![self.devices.hints(&asked, &reuse.devices, &machine.nodes())];
         givers.push(local.cpus.as_ref().map_or_else(Hints::new, |cpus| cpus.hints(wanted, member, &reuse.cpus)));
-        givers.push(local.memory.as_ref().map_or_else(Hints::new, |memory| memory.hints(wanted, member, &reuse.memory)));
+        givers
+            .push(local.memory.as_ref().map_or_else(Hints::new, |memory| memory.hints(wanted, member, &reuse.memory)));
         let (policy, closest) = (self.policies.topology, self.policies.closest);
         let merged = Merger { policy, distances: &machine.distances, closest }.merge(&givers);
         let refused = "Resources cannot be allocated with Topology locality";
@@ -299,13 +300,7 @@ fn given(wanted: &Wanted) -> impl Iterator<Item = &Member> {
     wanted.members.iter().filter(|member| member.role != Role::Ephemeral)
 }
 
-fn allocate(
-    local: &mut Local,
-    wanted: &Wanted,
-    member: &Member,
-    reuse: &mut Reuse,
-    hint: Hint,
-) -> Result<(), Refusal> {
+fn allocate(local: &mut Local, wanted: &Wanted, member: &Member, reuse: &mut Reuse, hint: Hint) -> Result<(), Refusal> {
     if let Some(cpus) = &mut local.cpus {
         cpus.allocate(wanted, member, &mut reuse.cpus, hint.affinity)?;
     }

@@ -45,7 +45,15 @@ async fn resources_of_a_pod_lie_together() {
     // Node 0 has three CPUs to give, node 1 has four.
     for (policy, scope, cpus, wanted) in [
         ("none", "container", "3", Ok(["1-3", "4-6"])),
-        ("best-effort", "container", "4", Err(("UnexpectedAdmissionError", "Allocate failed due to not enough cpus available to satisfy request, which is unexpected"))),
+        (
+            "best-effort",
+            "container",
+            "4",
+            Err((
+                "UnexpectedAdmissionError",
+                "Allocate failed due to not enough cpus available to satisfy request, which is unexpected",
+            )),
+        ),
         ("best-effort", "pod", "3", Ok(["1-3", "4-6"])),
         ("restricted", "container", "3", Ok(["1-3", "4-6"])),
         ("single-numa-node", "container", "3", Ok(["1-3", "4-6"])),
@@ -98,7 +106,9 @@ fn policies_that_cannot_be_are_refused() {
     let error = of(Policies { cpu, reserved_cpus, ..Policies::default() }, 0);
     assert_eq!(error, "[cpumanager] unable to reserve the required amount of CPUs (size of 8 did not equal 1)");
     let memory = Some(ReservedMemory::default());
-    assert!(of(Policies { memory, ..Policies::default() }, 0).contains("you should specify the system reserved memory"));
+    assert!(
+        of(Policies { memory, ..Policies::default() }, 0).contains("you should specify the system reserved memory")
+    );
     let by_socket = Some("align-by-socket=true".parse().unwrap());
     let policies = Policies { cpu: by_socket, topology: Policy::SingleNumaNode, ..Policies::default() };
     assert!(of(policies, 1000).contains("incompatible"));

@@ -338,7 +338,10 @@ mod tests {
         let found = Cgroups::from_mounts(HYBRID, |_| String::new()).expect("all needed controllers are there");
         let Cgroups::V1(hierarchies) = found else { panic!("not v1") };
         let mounts: Vec<_> = hierarchies.iter().map(|h| h.mount.display().to_string()).collect();
-        assert_eq!(mounts, ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/pids", "/sys/fs/cgroup/cpuset"]);
+        assert_eq!(
+            mounts,
+            ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/pids", "/sys/fs/cgroup/cpuset"]
+        );
         assert_eq!(hierarchies[0].controllers, ["cpu", "cpuacct"]);
     }
 

@@ -172,9 +172,6 @@ mod tests {
         };
         apply(directory.path(), &resources).expect("all files are there");
         let read = |file: &str| std::fs::read_to_string(directory.path().join(file)).expect("written");
-        assert_eq!(
-            FILES.map(read),
-            ["100", "50000 100000", "4096", "8192", "1048576", "max", "0", "0-2,4", "0"]
-        );
+        assert_eq!(FILES.map(read), ["100", "50000 100000", "4096", "8192", "1048576", "max", "0", "0-2,4", "0"]);
     }
 }

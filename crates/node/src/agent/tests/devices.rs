@@ -42,7 +42,8 @@ impl World {
             Some(node.str_at(&["status", field, NAME])?.to_owned())
         };
         let wait = async {
-            while (shown("capacity").as_deref(), shown("allocatable").as_deref()) != (Some(capacity), Some(allocatable)) {
+            while (shown("capacity").as_deref(), shown("allocatable").as_deref()) != (Some(capacity), Some(allocatable))
+            {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -95,7 +96,10 @@ async fn plugins_register_and_pods_get_their_devices() {
     let config = world.runtime.state.lock().unwrap().configs[0].clone();
     assert_eq!(config.env[0], ("DEVICES".to_owned(), "b".to_owned()));
     assert!(config.env.iter().all(|(name, value)| name != "URL" || value == "http://127.0.0.1"), "{:?}", config.env);
-    assert_eq!((config.devices[0].container_path.as_str(), config.devices[0].permissions.as_str()), ("/dev/device", "rw"));
+    assert_eq!(
+        (config.devices[0].container_path.as_str(), config.devices[0].permissions.as_str()),
+        ("/dev/device", "rw")
+    );
     assert!(config.mounts.iter().any(|m| m.container_path == "/lib/device" && m.read_only));
     assert_eq!(config.annotations["example.com/used"], "b");
     world.until("p", |s| health(s).as_deref() == Some("example.com/device b Healthy")).await;
@@ -114,7 +118,10 @@ async fn plugins_register_and_pods_get_their_devices() {
     world.pod("late", &asking(1));
     world.until("late", |s| phase(s) == "Failed").await;
     let text = world.status("late").str_at(&["message"]).unwrap().to_owned();
-    assert!(text.contains("no healthy devices present; cannot allocate unhealthy devices example.com/device"), "{text}");
+    assert!(
+        text.contains("no healthy devices present; cannot allocate unhealthy devices example.com/device"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

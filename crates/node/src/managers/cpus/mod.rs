@@ -42,7 +42,8 @@ impl FromStr for CpuOptions {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut all = Self::default();
         for part in text.split(',').filter(|part| !part.is_empty()) {
-            let (name, value) = part.split_once('=').ok_or_else(|| format!("{part:?} is not of the form OPTION=true"))?;
+            let (name, value) =
+                part.split_once('=').ok_or_else(|| format!("{part:?} is not of the form OPTION=true"))?;
             let value = value.parse::<bool>().map_err(|error| format!("bad value for option {name:?}: {error}"))?;
             let option = match name.trim() {
                 "full-pcpus-only" => &mut all.full_cores,
@@ -83,9 +84,10 @@ struct File {
 
 impl File {
     fn sum(&self) -> u64 {
-        let entries = map(self.entries.iter().map(|(pod, containers)| {
-            (pod, map(containers.iter().map(|(container, cpus)| (container, cpus.clone()))))
-        }));
+        let entries = map(self
+            .entries
+            .iter()
+            .map(|(pod, containers)| (pod, map(containers.iter().map(|(container, cpus)| (container, cpus.clone()))))));
         u64::from(fnv32a(&format!(
             "(*state.CPUManagerCheckpoint){{PolicyName:(string){} DefaultCPUSet:(string){} \
              Entries:(map[string]map[string]string){entries} Checksum:(checksum.Checksum)0}}",
@@ -119,9 +121,11 @@ impl Cpus {
         directory: &Path,
     ) -> Result<Self, String> {
         if options.by_socket && machine.sockets() > machine.cpu_nodes() {
-            return Err("Align by socket is not compatible with hardware where number of sockets are more than number of \
+            return Err(
+                "Align by socket is not compatible with hardware where number of sockets are more than number of \
                         NUMA"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         let count = if reserved.is_empty() { number(reserved_milli).div_ceil(1000) } else { reserved.len() };
         if count == 0 {
@@ -180,7 +184,9 @@ impl Cpus {
     fn check(&self, shared: &CpuSet, assigned: &Assigned) -> Result<(), String> {
         let reserved = &self.reserved;
         if self.options.strict && !reserved.and(shared).is_empty() {
-            return Err(format!("some of strictly reserved cpus: \"{reserved}\" are present in defaultCpuSet: \"{shared}\""));
+            return Err(format!(
+                "some of strictly reserved cpus: \"{reserved}\" are present in defaultCpuSet: \"{shared}\""
+            ));
         }
         if !self.options.strict && reserved.and(shared) != *reserved {
             return Err(format!("not all reserved cpus: \"{reserved}\" are present in defaultCpuSet: \"{shared}\""));
@@ -199,7 +205,9 @@ impl Cpus {
         let all = self.machine.all();
         match known == all {
             true => Ok(()),
-            false => Err(format!("current set of available CPUs \"{all}\" doesn't match with CPUs in state \"{known}\"")),
+            false => {
+                Err(format!("current set of available CPUs \"{all}\" doesn't match with CPUs in state \"{known}\""))
+            }
         }
     }
 
@@ -309,9 +317,9 @@ impl Cpus {
             Some(mask) => {
                 let sockets = self.sockets(mask);
                 let by_socket = self.options.by_socket;
-                let near = self.machine.cpus_where(|cpu| {
-                    if by_socket { sockets.contains(&cpu.socket) } else { mask.has(cpu.node) }
-                });
+                let near = self
+                    .machine
+                    .cpus_where(|cpu| if by_socket { sockets.contains(&cpu.socket) } else { mask.has(cpu.node) });
                 let near = near.and(free);
                 self.take(&near, count.min(near.len()))?
             }
@@ -391,7 +399,9 @@ mod tests {
 
     fn give(cpus: &mut Cpus, wanted: &Wanted, affinity: Option<Mask>) -> Result<String, String> {
         let given = cpus.allocate(wanted, &wanted.members[0], &mut CpuSet::default(), affinity);
-        given.map(|()| cpus.of(wanted.uid(), "a").to_string()).map_err(|(reason, message)| format!("{reason}: {message}"))
+        given
+            .map(|()| cpus.of(wanted.uid(), "a").to_string())
+            .map_err(|(reason, message)| format!("{reason}: {message}"))
     }
 
     #[test]
@@ -407,8 +417,10 @@ mod tests {
             (
                 "many",
                 "5",
-                Err("UnexpectedAdmissionError: Allocate failed due to not enough cpus available to satisfy request, which is \
-                     unexpected"),
+                Err(
+                    "UnexpectedAdmissionError: Allocate failed due to not enough cpus available to satisfy request, which is \
+                     unexpected",
+                ),
             ),
         ] {
             let got = give(&mut cpus, &asking(uid, amount), None);

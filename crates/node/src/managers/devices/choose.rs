@@ -93,7 +93,9 @@ impl Partial {
         }
         if self.taken.len() < self.count {
             let (wanted, got) = (self.count, self.taken.len());
-            return Err(format!("unexpectedly allocated less resources than required. Requested: {wanted}, Got: {got}"));
+            return Err(format!(
+                "unexpectedly allocated less resources than required. Requested: {wanted}, Got: {got}"
+            ));
         }
         Ok(self.taken)
     }

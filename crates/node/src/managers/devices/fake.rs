@@ -46,7 +46,12 @@ pub fn device(id: &str, healthy: bool, node: Option<i64>) -> Device {
 
 impl FakePlugin {
     /// A plugin for a resource, with its socket in the directory for plugins. It must still register.
-    pub fn start(directory: &Path, resource: &str, devices: Vec<Device>, answer: ContainerAllocateResponse) -> io::Result<Self> {
+    pub fn start(
+        directory: &Path,
+        resource: &str,
+        devices: Vec<Device>,
+        answer: ContainerAllocateResponse,
+    ) -> io::Result<Self> {
         let path = directory.join(Self::socket(resource));
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(path)?;

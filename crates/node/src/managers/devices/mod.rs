@@ -22,8 +22,8 @@ use super::topology::{Hints, Mask};
 use crate::quantity;
 use crate::wanted::{Member, Role};
 use choose::Request;
-pub use server::is_extended;
 use proto::{ContainerAllocateResponse, DevicePluginOptions};
+pub use server::is_extended;
 
 /// How long the devices of a plugin that went still count towards the node's capacity (upstream's grace).
 const STOP_GRACE: Duration = Duration::from_secs(300);
@@ -427,7 +427,8 @@ impl Devices {
         if !state.held.contains_key(uid) {
             return BTreeMap::new();
         }
-        let names: BTreeSet<&String> = state.held.values().flat_map(BTreeMap::values).flat_map(BTreeMap::keys).collect();
+        let names: BTreeSet<&String> =
+            state.held.values().flat_map(BTreeMap::values).flat_map(BTreeMap::keys).collect();
         let count = |name: &str| i64::try_from(state.in_use(name).len()).unwrap_or(i64::MAX);
         names.into_iter().map(|name| (name.clone(), count(name))).collect()
     }
@@ -436,7 +437,8 @@ impl Devices {
     pub fn counts(&self) -> BTreeMap<String, (i64, i64)> {
         let mut state = lock(&self.state);
         let over = |resource: &Resource| resource.stopped.is_some_and(|since| since.elapsed() > STOP_GRACE);
-        let ended: Vec<String> = state.resources.iter().filter(|(_, r)| over(r)).map(|(name, _)| name.clone()).collect();
+        let ended: Vec<String> =
+            state.resources.iter().filter(|(_, r)| over(r)).map(|(name, _)| name.clone()).collect();
         for name in &ended {
             state.resources.remove(name);
         }
@@ -489,7 +491,12 @@ impl Devices {
 }
 
 /// Which of the devices a plugin would rather give.
-async fn preferred(channel: &Channel, among: Vec<String>, with: Vec<String>, count: usize) -> Result<Vec<String>, String> {
+async fn preferred(
+    channel: &Channel,
+    among: Vec<String>,
+    with: Vec<String>,
+    count: usize,
+) -> Result<Vec<String>, String> {
     let request = proto::ContainerPreferredAllocationRequest {
         available_device_ids: among,
         must_include_device_ids: with,

@@ -43,7 +43,9 @@ pub fn clean(directory: &Path) -> io::Result<()> {
 /// Whether plugins may offer a resource of this name (upstream's rule for extended resources).
 pub fn is_extended(name: &str) -> bool {
     let native = !name.contains('/') || name.contains("kubernetes.io/");
-    !native && !name.starts_with("requests.") && machinery::names::qualified_name(&format!("requests.{name}")).is_empty()
+    !native
+        && !name.starts_with("requests.")
+        && machinery::names::qualified_name(&format!("requests.{name}")).is_empty()
 }
 
 impl Devices {
@@ -103,7 +105,9 @@ impl Devices {
         let options = channel.call::<DevicePluginOptions>(method, &Empty {}, Some(CONNECT_MAX)).await;
         let options = match options {
             Ok(options) => options,
-            Err(status) => return refused(format!("failed to get device plugin options: {}", status.as_go_prints_it())),
+            Err(status) => {
+                return refused(format!("failed to get device plugin options: {}", status.as_go_prints_it()));
+            }
         };
         tracing::info!(resource = name, "a device plugin registered");
         let number = self.adopt(&name, &channel, options);

@@ -13,7 +13,7 @@ use tokio::net::UnixListener;
 use self::proto::*;
 use super::devices::proto::{Empty, TopologyInfo};
 use super::memory::{Block, Memory};
-use super::{Cpus, CpuSet, Managers, lock};
+use super::{CpuSet, Cpus, Managers, lock};
 use crate::agent::Agent;
 use crate::wanted::{Role, Wanted};
 
@@ -109,7 +109,8 @@ fn answer(agent: &Arc<Agent>, method: &str, request: Bytes) -> Option<Replies> {
         "v1.PodResourcesLister/Get" => grpc::reply(async move {
             let GetRequest { pod_name: name, pod_namespace: namespace } = grpc::decode(request)?;
             let pods = agent.pods();
-            let found = pods.iter().find(|pod| pod.name() == name && pod.namespace() == namespace && !pod.is_terminal());
+            let found =
+                pods.iter().find(|pod| pod.name() == name && pod.namespace() == namespace && !pod.is_terminal());
             let missing = || Status::new(Code::Unknown, format!("pod {name} in namespace {namespace} not found"));
             Ok(GetResponse { pod_resources: Some(agent.managers.of_pod(found.ok_or_else(missing)?)) })
         }),
