@@ -191,13 +191,11 @@ impl Cgroups {
                 break;
             }
             for pid in fresh {
-                match write_file(&directory, "cgroup.procs", &pid.to_string()) {
-                    Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
-                        if crate::sys::process_start(pid).is_some() {
-                            return Err(error);
-                        }
-                    }
-                    _ => {}
+                // Who ended meanwhile needs no place.
+                if let Err(error) = write_file(&directory, "cgroup.procs", &pid.to_string())
+                    && crate::sys::process_start(pid).is_some()
+                {
+                    return Err(error);
                 }
             }
         }

@@ -7,6 +7,9 @@ use crate::managers::cpu_set::CpuSet;
 use crate::managers::machine::{Cpu, Topology};
 use crate::managers::topology::combinations;
 
+/// The number of the group that a CPU is in.
+type Grouping = fn(&Cpu) -> usize;
+
 struct Taker<'a> {
     machine: &'a Topology,
     free: CpuSet,
@@ -30,7 +33,7 @@ impl<'a> Taker<'a> {
     }
 
     /// The groups that the free CPUs among `within` are in: those with the fewest free CPUs first.
-    fn groups(&self, within: &dyn Fn(&Cpu) -> bool, of: fn(&Cpu) -> usize) -> Vec<usize> {
+    fn groups(&self, within: &dyn Fn(&Cpu) -> bool, of: Grouping) -> Vec<usize> {
         let places = self.free.0.iter().filter_map(|cpu| self.machine.cpus.get(cpu));
         let ids: BTreeSet<usize> = places.filter(|place| within(place)).map(of).collect();
         let mut ids: Vec<usize> = ids.into_iter().collect();
@@ -39,9 +42,12 @@ impl<'a> Taker<'a> {
     }
 
     /// The larger of both groupings stands first.
-    fn levels(&self) -> [fn(&Cpu) -> usize; 2] {
-        let (node, socket): (fn(&Cpu) -> usize, fn(&Cpu) -> usize) = (|cpu| cpu.node, |cpu| cpu.socket);
-        if self.machine.sockets() >= self.machine.cpu_nodes() { [node, socket] } else { [socket, node] }
+    fn levels(&self) -> [Grouping; 2] {
+        let mut levels: [Grouping; 2] = [|cpu| cpu.node, |cpu| cpu.socket];
+        if self.machine.sockets() < self.machine.cpu_nodes() {
+            levels.reverse();
+        }
+        levels
     }
 
     fn first(&self) -> Vec<usize> {
@@ -59,7 +65,7 @@ impl<'a> Taker<'a> {
     }
 
     /// Takes those of the groups that are wholly free and not too large.
-    fn take_whole(&mut self, groups: Vec<usize>, of: fn(&Cpu) -> usize) {
+    fn take_whole(&mut self, groups: Vec<usize>, of: Grouping) {
         for id in groups {
             let cpus = self.machine.cpus_where(|cpu| of(cpu) == id);
             if cpus.and(&self.free) == cpus && cpus.len() <= self.missing {
