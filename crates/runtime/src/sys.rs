@@ -335,11 +335,24 @@ pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }).map(owned)
 }
 
-/// Marks all descriptors from `first` on close-on-exec.
-pub fn close_range_on_exec(first: u32) -> io::Result<()> {
-    const CLOSE_RANGE_CLOEXEC: u32 = 4;
-    // SAFETY: only flags change, no descriptor is closed now.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) }).map(drop)
+/// Closes all descriptors but the standard ones and `kept`, which an exec closes. For a process that soon becomes a program or
+/// ends: nothing may use, nor drop, what else it held.
+pub fn close_all_but(kept: BorrowedFd<'_>) -> io::Result<()> {
+    let kept = kept.as_raw_fd().max(3) as u32;
+    for (first, last) in [(3, kept - 1), (kept + 1, u32::MAX)] {
+        if first <= last {
+            // SAFETY: the caller gives up whatever these descriptors belong to.
+            check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
+        }
+    }
+    // SAFETY: an open descriptor.
+    check(unsafe { libc::fcntl(kept as RawFd, libc::F_SETFD, libc::FD_CLOEXEC) }.into()).map(drop)
+}
+
+/// Makes the directory `fd` the working one.
+pub fn change_directory(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: an open descriptor.
+    check(unsafe { libc::fchdir(fd.as_raw_fd()) }.into()).map(drop)
 }
 
 /// `prctl(2)` with up to two numbers.
@@ -588,15 +601,16 @@ pub fn set_terminal_size(fd: BorrowedFd<'_>, columns: u16, rows: u16) -> io::Res
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSWINSZ as _, &raw const size) }.into()).map(drop)
 }
 
-/// Unlocks a new pseudo terminal and returns its number below /dev/pts.
-pub fn unlock_terminal(master: BorrowedFd<'_>) -> io::Result<u32> {
-    let (zero, mut number) = (0_i32, 0_u32);
-    // SAFETY: an open descriptor, and pointers to numbers of the size that these two calls want.
-    unsafe {
+/// Unlocks a new pseudo terminal and opens its other end, whatever stands at a path.
+pub fn open_terminal_peer(master: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let zero = 0_i32;
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: an open descriptor, and a pointer to a number of the size that the first call wants.
+    let peer = unsafe {
         check(libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK as _, &raw const zero).into())?;
-        check(libc::ioctl(master.as_raw_fd(), libc::TIOCGPTN as _, &raw mut number).into())?;
-    }
-    Ok(number)
+        libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER as _, flags)
+    };
+    check(peer.into()).map(owned)
 }
 
 /// Sets the hostname of this UTS namespace.

@@ -59,9 +59,23 @@ impl StartError {
     }
 }
 
+/// What is said of work that was given up.
+const POD_ENDS: &str = "the pod ends";
+
+/// What comes of some work; `None` when the pod ends before. What hangs must not keep a pod from its end.
+async fn unless_ended<T>(up: &Up, work: impl Future<Output = T>) -> Option<T> {
+    let mut cancel = up.cancel.clone();
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        _ = cancel.wait_for(|cancelled| *cancelled) => None,
+    }
+}
+
 /// Mounts all volumes, or brings them up to date.
 pub async fn mount(up: Up) {
-    let result = volumes::mount_all(&up.agent, &up.wanted).await;
+    let result = unless_ended(&up, volumes::mount_all(&up.agent, &up.wanted)).await;
+    let result = result.unwrap_or_else(|| Err(POD_ENDS.to_owned()));
     let _ = up.notes.send(Note::Mounted(result)).await;
 }
 
@@ -166,7 +180,9 @@ pub async fn starts(up: Up, sandbox: SandboxStatus, list: Vec<(String, u32)>, mo
             break;
         }
         let result = start(&up, &sandbox, &member, attempt, &mounts).await;
-        if let Err(error) = &result {
+        if let Err(error) = result.as_ref().map(drop)
+            && error.message != POD_ENDS
+        {
             let reference = up.wanted.member_reference(&name);
             let text = if error.fault == Fault::Container { &error.message } else { error.reason };
             up.agent.event(&reference, EventType::Warning, "Failed", format!("Error: {text}"));
@@ -192,7 +208,8 @@ async fn post_start(
     hook: &k8s_openapi::api::core::v1::LifecycleHandler,
 ) {
     let context = hooks::Context::new(&up.agent, &up.wanted, member, id, Some(sandbox));
-    if hooks::run(&context, hook, Duration::from_secs(3600)).await.is_err() {
+    let ended = unless_ended(up, hooks::run(&context, hook, Duration::from_secs(3600))).await;
+    if let Some(Err(_)) = ended {
         let reference = up.wanted.member_reference(member.name());
         up.agent.event(&reference, EventType::Warning, "FailedPostStartHook", "PostStartHook failed");
         up.agent.event(&reference, EventType::Normal, "Killing", "FailedPostStartHook");
@@ -218,14 +235,15 @@ async fn start(
         .await
         .map_err(|message| StartError::new("CreateContainerConfigError", message))?;
     if *up.cancel.borrow() {
-        return Err(StartError::new("ContainerCreating", "the pod ends"));
+        return Err(StartError::new("ContainerCreating", POD_ENDS));
     }
     let runtime = &up.agent.options.runtime;
     let reference = up.wanted.member_reference(member.name());
     let made = runtime.create_container(&sandbox.id, config).await;
     let id = made.map_err(|e| StartError::new("CreateContainerError", e.to_string()))?;
     up.agent.event(&reference, EventType::Normal, "Created", "Container created");
-    let started = runtime.start_container(&id).await;
+    let started = unless_ended(up, runtime.start_container(&id)).await;
+    let started = started.unwrap_or_else(|| Err(RuntimeError::Failed(POD_ENDS.to_owned())));
     let status = runtime.container_status(&id).await;
     match (started, status) {
         (Ok(()), Ok(status)) => {
@@ -297,7 +315,7 @@ async fn image(up: &Up, member: &Member, name: &str, policy: Option<&str>) -> Re
     let mut cancel = up.cancel.clone();
     let pulled = tokio::select! {
         pulled = runtime.pull_image(name, credentials) => pulled,
-        _ = cancel.wait_for(|c| *c) => return Err(StartError::new("ContainerCreating", "the pod ends")),
+        _ = cancel.wait_for(|c| *c) => return Err(StartError::new("ContainerCreating", POD_ENDS)),
     };
     match pulled {
         Ok(image) => {

@@ -768,14 +768,18 @@ impl Worker {
             }
             return false;
         }
+        // By its sandbox a pod is found again whose agent died here: what it leaves in other places goes before.
+        let _ = std::fs::remove_dir_all(self.agent.pod_log_dir(&self.wanted));
         let runtime = self.agent.options.runtime.clone();
         for sandbox in &self.sandboxes {
             if let Err(error) = runtime.remove_pod_sandbox(&sandbox.id).await {
                 tracing::warn!(sandbox = sandbox.id, %error, "sandbox not removed");
+                tokio::time::sleep(STOP_WAIT).await;
+                let _ = self.notes.try_send(Note::Relist);
+                return false;
             }
         }
         crate::volumes::remove_pod_dir(&directory);
-        let _ = std::fs::remove_dir_all(self.agent.pod_log_dir(&self.wanted));
         if !self.removed && !self.wanted.is_static() {
             let spare = Writer::new(&self.agent.options.client, self.wanted.pod.clone());
             std::mem::replace(&mut self.writer, spare).delete().await;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use futures_util::future::BoxFuture;
 use k8s_openapi::api::core::v1::HostPathVolumeSource;
@@ -14,9 +14,12 @@ pub struct HostPath(pub HostPathVolumeSource);
 impl Kind for HostPath {
     fn mount<'a>(&'a self, _: &'a Context<'a>) -> BoxFuture<'a, Result<Mounted, String>> {
         Box::pin(async move {
-            let path = Path::new(&self.0.path);
-            check(path, self.0.type_.as_deref().unwrap_or_default())?;
-            Ok(Mounted { host_path: path.to_owned(), read_only: false, refresh_at: None })
+            let (path, kind) = (PathBuf::from(&self.0.path), self.0.type_.clone().unwrap_or_default());
+            let host_path = path.clone();
+            // A network file system below may never answer: only this pod waits for it.
+            let checked = tokio::task::spawn_blocking(move || check(&path, &kind)).await;
+            checked.map_err(|e| e.to_string())??;
+            Ok(Mounted { host_path, read_only: false, refresh_at: None })
         })
     }
 }

@@ -108,7 +108,7 @@ impl Runtime for BuiltinRuntime {
     fn exec<'a>(&'a self, container_id: &'a str, request: ExecRequest) -> BoxFuture<'a, Result<ProcessStreams>> {
         async move {
             let (_, sandbox) = self.container(container_id)?;
-            streams::exec(&sandbox.directory, container_id, request).await.map(|(streams, _)| streams)
+            streams::exec(&sandbox.directory, container_id, request, seams::random::number()).await
         }
         .boxed()
     }

@@ -85,13 +85,24 @@ impl BuiltinRuntime {
         }
         let signal = |signal, all| Request::Signal { container: id.to_owned(), signal, all };
         if !grace.is_zero() {
-            shim_client::ask(&sandbox.directory, &signal(Self::stop_signal(&container), false)).await?;
+            let request = signal(Self::stop_signal(&container), false);
+            let told = shim_client::ask(&sandbox.directory, &request);
+            // A shim that does not answer must not keep its pod alive.
+            if let Err(error) = tokio::time::timeout(grace, told).await.unwrap_or(Ok(Response::Done)) {
+                tracing::debug!(container = id, %error, "the signal to stop was not delivered");
+            }
             let ended = status.wait_for(|status| status.state == ProcessState::Exited);
             if tokio::time::timeout(grace, ended).await.is_ok() {
                 return Ok(());
             }
         }
-        shim_client::ask(&sandbox.directory, &signal(libc::SIGKILL, true)).await?;
+        self.0.cgroups.kill(&container.record.cgroup);
+        let request = signal(libc::SIGKILL, true);
+        let told = shim_client::ask(&sandbox.directory, &request);
+        let late = |_| RuntimeError::Timeout("an answer of the sandbox's shim".to_owned());
+        if let Err(error) = tokio::time::timeout(SHIM_WAIT, told).await.map_err(late)? {
+            tracing::debug!(container = id, %error, "killed without its shim, which may be gone");
+        }
         let ended = status.wait_for(|status| status.state == ProcessState::Exited);
         let ended = tokio::time::timeout(Duration::from_secs(30), ended).await;
         ended.map_err(|_| RuntimeError::Timeout(format!("kill of container {id}"))).map(drop)
@@ -129,16 +140,14 @@ impl BuiltinRuntime {
     ) -> Result<ExecOutput> {
         let request = ExecRequest { command, tty: false, stdin: false };
         let (_, sandbox) = self.container(id)?;
-        let (streams, exec) = streams::exec(&sandbox.directory, id, request).await?;
-        let ended = output_of(streams);
-        let outcome = match timeout.filter(|timeout| !timeout.is_zero()) {
-            Some(timeout) => tokio::time::timeout(timeout, ended).await.ok(),
-            None => Some(ended.await),
-        };
-        match outcome {
-            Some(output) => output,
-            None => {
-                let _ = shim_client::ask(&sandbox.directory, &Request::KillExec { exec }).await;
+        let exec = seams::random::number();
+        let ended = async { output_of(streams::exec(&sandbox.directory, id, request, exec).await?).await };
+        let Some(timeout) = timeout.filter(|timeout| !timeout.is_zero()) else { return ended.await };
+        match tokio::time::timeout(timeout, ended).await {
+            Ok(output) => output,
+            Err(_) => {
+                // Nobody waits for this: a shim that hangs would make the caller late.
+                tokio::spawn(async move { shim_client::ask(&sandbox.directory, &Request::KillExec { exec }).await });
                 Err(RuntimeError::Timeout("command".to_owned()))
             }
         }

@@ -32,6 +32,8 @@ use shim_client::Connection;
 const EVENTS_MAX: usize = 1024;
 /// How long a new shim may take to be ready.
 const SHIM_START_MAX: Duration = Duration::from_secs(20);
+/// How long a shim may take to answer that it was told to kill; after that it is done without it.
+const SHIM_WAIT: Duration = Duration::from_secs(5);
 /// The most output of one stream of [`Runtime::exec_sync`].
 const EXEC_OUTPUT_BYTES_MAX: u64 = 16 << 20;
 

@@ -91,14 +91,19 @@ impl BuiltinRuntime {
             record.clone()
         };
         write_json(&sandbox.directory.join("sandbox.json"), &record).map_err(failed("write sandbox"))?;
-        for (id, _) in self.containers_of(id) {
-            self.stop(&id, Duration::ZERO).await?;
+        // Also what only is about to start: a shim that waits for it answers again.
+        self.0.cgroups.kill(&record.cgroup);
+        let containers = self.containers_of(id);
+        let stops = containers.iter().map(|(id, _)| self.stop(id, Duration::ZERO));
+        for error in futures_util::future::join_all(stops).await.into_iter().filter_map(Result::err) {
+            tracing::debug!(sandbox = id, %error, "a container was not stopped; its pod's cgroup is killed");
         }
         if record.config.network != NamespaceMode::Node {
             self.0.options.network.teardown(id).await?;
         }
         if sandbox.shim.is_alive() {
-            let _ = shim_client::ask(&sandbox.directory, &Request::Shutdown).await;
+            let told = shim_client::ask(&sandbox.directory, &Request::Shutdown);
+            let _ = tokio::time::timeout(SHIM_WAIT, told).await;
         }
         self.clear_cgroup(&record.cgroup).await;
         if sandbox.shim.is_alive() {

@@ -97,9 +97,8 @@ async fn exit_code(mut connection: Connection) -> Result<i32> {
     }
 }
 
-/// Runs a command in a container; the number names it to the shim.
-pub async fn exec(directory: &Path, container: &str, request: ExecRequest) -> Result<(ProcessStreams, u64)> {
-    let exec = seams::random::number();
+/// Runs a command in a container; the number `exec` names it to the shim.
+pub async fn exec(directory: &Path, container: &str, request: ExecRequest, exec: u64) -> Result<ProcessStreams> {
     let mut connection = Connection::open(directory).await?;
     let (resize, mut sizes) = mpsc::channel::<(u16, u16)>(4);
     let tty = request.tty;
@@ -118,7 +117,7 @@ pub async fn exec(directory: &Path, container: &str, request: ExecRequest) -> Re
         let stdin: Option<Writer> = if request.stdin { Some(Box::pin(Terminal::new(input)?)) } else { None };
         let stdout: Option<Reader> = Some(Box::pin(Terminal::new(output)?));
         let exit = exit_code(connection).boxed();
-        return Ok((ProcessStreams { stdin, stdout, stderr: None, resize, exit }, exec));
+        return Ok(ProcessStreams { stdin, stdout, stderr: None, resize, exit });
     }
     let (stdin, child_stdin): (Option<Writer>, OwnedFd) = if request.stdin {
         let (writer, fd) = writer_pipe()?;
@@ -131,7 +130,7 @@ pub async fn exec(directory: &Path, container: &str, request: ExecRequest) -> Re
     drop((child_stdin, out, err));
     connection.receive().await?;
     let exit = exit_code(connection).boxed();
-    Ok((ProcessStreams { stdin, stdout: Some(stdout), stderr: Some(stderr), resize, exit }, exec))
+    Ok(ProcessStreams { stdin, stdout: Some(stdout), stderr: Some(stderr), resize, exit })
 }
 
 /// Joins the streams of a container's own process.

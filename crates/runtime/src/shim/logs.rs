@@ -5,6 +5,11 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+/// A log larger than this is moved aside (upstream's containerLogMaxSize). The agent looks at sizes every ten seconds only, and
+/// may be away; a flood of output must not fill the disk meanwhile.
+const FILE_BYTES_MAX: u64 = 10 << 20;
+/// Files kept of one log, the current one included (upstream's containerLogMaxFiles).
+const FILES_MAX: usize = 5;
 /// Longer lines are cut into pieces of this size, as containerd does.
 pub const LINE_BYTES_MAX: usize = 16 << 10;
 
@@ -30,6 +35,8 @@ impl Stream {
 pub struct Log {
     path: PathBuf,
     file: Option<File>,
+    /// The file's size in bytes.
+    size: u64,
     /// What came of the line that has not ended yet, per stream.
     pending: [Vec<u8>; 2],
     formatted: Vec<u8>,
@@ -48,12 +55,15 @@ fn open(path: &Path) -> std::io::Result<Option<File>> {
 impl Log {
     /// Opens the log at `path`; an empty path is no log.
     pub fn open(path: &Path) -> std::io::Result<Self> {
-        Ok(Self { path: path.to_owned(), file: open(path)?, pending: Default::default(), formatted: Vec::new() })
+        let file = open(path)?;
+        let size = size(file.as_ref());
+        Ok(Self { path: path.to_owned(), file, size, pending: Default::default(), formatted: Vec::new() })
     }
 
     /// Opens the file anew after somebody moved it away.
     pub fn reopen(&mut self) -> std::io::Result<()> {
         self.file = open(&self.path)?;
+        self.size = size(self.file.as_ref());
         Ok(())
     }
 
@@ -100,6 +110,10 @@ impl Log {
             && !self.formatted.is_empty()
         {
             let _ = file.write_all(&self.formatted);
+            self.size += self.formatted.len() as u64;
+        }
+        if self.size > FILE_BYTES_MAX && rotate(&self.path).is_ok() {
+            let _ = self.reopen();
         }
         self.formatted.clear();
         // A shim idles for weeks: it keeps no memory for the one long line it saw.
@@ -110,6 +124,25 @@ impl Log {
             }
         }
     }
+}
+
+fn size(file: Option<&File>) -> u64 {
+    file.and_then(|file| file.metadata().ok()).map_or(0, |data| data.len())
+}
+
+/// Moves a log aside, under the time as upstream names it, and removes the oldest.
+fn rotate(path: &Path) -> std::io::Result<()> {
+    let now = seams::clock::now();
+    let stamp = now.strftime("%Y%m%d-%H%M%S");
+    std::fs::rename(path, format!("{}.{stamp}.{:09}", path.display(), now.subsec_nanosecond()))?;
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let prefix = format!("{}.", name.to_string_lossy());
+    let entries = std::fs::read_dir(directory)?.flatten();
+    let own = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
+    let mut old: Vec<PathBuf> = own.map(|entry| entry.path()).collect();
+    old.sort();
+    let surplus = old.len().saturating_sub(FILES_MAX - 1);
+    old.iter().take(surplus).try_for_each(std::fs::remove_file)
 }
 
 fn push_line(out: &mut Vec<u8>, stamp: &[u8], stream: Stream, tag: u8, parts: &[&[u8]]) {
@@ -175,6 +208,22 @@ mod tests {
         log.write(Stream::Stdout, &line);
         assert_eq!(lines(&path).len(), 1);
         assert_eq!(lines(&path)[0].0, "stdout F");
+    }
+
+    #[test]
+    fn a_flood_stays_within_five_files() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("0.log");
+        let mut log = Log::open(&path).expect("opens");
+        let lines = [b"a line of sixteen\n".as_slice(); 900].concat();
+        for _ in 0..5_000 {
+            log.write(Stream::Stdout, &lines);
+        }
+        let entries = std::fs::read_dir(directory.path()).expect("there").flatten();
+        let sizes: Vec<u64> = entries.map(|entry| entry.metadata().expect("there").len()).collect();
+        assert_eq!(sizes.len(), FILES_MAX);
+        assert!(sizes.iter().all(|size| *size < FILE_BYTES_MAX + (1 << 20)), "{sizes:?}");
+        assert!(log.formatted.capacity() <= 1 << 16);
     }
 
     #[test]

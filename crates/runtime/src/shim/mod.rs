@@ -35,7 +35,12 @@ pub fn shim_main(arguments: impl IntoIterator<Item = OsString>) -> ! {
     }
     match prepare(&directory) {
         Ok((mut server, identity)) => {
-            let _ = sys::write(sys::standard(1), &serde_json::to_vec(&identity).unwrap_or_default());
+            let told = sys::write(sys::standard(1), &serde_json::to_vec(&identity).unwrap_or_default());
+            if told.is_err() {
+                // Who asked for the pod died meanwhile, and may be back and have found no trace of this process.
+                abandon(&directory);
+                sys::exit_now(1)
+            }
             silence();
             server.run();
             sys::exit_now(0)
@@ -44,6 +49,16 @@ pub fn shim_main(arguments: impl IntoIterator<Item = OsString>) -> ! {
             let _ = sys::write(sys::standard(1), message.as_bytes());
             sys::exit_now(1)
         }
+    }
+}
+
+/// Removes what a shim made that nobody knows of.
+fn abandon(directory: &Path) {
+    let record: Option<SandboxRecord> = read_json(&directory.join("sandbox.json")).ok();
+    let _ = sys::unmount(&directory.join("shm"), libc::MNT_DETACH);
+    let _ = std::fs::remove_dir_all(directory);
+    if let (Some(record), Ok(cgroups)) = (record, Cgroups::detect()) {
+        cgroups.remove(&record.cgroup);
     }
 }
 

@@ -18,6 +18,8 @@ use crate::sys;
 /// Where programs are looked for when the image names no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+const DEVPTS_MAGIC: i64 = 0x1cd1;
+
 /// Standard streams and the way back to the shim.
 pub struct Wiring {
     /// stdin, stdout, stderr; `None` is /dev/null. Unused with a terminal.
@@ -74,19 +76,20 @@ fn environment(record: &ContainerRecord, hostname: &str, home: &str, tty: bool) 
 
 /// Runs in the child: builds the container around itself and becomes its program.
 pub fn run_init(record: &ContainerRecord, place: &rootfs::Place<'_>, wiring: Wiring) -> ! {
-    let report = wiring.report;
+    let report = &wiring.report;
     let result = (|| {
         sys::new_session().map_err(|error| plain(&error))?;
         let filter = security_filter(record)?;
+        let null = open_null()?;
         rootfs::build(record, place)?;
-        streams(&wiring.streams, wiring.tty, true, &report)?;
+        streams(&wiring, true, null)?;
         wait_for(&wiring.go)?;
-        let command = command_line(record);
-        let hostname = &place.sandbox.config.hostname;
-        let program = Program { hostname, command: &command, tty: wiring.tty, filter, init: Some(&report) };
+        let (hostname, command) = (&place.sandbox.config.hostname, command_line(record));
+        let program =
+            Program { hostname, command: &command, tty: wiring.tty, filter, report, is_init: true };
         become_program(record, program, place.users)
     })();
-    give_up(&report, result)
+    give_up(report, result)
 }
 
 /// Runs in the child: joins the container of the process `init` and becomes the program.
@@ -98,17 +101,19 @@ pub fn run_exec(
     command: &[String],
     wiring: Wiring,
 ) -> ! {
-    let report = wiring.report;
+    let report = &wiring.report;
     let result = (|| {
         sys::new_session().map_err(|error| plain(&error))?;
         let filter = security_filter(record)?;
+        let null = open_null()?;
         wait_for(&wiring.go)?;
         let flags = libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP;
         context(sys::setns(init.as_fd(), flags), || "join the container".to_owned())?;
-        streams(&wiring.streams, wiring.tty, false, &report)?;
-        become_program(record, Program { hostname, command, tty: wiring.tty, filter, init: None }, users)
+        streams(&wiring, false, null)?;
+        let program = Program { hostname, command, tty: wiring.tty, filter, report, is_init: false };
+        become_program(record, program, users)
     })();
-    give_up(&report, result)
+    give_up(report, result)
 }
 
 fn give_up(report: &OwnedFd, result: Result<std::convert::Infallible, String>) -> ! {
@@ -134,34 +139,40 @@ fn wait_for(go: &OwnedFd) -> Result<(), String> {
     }
 }
 
-/// Connects 0, 1 and 2: to the given streams, to /dev/null, or to a new terminal whose master goes to the shim.
-fn streams(given: &[Option<OwnedFd>; 3], tty: bool, console: bool, report: &OwnedFd) -> Result<(), String> {
-    if tty {
-        return terminal(console, report);
-    }
+/// The host's /dev/null, opened while this process still sees it: what a container has at that path may be anything.
+fn open_null() -> Result<OwnedFd, String> {
     let null = std::fs::File::options().read(true).write(true).open("/dev/null");
-    let null = context(null, || "open /dev/null".to_owned())?;
-    for (number, stream) in given.iter().enumerate() {
+    context(null.map(OwnedFd::from), || "open /dev/null".to_owned())
+}
+
+/// Connects 0, 1 and 2: to the given streams, to /dev/null, or to a new terminal whose master goes to the shim.
+fn streams(wiring: &Wiring, console: bool, null: OwnedFd) -> Result<(), String> {
+    if wiring.tty {
+        return terminal(console, &wiring.report);
+    }
+    for (number, stream) in wiring.streams.iter().enumerate() {
         let fd = stream.as_ref().map_or(null.as_fd(), AsFd::as_fd);
         context(sys::duplicate_to(fd, number as i32), || "set up standard streams".to_owned())?;
     }
     Ok(())
 }
 
+/// A terminal of the container's own. A volume may stand at /dev, and what is in it change meanwhile: no symbolic link is
+/// followed, and all goes by descriptor.
 fn terminal(console: bool, report: &OwnedFd) -> Result<(), String> {
     let what = || "allocate a terminal".to_owned();
-    let master = std::fs::File::options().read(true).write(true).open("/dev/pts/ptmx");
-    let master: OwnedFd = context(master, what)?.into();
-    let number = context(sys::unlock_terminal(master.as_fd()), what)?;
-    let path = PathBuf::from(format!("/dev/pts/{number}"));
-    let slave: OwnedFd = context(std::fs::File::options().read(true).write(true).open(&path), what)?.into();
-    if console {
-        context(std::fs::write("/dev/console", ""), what)?;
-        context(sys::mount(&path.display().to_string(), Path::new("/dev/console"), "", libc::MS_BIND, ""), what)?;
+    let flags = libc::O_RDWR | libc::O_NOCTTY;
+    let master = context(rootfs::open_plain(Path::new("/dev/pts/ptmx"), flags), what)?;
+    if context(sys::file_system_kind(master.as_fd()), what)? != DEVPTS_MAGIC {
+        return Err("allocate a terminal: /dev/pts is not a file system of terminals".to_owned());
     }
-    context(sys::take_terminal(slave.as_fd()), what)?;
+    let peer = context(sys::open_terminal_peer(master.as_fd()), what)?;
+    if console {
+        rootfs::attach_console(&peer)?;
+    }
+    context(sys::take_terminal(peer.as_fd()), what)?;
     for number in 0..3 {
-        context(sys::duplicate_to(slave.as_fd(), number), what)?;
+        context(sys::duplicate_to(peer.as_fd(), number), what)?;
     }
     context(sys::send_with_fds(report.as_fd(), b"tty", &[master.as_fd()]).map(drop), what)
 }
@@ -172,8 +183,10 @@ struct Program<'a> {
     command: &'a [String],
     tty: bool,
     filter: Option<Vec<libc::sock_filter>>,
-    /// It is the container's first process, whose user is told here.
-    init: Option<&'a OwnedFd>,
+    /// To the shim: all that stays open until the program runs.
+    report: &'a OwnedFd,
+    /// It is the container's first process, whose user is told.
+    is_init: bool,
 }
 
 /// Begins what tells the user of a first process; no error begins so.
@@ -211,18 +224,18 @@ fn become_program(
     program: Program<'_>,
     users: Option<&Users>,
 ) -> Result<std::convert::Infallible, String> {
-    let Program { hostname, command, tty, filter, init } = program;
+    let Program { hostname, command, tty, filter, report, is_init } = program;
     let security = &record.config.security;
     let user = user::resolve(&record.image.user, security)?;
-    if let Some(report) = init {
+    if is_init {
         tell_user(report, &user)?;
     }
     let directory = working_dir(record);
-    let entered = std::env::set_current_dir(&directory);
+    let entered = enter(&directory);
     for number in 0..3 {
         own_stream(number, outside(users, user.uid));
     }
-    leave_host(users, init.is_some())?;
+    leave_host(users, is_init)?;
     let (_, have) = sys::capabilities().map_err(|error| plain(&error))?;
     let keep = capabilities::for_container(security)? & have;
     for index in (0..capabilities::COUNT as u64).filter(|index| keep & (1 << index) == 0) {
@@ -242,12 +255,13 @@ fn become_program(
     // Changing the user clears this, so it is set after: containers never outlive their shim.
     let _ = sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0);
     if entered.is_err() {
-        context(std::env::set_current_dir(&directory), || format!("chdir to cwd ({:?})", directory))?;
+        context(enter(&directory), || format!("chdir to cwd ({:?})", directory))?;
     }
     let environment = environment(record, hostname, &user.home, tty);
     sys::set_umask(0o022);
     sys::reset_signals();
-    context(sys::close_range_on_exec(3), || "close descriptors".to_owned())?;
+    // Before the program is looked for: its path must not lead through a descriptor of the shim's (CVE-2024-21626).
+    context(sys::close_all_but(report.as_fd()), || "close descriptors".to_owned())?;
     if security.no_new_privileges {
         context(sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop), || "no_new_privs".to_owned())?;
     }
@@ -255,6 +269,12 @@ fn become_program(
         context(sys::install_seccomp(filter), || "install seccomp filter".to_owned())?;
     }
     exec(command, &environment)
+}
+
+/// Enters the working directory, which the container may have changed into a link to one of this process's descriptors.
+fn enter(directory: &Path) -> io::Result<()> {
+    let place = rootfs::open_inside(directory, libc::O_PATH | libc::O_DIRECTORY)?;
+    sys::change_directory(place.as_fd())
 }
 
 /// A process must be able to open its own /dev/stdout again, which asks for the owner of the pipe or terminal.

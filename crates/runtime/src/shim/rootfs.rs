@@ -387,10 +387,29 @@ fn ordinary_directory(path: &Path) -> Result<(), String> {
 }
 
 /// Opens a place inside the root, whatever symbolic links of the image say, never through /proc's magic links.
-fn open_inside(path: &Path, flags: i32) -> io::Result<OwnedFd> {
+pub fn open_inside(path: &Path, flags: i32) -> io::Result<OwnedFd> {
     let root = sys::open_path(Path::new("/"))?;
     let resolve = sys::RESOLVE_IN_ROOT | sys::RESOLVE_NO_MAGICLINKS;
     sys::openat2(root.as_fd(), path, flags, 0, resolve)
+}
+
+/// Opens a place inside the root when no symbolic link is on the way.
+pub fn open_plain(path: &Path, flags: i32) -> io::Result<OwnedFd> {
+    let root = sys::open_path(Path::new("/"))?;
+    sys::openat2(root.as_fd(), path, flags, 0, sys::RESOLVE_IN_ROOT | sys::RESOLVE_NO_SYMLINKS)
+}
+
+/// Puts a terminal at /dev/console (compare CVE-2025-52565).
+pub fn attach_console(terminal: &OwnedFd) -> Result<(), String> {
+    let what = || "set up /dev/console".to_owned();
+    let directory = context(open_plain(Path::new("/dev"), libc::O_PATH | libc::O_DIRECTORY), what)?;
+    match sys::mknodat(directory.as_fd(), OsStr::new("console"), libc::S_IFREG | 0o620, 0) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        other => context(other, what)?,
+    }
+    let tree = context(sys::open_tree(Some(terminal.as_fd()), Path::new(""), sys::OPEN_TREE_CLONE), what)?;
+    let console = context(open_plain(Path::new("/dev/console"), libc::O_PATH), what)?;
+    context(sys::move_mount(tree.as_fd(), console.as_fd()), what)
 }
 
 /// Opens the directory `path`, making it and its parents when missing.
@@ -433,6 +452,11 @@ fn attach(bind: &Bind, owner: u32) -> Result<(), String> {
     let what = || format!("mount to {}", bind.target.display());
     let made = if bind.is_dir { make_directory(&bind.target, owner) } else { make_file(&bind.target, owner) };
     let target = context(made, what)?;
+    // A link in a volume that another container writes may lead here (CVE-2019-16884, CVE-2021-30465).
+    let in_proc = context(sys::file_system_kind(target.as_fd()), what)? == PROC_MAGIC;
+    if in_proc && !PROC_COVERABLE.iter().any(|path| bind.target == Path::new(path)) {
+        return Err(format!("{}: the path leads into /proc", what()));
+    }
     context(sys::move_mount(bind.tree.as_fd(), target.as_fd()), what)
 }
 

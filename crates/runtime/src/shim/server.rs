@@ -21,6 +21,9 @@ use crate::sys;
 /// How long a container waits for a slow attached client, in milliseconds, before the client is dropped.
 const CLIENT_WAIT_MILLIS: i32 = 1000;
 
+/// How long a program may take to start, in milliseconds: less than the agent waits for an answer.
+const START_WAIT_MILLIS: i32 = 100_000;
+
 struct Connection {
     socket: UnixStream,
     input: Vec<u8>,
@@ -388,8 +391,10 @@ impl Server {
         };
         drop(wiring);
         let ShimSide { report, go, stdin, outputs } = shim_side;
-        self.admit(&record.cgroup, pid, config.resources.oom_score_adj, &go)?;
-        let Running { master, user } = outcome(&report)?;
+        let admitted = self.admit(&record.cgroup, pid, config.resources.oom_score_adj, &go);
+        // What failed early on is told by the process itself, which is gone then: that is the reason.
+        let Running { master, user } = outcome(&report, pid)?;
+        admitted?;
         let (outputs, stdin) = match &master {
             Some(master) => {
                 let copy = || sys::duplicate(master).map_err(|error| plain(&error));
@@ -462,8 +467,9 @@ impl Server {
             sys::Fork::Parent(pid) => pid,
         };
         drop(wiring);
-        self.admit(&group, pid, container.record.config.resources.oom_score_adj, &side.go)?;
-        let master = outcome(&side.report)?.master;
+        let admitted = self.admit(&group, pid, container.record.config.resources.oom_score_adj, &side.go);
+        let master = outcome(&side.report, pid)?.master;
+        admitted?;
         self.execs.push(Exec { id, pid, connection });
         Ok((Response::Started { pid }, master))
     }
@@ -646,10 +652,16 @@ struct Running {
 }
 
 /// Waits until a new process runs its program, or why it failed.
-fn outcome(report: &OwnedFd) -> Result<Running, String> {
+fn outcome(report: &OwnedFd, pid: i32) -> Result<Running, String> {
     let mut buffer = vec![0; process::REPORT_BYTES_MAX];
     let (mut fds, mut user) = (Vec::new(), None);
     loop {
+        let mut entries = [libc::pollfd { fd: report.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+        sys::poll(&mut entries, START_WAIT_MILLIS).map_err(|error| plain(&error))?;
+        if entries[0].revents == 0 {
+            let _ = sys::kill(pid, libc::SIGKILL);
+            return Err("the program did not start in time: a file system of its container may not answer".to_owned());
+        }
         let count = sys::receive_with_fds(report.as_fd(), &mut buffer, &mut fds).map_err(|error| plain(&error))?;
         match count {
             0 => return Ok(Running { master: fds.pop(), user }),

@@ -11,6 +11,8 @@ use futures_util::future::BoxFuture;
 use runtime::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+mod exhaustion;
+mod hostile;
 mod isolation;
 mod registry;
 mod streams;
@@ -49,6 +51,16 @@ const TESTS: &[Test] = &[
     ("pulls_of_one_image_share_one", || registry::shared().boxed()),
     ("a_registry_that_stumbles_is_asked_again", || registry::retries().boxed()),
     ("layers_in_use_outlive_their_image", || registry::layers_in_use().boxed()),
+    ("hostile_images_are_contained", || hostile::images().boxed()),
+    ("a_device_in_an_image_is_no_device", || hostile::devices().boxed()),
+    ("no_path_leads_through_a_descriptor", || hostile::descriptors().boxed()),
+    ("the_runtimes_program_cannot_be_overwritten", || hostile::program().boxed()),
+    ("mounts_do_not_follow_links_into_proc", || hostile::links().boxed()),
+    ("a_terminal_is_no_link", || hostile::terminal().boxed()),
+    ("a_shim_that_hangs_does_not_keep_its_pod", || exhaustion::hung_shim().boxed()),
+    ("a_fork_bomb_is_contained", || exhaustion::fork_bomb().boxed()),
+    ("a_flood_of_output_stays_small", || exhaustion::flood().boxed()),
+    ("a_full_disk_is_told_and_recovered_from", || exhaustion::disk().boxed()),
     ("the_network_decides_on_readiness", || readiness().boxed()),
 ];
 
@@ -56,6 +68,10 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     if arguments.get(1).is_some_and(|word| word == "shim") {
         shim_main(arguments.into_iter().skip(2));
+    }
+    if arguments.get(1).is_some_and(|word| word == "linger") {
+        std::thread::sleep(Duration::from_secs(1));
+        return ExitCode::SUCCESS;
     }
     let words: Vec<String> = std::env::args().skip(1).collect();
     if words.iter().any(|word| word == "--list") {
@@ -236,8 +252,11 @@ fn owned(header: &mut tar::Header) {
 
 /// A `docker save` archive with Debian's static busybox.
 fn busybox_archive(path: &Path) {
-    let layer = path.with_extension("layer");
-    let mut tar = tar::Builder::new(std::fs::File::create(&layer).unwrap());
+    archive(path, "busybox:test", r#""Env":["FROM_IMAGE=yes"]"#, &[busybox_layer()]);
+}
+
+fn busybox_layer() -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
     tar.append_path_with_name("/bin/busybox", "bin/busybox").unwrap();
     for name in [
         "sh", "cat", "echo", "sleep", "id", "grep", "touch", "hostname", "ls", "true", "tail", "dd", "head", "ps",
@@ -257,22 +276,29 @@ fn busybox_archive(path: &Path) {
     };
     file("etc/passwd", "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n");
     file("etc/group", "app:x:1001:\nextra:x:44:app\n");
-    tar.finish().unwrap();
-    drop(tar);
-    let bytes = std::fs::read(&layer).unwrap();
-    let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    let config = format!(r#"{{"config":{{"Env":["FROM_IMAGE=yes"]}},"rootfs":{{"diff_ids":["sha256:{hex}"]}}}}"#);
-    let manifest = r#"[{"Config":"config.json","RepoTags":["busybox:test"],"Layers":["layer.tar"]}]"#;
+    tar.into_inner().unwrap()
+}
+
+/// A `docker save` archive of one image: `config` is the inside of its configuration, in JSON.
+fn archive(path: &Path, tag: &str, config: &str, layers: &[Vec<u8>]) {
+    let hex = |bytes: &[u8]| -> String {
+        let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+        digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let diffs: Vec<String> = layers.iter().map(|layer| format!("\"sha256:{}\"", hex(layer))).collect();
+    let names: Vec<String> = (0..layers.len()).map(|number| format!("\"{number}.tar\"")).collect();
+    let config = format!(r#"{{"config":{{{config}}},"rootfs":{{"diff_ids":[{}]}}}}"#, diffs.join(","));
+    let manifest = format!(r#"[{{"Config":"config.json","RepoTags":["{tag}"],"Layers":[{}]}}]"#, names.join(","));
     let mut tar = tar::Builder::new(std::fs::File::create(path).unwrap());
-    for (name, text) in
-        [("config.json", config.as_bytes()), ("manifest.json", manifest.as_bytes()), ("layer.tar", &bytes)]
-    {
+    let mut put = |name: &str, bytes: &[u8]| {
         let mut header = tar::Header::new_gnu();
-        header.set_size(text.len() as u64);
+        header.set_size(bytes.len() as u64);
         owned(&mut header);
-        tar.append_data(&mut header, name, text).unwrap();
-    }
+        tar.append_data(&mut header, name, bytes).unwrap();
+    };
+    put("config.json", config.as_bytes());
+    put("manifest.json", manifest.as_bytes());
+    layers.iter().enumerate().for_each(|(number, layer)| put(&format!("{number}.tar"), layer));
     tar.finish().unwrap();
 }
 

@@ -74,6 +74,21 @@ fn a_full_disk_refuses_writes_and_serves_reads() {
     assert!(refused.contains("full") || refused.contains("space"), "{refused}");
     let (fine, text) = run(&["get", "configmaps"]);
     assert!(fine && text.contains("fill-"), "{text}");
+    // With room it goes on where it was, also after it was started again: what it acknowledged is there.
+    let mut enlarge = c.command(Path::new("mount"));
+    assert!(enlarge.args(["-o", "remount,size=64m"]).arg(&small).status().unwrap().success());
+    c.wait("a write", || run(&["create", "configmap", "later", "--from-file=large"]).0.then_some(()));
+    let names = |text: &str| text.lines().filter_map(|l| l.split(' ').next().map(str::to_owned)).collect::<Vec<_>>();
+    let (_, before) = run(&["get", "configmaps"]);
+    drop(run);
+    c.stop_server(Signal::SIGKILL);
+    c.start_server();
+    let run = |words: &[&str]| {
+        let output = c.command(&kubectl).args(["--kubeconfig", &kubeconfig]).args(words).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    c.wait("the API", || run(&["get", "--raw", "/readyz"]).0.then_some(()));
+    assert_eq!(names(&run(&["get", "configmaps"]).1), names(&before));
 }
 
 #[test]

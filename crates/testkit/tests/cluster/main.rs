@@ -10,5 +10,6 @@ mod managers;
 mod network;
 mod pods;
 mod restart;
+mod robust;
 mod vm;
 mod workshop;
