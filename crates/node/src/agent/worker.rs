@@ -731,6 +731,8 @@ impl Worker {
             }
         }
         match self.containers.iter_mut().find(|c| c.id == status.id) {
+            // What was seen of its start may come after what was seen of its end.
+            Some(place) if place.state == ContainerState::Exited && status.state != ContainerState::Exited => {}
             Some(place) => *place = status,
             None => self.containers.push(status),
         }

@@ -6,6 +6,7 @@ mod downward;
 mod empty_dir;
 mod host_path;
 mod kernel;
+mod nfs;
 mod ownership;
 mod pod_certificate;
 mod projected;
@@ -96,6 +97,9 @@ fn kind(volume: &Volume) -> Result<Box<dyn Kind>, String> {
     }
     if let Some(source) = &volume.host_path {
         return Ok(Box::new(host_path::HostPath(source.clone())));
+    }
+    if let Some(source) = &volume.nfs {
+        return Ok(Box::new(nfs::Nfs(source.clone())));
     }
     if let Some(source) = &volume.config_map {
         return Ok(Box::new(config_map::ConfigMapVolume(source.clone())));

@@ -146,7 +146,8 @@ pub async fn disk() {
     let sandbox = world.sandbox().await;
     let id = world.start(&sandbox, "while [ ! -e /go ]; do sleep 0.1; done; exit 3", |_| ()).await;
     let command = |script: &str| ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
-    let filled = world.runtime.exec_sync(&id, command("dd if=/dev/zero of=/fill bs=64k count=400"), None).await.unwrap();
+    let filled =
+        world.runtime.exec_sync(&id, command("dd if=/dev/zero of=/fill bs=64k count=400"), None).await.unwrap();
     assert!(String::from_utf8_lossy(&filled.stderr).contains("No space left"), "{filled:?}");
     // A container that is made now says why it is not, and those that run go on and end as they should.
     let config = ContainerConfig {

@@ -203,9 +203,13 @@ pub async fn links() {
         let config = ContainerConfig {
             name: format!("racer-{round}"),
             image: "busybox:test".to_owned(),
-            command: ["/bin/sh", "-c", "grep -c ' /proc/sys/kernel ' /proc/self/mountinfo; echo 1 > /proc/sys/kernel/panic"]
-                .map(str::to_owned)
-                .to_vec(),
+            command: [
+                "/bin/sh",
+                "-c",
+                "grep -c ' /proc/sys/kernel ' /proc/self/mountinfo; echo 1 > /proc/sys/kernel/panic",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             mounts: mounts("/shared/place/sys/kernel"),
             log_path: PathBuf::from("main.log"),
             ..ContainerConfig::default()
@@ -230,8 +234,7 @@ pub async fn terminal() {
     let world = World::new().await;
     let sandbox = world.sandbox().await;
     let dev = world.directory.path().join("dev");
-    let mounts =
-        || vec![Mount { container_path: "/dev".to_owned(), host_path: dev.clone(), ..Mount::default() }];
+    let mounts = || vec![Mount { container_path: "/dev".to_owned(), host_path: dev.clone(), ..Mount::default() }];
     std::fs::create_dir(&dev).unwrap();
     std::os::unix::fs::symlink("/proc", dev.join("pts")).unwrap();
     let change = |config: &mut ContainerConfig| (config.tty, config.mounts) = (true, mounts());

@@ -80,7 +80,6 @@ fn a_full_disk_refuses_writes_and_serves_reads() {
     c.wait("a write", || run(&["create", "configmap", "later", "--from-file=large"]).0.then_some(()));
     let names = |text: &str| text.lines().filter_map(|l| l.split(' ').next().map(str::to_owned)).collect::<Vec<_>>();
     let (_, before) = run(&["get", "configmaps"]);
-    drop(run);
     c.stop_server(Signal::SIGKILL);
     c.start_server();
     let run = |words: &[&str]| {

@@ -16,6 +16,19 @@ fn cluster() -> Cluster {
     cluster
 }
 
+/// Waits until a pod is ready.
+fn wait_ready(c: &Cluster, name: &str) {
+    let pod = format!("pod/{name}");
+    let begun = Instant::now();
+    // Conditions are not there from the start, and kubectl's watch gives up on what is missing.
+    c.wait_field(&pod, ".status.phase", "Running");
+    eprintln!("{name} runs {:?}", begun.elapsed());
+    c.wait_field(&pod, READY, "True");
+    eprintln!("{name} ready {:?} {}", begun.elapsed(), c.field(&pod, ".status.conditions"));
+}
+
+const READY: &str = ".status.conditions[?(@.type==\"Ready\")].status";
+
 fn entries(place: &Path) -> Vec<PathBuf> {
     std::fs::read_dir(place).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
@@ -38,7 +51,9 @@ fn pod_cgroups(place: &Path, found: &mut Vec<String>) {
 /// What pods left behind on the node.
 fn left(c: &Cluster) -> Vec<String> {
     let mut found = Vec::new();
-    for place in ["data/node/pods", "data/runtime/containers", "state/runtime/sandboxes", "data/log/pods", "data/network"] {
+    for place in
+        ["data/node/pods", "data/runtime/containers", "state/runtime/sandboxes", "data/log/pods", "data/network"]
+    {
         let names = entries(&c.path(place)).into_iter().map(|entry| entry.display().to_string());
         found.extend(names.filter(|name| !name.contains("/.") && !name.ends_with(".lock")));
     }
@@ -85,7 +100,7 @@ spec:
   containers:
   - name: main
     image: {REGISTRY}/shell:1
-    command: [sh, -c, 'trap \"exit 0\" TERM; while true; do sleep 0.05; done', marker-{name}-end]
+    command: [sh, -c, 'trap \"exit 0\" TERM; sleep 1000 & wait', marker-{name}-end]
     lifecycle:
       postStart: {{exec: {{command: [sh, -c, sleep 0.1]}}}}
       preStop: {{exec: {{command: [sh, -c, sleep 0.1]}}}}
@@ -115,11 +130,12 @@ fn create(c: &Cluster, manifest: &str) -> Child {
 /// was never restarted, and of the others nothing is left.
 #[test]
 fn the_server_may_die_at_any_moment() {
-    const ROUNDS: u64 = 14;
+    const ROUNDS: u64 = 10;
     let mut c = cluster();
+    let begun = Instant::now();
     // The image is there from now on, so that the moments fall on what comes after.
     c.apply(&rich("p0"));
-    c.wait_field("pod/p0", ".status.conditions[?(@.type==\"Ready\")].status", "True");
+    wait_ready(&c, "p0");
     let kubectl = testkit::kubectls().pop().unwrap();
     for round in 1..=ROUNDS {
         let before = format!("p{}", round - 1);
@@ -127,29 +143,31 @@ fn the_server_may_die_at_any_moment() {
         delete.args(["delete", "pod", &before, "--wait=false", "--ignore-not-found"]);
         let mut delete = delete.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let mut post = create(&c, &rich(&format!("p{round}")));
-        std::thread::sleep(Duration::from_millis(60 + 40 * round));
+        std::thread::sleep(Duration::from_millis(40 + 60 * round));
         c.stop_server(Signal::SIGKILL);
         post.wait().unwrap();
         delete.wait().unwrap();
         c.start_server();
         c.wait("the API", || c.try_kubectl(&["get", "--raw", "/readyz"]).ok());
+        eprintln!("round {round} {:?}", begun.elapsed());
     }
     c.wait_ready();
-    let names = || c.kubectl(&["get", "pods", "-o", "jsonpath={range .items[?(!@.metadata.deletionTimestamp)]}{.metadata.name}{\"\\n\"}{end}"]);
-    let there: Vec<String> = names().lines().filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let template = "{{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}} {{end}}{{end}}";
+    let names = c.kubectl(&["get", "pods", "-o", &format!("go-template={template}")]);
+    let there: Vec<String> = names.split_whitespace().map(str::to_owned).collect();
     assert!(!there.is_empty(), "the last pod at least was posted");
     for name in &there {
-        let pod = format!("pod/{name}");
-        c.wait_field(&pod, ".status.conditions[?(@.type==\"Ready\")].status", "True");
-        assert_eq!(c.field(&pod, ".status.containerStatuses[0].restartCount"), "0", "{name}");
+        wait_ready(&c, name);
+        assert_eq!(c.field(&format!("pod/{name}"), ".status.containerStatuses[0].restartCount"), "0", "{name}");
     }
-    c.wait("the deleted pods to go", || (c.kubectl(&["get", "pods", "-o", "name"]).lines().count() == there.len()).then_some(()));
+    let count = || c.kubectl(&["get", "pods", "-o", "name"]).lines().count();
+    c.wait("the deleted pods to go", || (count() == there.len()).then_some(()));
     for round in 0..=ROUNDS {
         let name = format!("p{round}");
         let runs = processes(&format!("marker-{name}-end"));
         assert_eq!(runs.len(), usize::from(there.contains(&name)), "{name}: {runs:?}");
     }
-    c.kubectl(&["delete", "pods", "--all"]);
+    c.kubectl(&["delete", "pods", "--all", "--wait=false"]);
     wait_until_nothing_is_left(&c);
 }
 
@@ -157,15 +175,14 @@ fn the_server_may_die_at_any_moment() {
 fn a_killed_shim_is_seen_and_its_pod_restarted() {
     let c = cluster();
     c.apply(&rich("once"));
-    let ready = ".status.conditions[?(@.type==\"Ready\")].status";
-    c.wait_field("pod/once", ready, "True");
+    wait_ready(&c, "once");
     let before = c.field("pod/once", ".status.containerStatuses[0].containerID");
     let shim = entries(&c.path("state/runtime/sandboxes")).pop().unwrap().join("shim.json");
     let shim: serde_json::Value = serde_json::from_slice(&std::fs::read(shim).unwrap()).unwrap();
     let pid = i32::try_from(shim["pid"].as_i64().unwrap()).unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     c.wait_field("pod/once", ".status.containerStatuses[0].restartCount", "1");
-    c.wait_field("pod/once", ready, "True");
+    wait_ready(&c, "once");
     assert_ne!(c.field("pod/once", ".status.containerStatuses[0].containerID"), before);
     assert_eq!(c.field("pod/once", ".status.containerStatuses[0].lastState.terminated.exitCode"), "137");
     assert!(c.kubectl(&["describe", "pod", "once"]).contains("SandboxChanged"));
@@ -204,18 +221,37 @@ fn what_hangs_delays_only_its_own_pod() {
     // A registry and a web server that accept and never answer.
     let silent = c.inside(|| std::net::TcpListener::bind("127.0.0.1:5999").unwrap());
     let shell = |rest: &str| {
-        format!("  terminationGracePeriodSeconds: 1\n  containers:\n  - name: main\n    image: {REGISTRY}/shell:1\n    command: [sleep, '1000']\n{rest}")
+        format!(
+            "  terminationGracePeriodSeconds: 1\n  containers:\n  - name: main\n    image: {REGISTRY}/shell:1\n    command: [sleep, '1000']\n{rest}"
+        )
     };
     let never = "{exec: {command: [sleep, '1000']}}";
     let mut cases = vec![
         ("registry".to_owned(), "  containers: [{name: main, image: '127.0.0.1:5999/never:1'}]\n".to_owned()),
         ("post-start".to_owned(), shell(&format!("    lifecycle: {{postStart: {never}}}\n"))),
-        ("sleep".to_owned(), shell("    lifecycle: {postStart: {sleep: {seconds: 1000}}}\n")),
+        (
+            "sleep".to_owned(),
+            rich("sleep")
+                .replace(
+                    "exec: {command: [sh, -c, sleep 0.1]}}\n      preStop",
+                    "sleep: {seconds: 600}}\n      preStop",
+                )
+                .replace("PeriodSeconds: 2", "PeriodSeconds: 601")
+                .split_once("spec:\n")
+                .unwrap()
+                .1
+                .to_owned(),
+        ),
         ("pre-stop".to_owned(), shell(&format!("    lifecycle: {{preStop: {never}}}\n"))),
-        ("probe".to_owned(), shell("    livenessProbe: {exec: {command: [sleep, '1000']}, periodSeconds: 1, timeoutSeconds: 30}\n")),
+        (
+            "probe".to_owned(),
+            shell("    livenessProbe: {exec: {command: [sleep, '1000']}, periodSeconds: 1, timeoutSeconds: 30}\n"),
+        ),
         (
             "web".to_owned(),
-            shell("    livenessProbe: {httpGet: {host: 127.0.0.1, port: 5999}, periodSeconds: 1, timeoutSeconds: 30}\n"),
+            shell(
+                "    livenessProbe: {httpGet: {host: 127.0.0.1, port: 5999}, periodSeconds: 1, timeoutSeconds: 30}\n",
+            ),
         ),
     ];
     // More of them than the server has threads.
@@ -232,7 +268,7 @@ fn what_hangs_delays_only_its_own_pod() {
     }
     let begun = Instant::now();
     c.apply(&rich("beside"));
-    c.wait_field("pod/beside", ".status.conditions[?(@.type==\"Ready\")].status", "True");
+    wait_ready(&c, "beside");
     c.kubectl(&["delete", "pod", "beside"]);
     assert!(begun.elapsed() < testkit::patience() / 4, "a pod beside took {:?}", begun.elapsed());
     for name in ["registry", "post-start", "sleep", "mount-0"] {
@@ -265,15 +301,22 @@ fn a_node_whose_disk_is_full_says_so_and_recovers() {
     c.wait_ready();
     c.start_registry();
     c.apply(&rich("first"));
-    let ready = ".status.conditions[?(@.type==\"Ready\")].status";
-    c.wait_field("pod/first", ready, "True");
+    wait_ready(&c, "first");
+    // By its whole path: the working directory is what stood there before the mounts.
     let sh = |script: &str| {
-        let output = c.command(Path::new("sh")).args(["-c", script]).output().unwrap();
+        let script = format!("cd {} && [ $(stat -f -c %T runtime) = tmpfs ] && {script}", c.path("data").display());
+        let output = c.command(Path::new("sh")).args(["-c", &script]).output().unwrap();
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
-    assert!(sh("head -c 30000000 /dev/zero > data/runtime/fill").contains("No space"));
-    assert!(sh("i=0; while touch data/node/fill-$i; do i=$((i+1)); done").contains("No space"));
-    let image = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: image}}\nspec: {{containers: [{{name: main, image: '{REGISTRY}/web:1'}}]}}\n");
+    for fill in
+        ["dd if=/dev/zero of=runtime/fill bs=64k count=1000", "for i in $(seq 300); do touch node/fill-$i; done"]
+    {
+        let said = sh(fill);
+        assert!(said.contains("No space"), "{said}");
+    }
+    let image = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: image}}\nspec: {{containers: [{{name: main, image: '{REGISTRY}/web:1'}}]}}\n"
+    );
     c.apply(&format!("{image}---\n{}", rich("second")));
     for (name, part) in [("image", "No space left on device"), ("second", "No space left on device")] {
         c.wait(&format!("{name} to be told"), || {
@@ -281,10 +324,10 @@ fn a_node_whose_disk_is_full_says_so_and_recovers() {
             told.to_lowercase().contains(&part.to_lowercase()).then_some(())
         });
     }
-    assert_eq!(c.field("pod/first", ready), "True", "what runs goes on");
+    assert_eq!(c.field("pod/first", READY), "True", "what runs goes on");
     assert_eq!(c.field("pod/first", ".status.containerStatuses[0].restartCount"), "0");
-    sh("rm data/runtime/fill data/node/fill-*");
-    c.wait_field("pod/second", ready, "True");
+    sh("rm runtime/fill node/fill-*");
+    wait_ready(&c, "second");
     c.wait("the image", || {
         let waiting = c.field("pod/image", ".status.containerStatuses[0].state.waiting.reason");
         let told = c.kubectl(&["describe", "pod", "image"]);
@@ -323,6 +366,6 @@ fn a_hundred_and_ten_pods_come_and_go() {
     let addresses = c.kubectl(&["get", "pods", "-o", "jsonpath={.items[*].status.podIP}"]);
     let addresses: std::collections::BTreeSet<&str> = addresses.split(' ').collect();
     assert_eq!(addresses.len(), PODS);
-    c.kubectl(&["delete", "pods", "--all"]);
+    c.kubectl(&["delete", "pods", "--all", "--wait=false"]);
     wait_until_nothing_is_left(&c);
 }
