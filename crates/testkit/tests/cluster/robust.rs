@@ -19,12 +19,9 @@ fn cluster() -> Cluster {
 /// Waits until a pod is ready.
 fn wait_ready(c: &Cluster, name: &str) {
     let pod = format!("pod/{name}");
-    let begun = Instant::now();
     // Conditions are not there from the start, and kubectl's watch gives up on what is missing.
     c.wait_field(&pod, ".status.phase", "Running");
-    eprintln!("{name} runs {:?}", begun.elapsed());
     c.wait_field(&pod, READY, "True");
-    eprintln!("{name} ready {:?} {}", begun.elapsed(), c.field(&pod, ".status.conditions"));
 }
 
 const READY: &str = ".status.conditions[?(@.type==\"Ready\")].status";
@@ -132,7 +129,6 @@ fn create(c: &Cluster, manifest: &str) -> Child {
 fn the_server_may_die_at_any_moment() {
     const ROUNDS: u64 = 10;
     let mut c = cluster();
-    let begun = Instant::now();
     // The image is there from now on, so that the moments fall on what comes after.
     c.apply(&rich("p0"));
     wait_ready(&c, "p0");
@@ -149,7 +145,6 @@ fn the_server_may_die_at_any_moment() {
         delete.wait().unwrap();
         c.start_server();
         c.wait("the API", || c.try_kubectl(&["get", "--raw", "/readyz"]).ok());
-        eprintln!("round {round} {:?}", begun.elapsed());
     }
     c.wait_ready();
     let template = "{{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}} {{end}}{{end}}";
