@@ -25,6 +25,8 @@ pub use programs::{kubectls, python_packages, skiff, tool};
 
 /// The longest that a test waits for anything, on a machine of usual speed.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// The longest that it watches one object at a time.
+const WATCH_MAX: Duration = Duration::from_secs(2);
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(20);
 /// Where the registry of a cluster listens.
@@ -188,7 +190,8 @@ impl Cluster {
         let mut last = String::new();
         while begun.elapsed() < patience() {
             last = self.field(object, path);
-            if last == wanted || self.watch_field(object, path, wanted, patience().saturating_sub(begun.elapsed())) {
+            // kubectl's watch of one object may lose what changes while it begins: it is asked anew.
+            if last == wanted || self.watch_field(object, path, wanted, WATCH_MAX) {
                 return;
             }
             std::thread::sleep(LOOK);

@@ -162,7 +162,9 @@ impl BuiltinRuntime {
             let _ = sys::kill(shim.pid, libc::SIGKILL);
         }
         if let Some(record) = record {
-            let _ = self.0.options.network.teardown(&record.id).await;
+            let (network, id) = (self.0.options.network.clone(), record.id.clone());
+            // Not waited for: after a restart there is no network before the runtime has all its pods.
+            tokio::spawn(async move { network.teardown(&id).await });
             self.clear_cgroup(&record.cgroup).await;
         }
         let _ = sys::unmount(&directory.join("shm"), libc::MNT_DETACH);

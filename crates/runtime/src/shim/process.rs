@@ -85,8 +85,7 @@ pub fn run_init(record: &ContainerRecord, place: &rootfs::Place<'_>, wiring: Wir
         streams(&wiring, true, null)?;
         wait_for(&wiring.go)?;
         let (hostname, command) = (&place.sandbox.config.hostname, command_line(record));
-        let program =
-            Program { hostname, command: &command, tty: wiring.tty, filter, report, is_init: true };
+        let program = Program { hostname, command: &command, tty: wiring.tty, filter, report, is_init: true };
         become_program(record, program, place.users)
     })();
     give_up(report, result)
@@ -139,10 +138,20 @@ fn wait_for(go: &OwnedFd) -> Result<(), String> {
     }
 }
 
-/// The host's /dev/null, opened while this process still sees it: what a container has at that path may be anything.
+/// The host's /dev/null, opened while this process still sees it.
 fn open_null() -> Result<OwnedFd, String> {
     let null = std::fs::File::options().read(true).write(true).open("/dev/null");
     context(null.map(OwnedFd::from), || "open /dev/null".to_owned())
+}
+
+/// The container's own /dev/null, when it is one: what it has at that path may be anything.
+fn own_null() -> Option<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_NONBLOCK;
+    let found = rootfs::open_plain(Path::new("/dev/null"), flags).ok()?;
+    let stat = sys::fstatat(found.as_fd(), std::ffi::OsStr::new("")).ok()?;
+    let genuine = stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == sys::device_number(1, 3);
+    sys::set_nonblocking(found.as_fd(), false).ok()?;
+    genuine.then_some(found)
 }
 
 /// Connects 0, 1 and 2: to the given streams, to /dev/null, or to a new terminal whose master goes to the shim.
@@ -150,6 +159,7 @@ fn streams(wiring: &Wiring, console: bool, null: OwnedFd) -> Result<(), String> 
     if wiring.tty {
         return terminal(console, &wiring.report);
     }
+    let null = own_null().unwrap_or(null);
     for (number, stream) in wiring.streams.iter().enumerate() {
         let fd = stream.as_ref().map_or(null.as_fd(), AsFd::as_fd);
         context(sys::duplicate_to(fd, number as i32), || "set up standard streams".to_owned())?;
