@@ -70,7 +70,8 @@ fn main() -> ExitCode {
         shim_main(arguments.into_iter().skip(2));
     }
     if arguments.get(1).is_some_and(|word| word == "linger") {
-        std::thread::sleep(Duration::from_secs(1));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { tokio::time::sleep(Duration::from_secs(1)).await });
         return ExitCode::SUCCESS;
     }
     let words: Vec<String> = std::env::args().skip(1).collect();
