@@ -170,5 +170,8 @@ pub async fn disk() {
     for name in ["large.tar", "many.tar"] {
         world.runtime.import_images(&archives.join(name)).await.unwrap();
     }
-    world.finish(&sandbox).await;
+    world.runtime.remove_pod_sandbox(&sandbox).await.unwrap();
+    remove_cgroups(world.directory.path());
+    // Before the directory that it is mounted in.
+    drop(small);
 }

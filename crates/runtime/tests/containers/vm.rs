@@ -4,7 +4,8 @@ use super::*;
 
 /// What runs in the machine.
 const TESTS: &str = "runs_logs_and_ends start_error command_runs_inside restarted_agent killed_shim security_settings \
-    memory_limits share_processes processes_are_limited limits_hold kernel_files";
+    memory_limits share_processes processes_are_limited limits_hold kernel_files \
+    no_path_leads fork_bomb links_into_proc";
 
 pub async fn cgroup_v2() {
     let Some(mut vm) = testkit::vm::Vm::new() else { return };
