@@ -23,7 +23,7 @@ test-vm:         ## The end-to-end tests on cgroup v2, in an emulated machine (a
 	@scripts/packages
 	@scripts/test-vm
 
-bench:           ## Measure skiff beside its peers (docs/benchmarks.md); takes about ten minutes
+bench:           ## Measure skiff beside its peers (docs/benchmarks.md); takes about a quarter of an hour
 	@[ "$$(id -u)" = 0 ] || { echo "the benchmarks run containers and need root: try sudo make bench"; exit 1; }
 	@scripts/packages etcd-server runc crun skopeo
 	cargo build --release --package skiff --package bench
