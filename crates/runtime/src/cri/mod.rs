@@ -103,6 +103,7 @@ impl CriRuntime {
             events,
             acted: Notify::new(),
         });
+        inner.sweep_groups();
         tokio::spawn(events::follow(Arc::downgrade(&inner)));
         Ok(Self(inner))
     }

@@ -50,12 +50,36 @@ impl CriRuntime {
 impl Inner {
     /// Removes a pod's cgroup. Another sandbox of the same pod may live in it: then it stays.
     fn remove_group(&self, group: &str) {
-        for (directory, _) in self.cgroups.directories(group) {
+        for directory in self.places(group) {
             if let Err(error) = std::fs::remove_dir(&directory)
                 && error.kind() != std::io::ErrorKind::NotFound
             {
                 tracing::debug!(directory = %directory.display(), %error, "a pod's cgroup stays");
             }
         }
+    }
+
+    /// Removes the cgroups of pods in which nothing is: those of a life of this process that ended before their sandboxes were
+    /// made, or after they were removed. Only before any pod is made.
+    pub(super) fn sweep_groups(&self) {
+        let classes = ["/kubepods", "/kubepods/burstable", "/kubepods/besteffort"];
+        let places = classes.iter().flat_map(|class| self.places(&self.group(class)));
+        for entry in places.filter_map(|place| std::fs::read_dir(place).ok()).flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with("pod") {
+                // The kernel refuses what is in use.
+                let _ = std::fs::remove_dir(entry.path());
+            }
+        }
+    }
+
+    /// The directories of a group. With version 1, runc makes groups in the hierarchies without controllers too, which nothing
+    /// here uses ("systemd", "unified").
+    fn places(&self, group: &str) -> Vec<std::path::PathBuf> {
+        let mut places: Vec<_> = self.cgroups.directories(group).map(|(directory, _)| directory).collect();
+        if !self.cgroups.is_v2() {
+            let mounts = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+            places.extend(mounts.map(|mount| mount.path().join(group.trim_start_matches('/'))));
+        }
+        places
     }
 }
