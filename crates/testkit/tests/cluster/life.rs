@@ -18,7 +18,7 @@ fn many_fields_show_in_processes_and_status() {
   - name: main
     image: {REGISTRY}/shell:1
     command: [sh, -c, {script:?}]
-    workingDir: /work/made/here
+    workingDir: /made/in/here
     lifecycle: {{preStop: {{sleep: {{seconds: 1}}}}}}
     readinessProbe: {{exec: {{command: ['true']}}, successThreshold: 2, periodSeconds: 1}}
     securityContext: {{procMount: Default}}
@@ -35,7 +35,7 @@ fn many_fields_show_in_processes_and_status() {
     c.apply(&manifest);
     c.wait_field("pod/many", ".status.phase", "Running");
     let log = c.wait("the output", || c.try_kubectl(&["logs", "many"]).ok().filter(|l| l.contains("/slave/x")));
-    for part in ["dir=/work/made/here", "groups=2000 4000", "Read-only file system"] {
+    for part in ["dir=/made/in/here", "groups=2000 4000", "Read-only file system"] {
         assert!(log.contains(part), "{part} is not in:\n{log}");
     }
     for name in ["ipc", "pid"] {
