@@ -19,7 +19,7 @@ test:            ## All checks and tests; installs the Debian packages that the 
 	@scripts/packages
 	@scripts/test
 
-test-vm:         ## The end-to-end tests on cgroup v2, in an emulated machine (amd64); takes about half an hour
+test-vm:         ## The end-to-end tests on cgroup v2, in an emulated machine (amd64), ten times as slow
 	@scripts/packages
 	@scripts/test-vm
 
