@@ -12,6 +12,7 @@ pub mod field;
 pub mod gvk;
 pub mod intstr;
 pub mod json;
+pub mod json_path;
 pub mod names;
 pub mod object;
 pub mod openapi;

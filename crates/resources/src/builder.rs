@@ -1,20 +1,22 @@
 //! Short declarations of rows: everything that most resources share is filled in.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use machinery::json::Value;
 
 use crate::cells;
-use crate::row::{Column, Resource, SelectableField, Strategy, Subresource, Verb};
+use crate::row::{Cell, Column, FieldValue, Resource, ScalePaths, SelectableField, Strategy, Subresource, Verb};
 use crate::versioned::Versioned;
 
 /// The column that stands first in most tables.
 pub static NAME_COLUMN: Column = Column {
-    name: "Name",
-    kind: "string",
-    format: "name",
-    description: "Name of the object, unique within its namespace.",
+    name: Cow::Borrowed("Name"),
+    kind: Cow::Borrowed("string"),
+    format: Cow::Borrowed("name"),
+    description: Cow::Borrowed("Name of the object, unique within its namespace."),
     priority: 0,
-    cell: cells::name,
+    cell: Cell::Function(cells::name),
 };
 
 /// The strategy of resources with nothing particular to them.
@@ -38,9 +40,11 @@ impl Resource {
             categories: Vec::new(),
             namespaced: true,
             type_name: format!("io.k8s.api.{group_word}.{version}.{kind}"),
+            schema: None,
             storage: plural.to_owned(),
             verbs: Verb::ALL.to_vec(),
             subresources: Vec::new(),
+            scale: ScalePaths::default(),
             columns: Vec::new(),
             selectable_fields: Vec::new(),
             has_generation: false,
@@ -78,14 +82,14 @@ impl Resource {
     /// Short names, as kubectl accepts them.
     #[must_use]
     pub fn short_names(mut self, names: &[&'static str]) -> Self {
-        self.short_names = names.to_vec();
+        self.short_names = names.iter().copied().map(Cow::Borrowed).collect();
         self
     }
 
     /// Categories, as kubectl accepts them.
     #[must_use]
     pub fn categories(mut self, categories: &[&'static str]) -> Self {
-        self.categories = categories.to_vec();
+        self.categories = categories.iter().copied().map(Cow::Borrowed).collect();
         self
     }
 
@@ -156,40 +160,47 @@ impl Resource {
 
 impl Column {
     /// A column of text.
-    pub const fn text(name: &'static str, description: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Self {
-        Self { name, kind: "string", format: "", description, priority: 0, cell }
+    pub fn text(name: &'static str, description: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Self {
+        Self {
+            name: name.into(),
+            kind: "string".into(),
+            format: "".into(),
+            description: description.into(),
+            priority: 0,
+            cell: Cell::Function(cell),
+        }
     }
 
     /// A column of whole numbers.
-    pub const fn integer(name: &'static str, description: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Self {
-        Self { kind: "integer", ..Self::text(name, description, cell) }
+    pub fn integer(name: &'static str, description: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Self {
+        Self { kind: "integer".into(), ..Self::text(name, description, cell) }
     }
 
     /// A column of truth values.
-    pub const fn boolean(name: &'static str, description: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Self {
-        Self { kind: "boolean", ..Self::text(name, description, cell) }
+    pub fn boolean(name: &'static str, description: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Self {
+        Self { kind: "boolean".into(), ..Self::text(name, description, cell) }
     }
 
     /// How long ago the object was created.
-    pub const fn age() -> Self {
+    pub fn age() -> Self {
         Self::text("Age", "Time since the object was created.", cells::age)
     }
 
     /// When the object was created: the only column of resources that upstream has no table for.
-    pub const fn created_at() -> Self {
-        Self { kind: "date", ..Self::text("Created At", "When the object was created.", cells::created_at) }
+    pub fn created_at() -> Self {
+        Self { kind: "date".into(), ..Self::text("Created At", "When the object was created.", cells::created_at) }
     }
 
     /// Shown by `-o wide` only.
     #[must_use]
-    pub const fn wide(self) -> Self {
+    pub fn wide(self) -> Self {
         Self { priority: 1, ..self }
     }
 }
 
 impl SelectableField {
     /// A field with its value in an object; empty when unset.
-    pub const fn new(name: &'static str, value: fn(&Value) -> String) -> Self {
-        Self { name, value }
+    pub fn new(name: &'static str, value: fn(&Value) -> String) -> Self {
+        Self { name: name.into(), value: FieldValue::Function(value) }
     }
 }

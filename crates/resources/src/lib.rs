@@ -16,6 +16,7 @@ pub mod certificates;
 mod checks;
 mod conditions;
 mod core;
+pub mod custom;
 mod custom_resource_definitions;
 mod deprecations;
 mod devices;

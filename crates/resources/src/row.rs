@@ -1,9 +1,13 @@
 //! The shape of a row.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use machinery::field::FieldError;
 use machinery::gvk::{GroupResource, GroupVersion, GroupVersionKind};
 use machinery::json::Value;
+use machinery::schema::{Text, Type};
 
 /// One resource in one version.
 pub struct Resource {
@@ -20,19 +24,23 @@ pub struct Resource {
     /// Singular, as kubectl accepts it.
     pub singular: String,
     /// Short names, as kubectl accepts them.
-    pub short_names: Vec<&'static str>,
+    pub short_names: Vec<Text>,
     /// `all` and the like.
-    pub categories: Vec<&'static str>,
+    pub categories: Vec<Text>,
     /// Whether objects live in namespaces.
     pub namespaced: bool,
-    /// Name of the object's type in the schema table.
+    /// Name of the object's type: in the schema table, or in OpenAPI when the row has its own `schema`.
     pub type_name: String,
+    /// The type of the objects of a row made at run time; without it, the one that `type_name` names in the table.
+    pub schema: Option<Arc<Type>>,
     /// The first part of storage keys, `/registry/{storage}/…`. Two versions or groups of one resource share it.
     pub storage: String,
     /// What can be done with the resource itself.
     pub verbs: Vec<Verb>,
     /// What can be done below an object.
     pub subresources: Vec<Subresource>,
+    /// Where `scale` finds its numbers.
+    pub scale: ScalePaths,
     /// Columns of server-side tables after Name, unless one of them is called Name (events); see [`Resource::all_columns`].
     pub columns: Vec<Column>,
     /// Fields that field selectors may name, besides `metadata.name` and `metadata.namespace`.
@@ -125,28 +133,89 @@ pub enum Subresource {
 }
 
 /// One column of a server-side table (`metav1.TableColumnDefinition`).
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Column {
     /// Header.
-    pub name: &'static str,
-    /// `string`, `integer`, `date`, `boolean`
-    pub kind: &'static str,
+    pub name: Text,
+    /// `string`, `integer`, `number`, `date`, `boolean`
+    pub kind: Text,
     /// `name` or empty.
-    pub format: &'static str,
+    pub format: Text,
     /// What it shows.
-    pub description: &'static str,
+    pub description: Text,
     /// 0 is always shown; above 0 only by `-o wide`.
     pub priority: i32,
-    /// The cell of an object, at a moment (ages are relative).
-    pub cell: fn(&Value, Timestamp) -> Value,
+    /// How the cell of an object is made.
+    pub cell: Cell,
+}
+
+/// How a column's cells are made.
+#[derive(Clone)]
+pub enum Cell {
+    /// By a function of the object and the moment (ages are relative).
+    Function(fn(&Value, Timestamp) -> Value),
+    /// By one that was made at run time.
+    Made(Arc<MadeCell>),
+}
+
+/// A cell's function that was made at run time.
+pub type MadeCell = dyn Fn(&Value, Timestamp) -> Value + Send + Sync;
+
+impl Cell {
+    /// The cell of an object at a moment.
+    pub fn of(&self, object: &Value, now: Timestamp) -> Value {
+        match self {
+            Self::Function(cell) => cell(object, now),
+            Self::Made(cell) => cell(object, now),
+        }
+    }
 }
 
 /// A field that field selectors may name.
+#[derive(Clone, Debug)]
 pub struct SelectableField {
     /// As in selectors: `spec.nodeName`.
-    pub name: &'static str,
-    /// Its value in an object; empty when unset.
-    pub value: fn(&Value) -> String,
+    pub name: Text,
+    /// How its value is found in an object.
+    pub value: FieldValue,
+}
+
+/// How the value of a selectable field is found.
+#[derive(Clone, Debug)]
+pub enum FieldValue {
+    /// By a function; empty when unset.
+    Function(fn(&Value) -> String),
+    /// At a path of keys.
+    Path(Arc<[String]>),
+}
+
+impl FieldValue {
+    /// The value in an object; empty when unset.
+    pub fn of(&self, object: &Value) -> String {
+        match self {
+            Self::Function(value) => value(object),
+            Self::Path(path) => {
+                let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                crate::read::selectable(object, &path)
+            }
+        }
+    }
+}
+
+/// Paths of keys at which `scale` finds the numbers of replicas. The selector is the strategy's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScalePaths {
+    /// Of the wanted number.
+    pub spec_replicas: Vec<Text>,
+    /// Of the observed number.
+    pub status_replicas: Vec<Text>,
+}
+
+impl Default for ScalePaths {
+    fn default() -> Self {
+        let path = |first| vec![Cow::Borrowed(first), Cow::Borrowed("replicas")];
+        Self { spec_replicas: path("spec"), status_replicas: path("status") }
+    }
 }
 
 /// What a write is about to do, for hooks that differ by it.

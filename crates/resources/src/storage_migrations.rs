@@ -16,7 +16,7 @@ pub fn row() -> Resource {
         .cluster_scoped()
         .subresources(&[Subresource::Status])
         .columns(vec![Column {
-            format: "name",
+            format: "name".into(),
             ..Column::text("Resource", "The resource whose objects move.", resource)
         }])
         .strategy(StorageVersionMigration)

@@ -189,7 +189,7 @@ fn valid_objects_pass_and_defaults_are_idempotent() {
         assert_eq!(unchanged, Vec::new(), "{text}");
         assert!(!row.strategy.wants_new_generation(&object, &object));
         for column in row.all_columns() {
-            (column.cell)(&object, jiff::Timestamp::UNIX_EPOCH);
+            column.cell.of(&object, jiff::Timestamp::UNIX_EPOCH);
         }
     }
 }
@@ -200,10 +200,10 @@ fn every_row_names_a_known_type_and_gives_cells_of_nothing() {
         assert!(machinery::schema::lookup(&row.type_name).is_some(), "{}", row.type_name);
         let mut nothing = Value::object();
         for column in row.all_columns() {
-            (column.cell)(&nothing, jiff::Timestamp::UNIX_EPOCH);
+            column.cell.of(&nothing, jiff::Timestamp::UNIX_EPOCH);
         }
         for field in &row.selectable_fields {
-            (field.value)(&nothing);
+            field.value.of(&nothing);
         }
         row.strategy.validate(&nothing);
         row.strategy.validate_update(&nothing, &nothing, Target::Object);
@@ -602,7 +602,7 @@ fn events_are_selected_by_the_names_of_their_form() {
     );
     let value = |row: &Resource, field: &str| {
         let found = row.selectable_fields.iter().find(|f| f.name == field);
-        found.map(|f| (f.value)(&event))
+        found.map(|f| f.value.of(&event))
     };
     let rows: Vec<_> = table().into_iter().filter(|row| row.kind == "Event").collect();
     let cases = [

@@ -16,12 +16,12 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use machinery::{ApiError, Entry};
-use resources::Resource;
+use resources::{Resource, SelectableField};
 use tokio::sync::watch;
 
 use envelope::Sealer;
 use ring::{Changed, Ring};
-use topics::{Field, Topic, TopicRing, Topics};
+use topics::{Topic, TopicRing, Topics};
 
 /// Called with every change, in order: old and new.
 pub(crate) type Observer = Box<dyn Fn(Option<&Entry>, Option<&Entry>) + Send + Sync>;
@@ -55,12 +55,12 @@ type Objects = BTreeMap<Arc<str>, Arc<Entry>>;
 
 /// Objects by the value of one field.
 struct Index {
-    field: Field,
+    field: SelectableField,
     values: HashMap<String, Objects>,
 }
 
 impl Index {
-    fn new(field: Field, objects: &Objects) -> Self {
+    fn new(field: SelectableField, objects: &Objects) -> Self {
         let mut index = Self { field, values: HashMap::new() };
         for (key, entry) in objects {
             index.change(key, None, Some(entry));
@@ -69,7 +69,7 @@ impl Index {
     }
 
     fn change(&mut self, key: &Arc<str>, old: Option<&Arc<Entry>>, new: Option<&Arc<Entry>>) {
-        let value = |entry: &Arc<Entry>| (self.field.value)(entry.tree());
+        let value = |entry: &Arc<Entry>| self.field.value.of(entry.tree());
         let (old, new_value) = (old.map(value), new.map(value));
         if let Some(old) = old.filter(|old| new_value.as_ref() != Some(old))
             && let Some(objects) = self.values.get_mut(&old)
@@ -156,7 +156,7 @@ impl Cache {
 
     /// Objects with a value in a field, after `after`, by an index that is kept from the first question on. One field of a
     /// resource has one.
-    pub(crate) fn indexed(&self, field: Field, value: &str, after: Option<&str>) -> Stretch {
+    pub(crate) fn indexed(&self, field: SelectableField, value: &str, after: Option<&str>) -> Stretch {
         if self.read().index.is_none() {
             // Trees are made without holding up others.
             let objects: Vec<_> = self.read().objects.values().cloned().collect();
@@ -191,7 +191,7 @@ impl Cache {
     /// Starts anew with what stands in the store at a revision; watchers from before must start anew too.
     fn load(&self, revision: u64, objects: Objects) {
         let mut state = self.write();
-        let index = state.index.as_ref().map(|index| Index::new(index.field, &objects));
+        let index = state.index.as_ref().map(|index| Index::new(index.field.clone(), &objects));
         let bytes = objects.values().map(|entry| size(entry)).sum();
         let fresh = State { objects, ring: Ring::new(revision), newest: revision, bytes, index };
         let old = std::mem::replace(&mut *state, fresh);

@@ -7,9 +7,9 @@ use client::Options;
 use machinery::object::ObjectExt;
 use machinery::selector::{FieldSelector, LabelSelector};
 use machinery::{ApiError, Entry, Value};
-use resources::Resource;
+use resources::{Resource, SelectableField};
 
-use super::topics::{Field, Topic};
+use super::topics::Topic;
 
 /// Fields by which lists find objects: storage name and field, at most one of each resource (upstream's cache indexers).
 const INDEXED_FIELDS: [(&str, &str); 1] = [("pods", "spec.nodeName")];
@@ -58,16 +58,16 @@ impl Selection {
     }
 
     /// The field by which lists find objects, with its value, when the selector asks for one.
-    pub(crate) fn indexed(&self) -> Option<(Field, &str)> {
+    pub(crate) fn indexed(&self) -> Option<(SelectableField, &str)> {
         let is_indexed = |name: &str| INDEXED_FIELDS.contains(&(self.row.storage.as_str(), name));
-        self.required_field().filter(|(field, _)| is_indexed(field.name))
+        self.required_field().filter(|(field, _)| is_indexed(&field.name))
     }
 
     /// The first field of the row that must have one value.
-    fn required_field(&self) -> Option<(Field, &str)> {
+    fn required_field(&self) -> Option<(SelectableField, &str)> {
         self.row.selectable_fields.iter().find_map(|f| {
-            let value = self.fields.required(f.name)?;
-            Some((Field { name: f.name, value: f.value }, value))
+            let value = self.fields.required(&f.name)?;
+            Some((f.clone(), value))
         })
     }
 
@@ -93,7 +93,7 @@ impl Selection {
             "metadata.namespace" => Cow::Borrowed(object.namespace()),
             _ => {
                 let known = self.row.selectable_fields.iter().find(|f| f.name == field);
-                Cow::Owned(known.map(|f| (f.value)(object)).unwrap_or_default())
+                Cow::Owned(known.map(|f| f.value.of(object)).unwrap_or_default())
             }
         }
     }

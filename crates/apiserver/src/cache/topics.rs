@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use machinery::{Entry, Value};
+use machinery::Entry;
+use resources::SelectableField;
 use tokio::sync::watch;
 
 use super::ring::{Changed, Ring};
@@ -20,14 +21,7 @@ pub(crate) enum Topic {
     /// One key.
     Key(String),
     /// Objects with a value in a field.
-    Field(Field, String),
-}
-
-/// A selectable field.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Field {
-    pub name: &'static str,
-    pub value: fn(&Value) -> String,
+    Field(SelectableField, String),
 }
 
 /// The events of one topic that has watchers.
@@ -66,7 +60,7 @@ type Rings = HashMap<String, Arc<TopicRing>>;
 pub(crate) struct Topics {
     keys: Rings,
     namespaces: Rings,
-    fields: Vec<(Field, Rings)>,
+    fields: Vec<(SelectableField, Rings)>,
     dirty: Vec<Arc<TopicRing>>,
 }
 
@@ -101,7 +95,7 @@ impl Topics {
             Topic::Field(field, value) => {
                 let known = self.fields.iter().position(|(f, _)| f.name == field.name);
                 let at = known.unwrap_or_else(|| {
-                    self.fields.push((*field, Rings::new()));
+                    self.fields.push((field.clone(), Rings::new()));
                     self.fields.len() - 1
                 });
                 Some((&mut self.fields[at].1, value))
@@ -136,7 +130,7 @@ impl Topics {
             concerned.extend(self.namespaces.get(&event.key[..end]).cloned());
         }
         for (field, rings) in &self.fields {
-            let value = |entry: &Option<Arc<Entry>>| entry.as_ref().map(|e| (field.value)(e.tree()));
+            let value = |entry: &Option<Arc<Entry>>| entry.as_ref().map(|e| field.value.of(e.tree()));
             let (old, new) = (value(&event.old), value(&event.new));
             concerned.extend(new.as_ref().and_then(|new| rings.get(new)).cloned());
             if old != new {
@@ -174,10 +168,9 @@ impl Topics {
 mod tests {
     use super::*;
 
-    const NODE: Field = Field {
-        name: "spec.nodeName",
-        value: |tree| tree.str_at(&["spec", "nodeName"]).unwrap_or_default().to_owned(),
-    };
+    fn node() -> SelectableField {
+        SelectableField::new("spec.nodeName", |tree| tree.str_at(&["spec", "nodeName"]).unwrap_or_default().to_owned())
+    }
 
     fn pod(node: &str) -> Option<Arc<Entry>> {
         let json = format!(r#"{{"spec":{{"nodeName":"{node}"}}}}"#);
@@ -188,9 +181,9 @@ mod tests {
     fn events_reach_those_whom_they_concern() {
         let mut topics = Topics::default();
         let names = [
-            Topic::Field(NODE, "n1".into()),
-            Topic::Field(NODE, String::new()),
-            Topic::Field(NODE, "n2".into()),
+            Topic::Field(node(), "n1".into()),
+            Topic::Field(node(), String::new()),
+            Topic::Field(node(), "n2".into()),
             Topic::Namespace("/registry/pods/a/".into()),
             Topic::Key("/registry/pods/a/p".into()),
             Topic::Key("/registry/pods/a/q".into()),

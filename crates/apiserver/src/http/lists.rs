@@ -61,7 +61,7 @@ fn in_shape(row: &Resource, list: List, shape: Shape, table: Option<TableOptions
             let mut head = options.head(row, true);
             head.remove("rows");
             head.insert("metadata", metadata(&list));
-            let columns: Vec<Column> = row.all_columns().into_iter().copied().collect();
+            let columns: Vec<Column> = row.all_columns().into_iter().cloned().collect();
             let write = move |entry: &Entry| {
                 entry.with_tree(|tree| options.row(&columns.iter().collect::<Vec<_>>(), tree)).to_bytes().into()
             };

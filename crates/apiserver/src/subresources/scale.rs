@@ -4,6 +4,7 @@ use client::{PatchKind, Reply};
 use machinery::field::{FieldError, Path};
 use machinery::object::ObjectExt;
 use machinery::patch::{json_patch, merge_patch};
+use machinery::schema::Text;
 use machinery::{ApiError, Value};
 use resources::{Resource, Target};
 
@@ -30,12 +31,13 @@ pub(super) async fn serve(call: &mut Call<'_>, patch: Option<PatchKind>, body: B
     check(call, &wanted, replicas)?;
     let revision = wanted.resource_version().to_owned();
     let (name, resource) = (call.name().to_owned(), call.kind.resource.clone());
+    let paths = call.kind.row.scale.clone();
     let edit = move |object: &Value| {
         if !revision.is_empty() && revision != object.resource_version() {
             return Err(ApiError::conflict(&resource, &name, ApiError::MODIFIED));
         }
         let mut object = object.clone();
-        object.set_at(&["spec", "replicas"], replicas);
+        object.set_at(&at(&paths.spec_replicas), replicas);
         Ok(object)
     };
     let served = update::run(call, Target::Subresource("scale"), Source::Update(&edit)).await?;
@@ -70,6 +72,10 @@ fn check(call: &Call<'_>, wanted: &Value, replicas: i64) -> Result<(), ApiError>
     Err(ApiError::invalid("autoscaling", "Scale", call.name(), vec![error]))
 }
 
+fn at(path: &[Text]) -> Vec<&str> {
+    path.iter().map(AsRef::as_ref).collect()
+}
+
 fn scale_of(row: &Resource, object: &Value) -> Value {
     let mut scale = Value::object();
     scale.set_at(&["kind"], "Scale");
@@ -79,8 +85,8 @@ fn scale_of(row: &Resource, object: &Value) -> Value {
             scale.set_at(&["metadata", field], value.clone());
         }
     }
-    scale.set_at(&["spec", "replicas"], object.i64_at(&["spec", "replicas"]).unwrap_or(0));
-    scale.set_at(&["status", "replicas"], object.i64_at(&["status", "replicas"]).unwrap_or(0));
+    scale.set_at(&["spec", "replicas"], object.i64_at(&at(&row.scale.spec_replicas)).unwrap_or(0));
+    scale.set_at(&["status", "replicas"], object.i64_at(&at(&row.scale.status_replicas)).unwrap_or(0));
     let selector = row.strategy.scale_selector(object);
     if !selector.is_empty() {
         scale.set_at(&["status", "selector"], selector);

@@ -55,7 +55,7 @@ impl TableOptions {
     /// The row of one object.
     pub fn row(&self, columns: &[&Column], object: &Value) -> Value {
         let mut row = Map::new();
-        row.insert("cells", columns.iter().map(|c| (c.cell)(object, self.now)).collect::<Vec<_>>());
+        row.insert("cells", columns.iter().map(|c| c.cell.of(object, self.now)).collect::<Vec<_>>());
         match self.include {
             IncludeObject::Metadata => {
                 row.insert("object", partial(object, self.version));
@@ -81,10 +81,10 @@ impl TableOptions {
 /// `metav1.TableColumnDefinition`
 fn definition(column: &Column) -> Map {
     let mut tree = Map::new();
-    tree.insert("name", column.name);
-    tree.insert("type", column.kind);
-    tree.insert("format", column.format);
-    tree.insert("description", column.description);
+    tree.insert("name", column.name.as_ref());
+    tree.insert("type", column.kind.as_ref());
+    tree.insert("format", column.format.as_ref());
+    tree.insert("description", column.description.as_ref());
     tree.insert("priority", column.priority);
     tree
 }

@@ -236,6 +236,11 @@ impl From<&String> for Value {
         Self::String(v.as_str().into())
     }
 }
+impl From<std::borrow::Cow<'_, str>> for Value {
+    fn from(v: std::borrow::Cow<'_, str>) -> Self {
+        Self::String(v.into())
+    }
+}
 impl From<Str> for Value {
     fn from(v: Str) -> Self {
         Self::String(v)

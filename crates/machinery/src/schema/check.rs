@@ -143,6 +143,10 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn object(&mut self, map: &mut Map, ty: &'a Type) -> Result<(), CheckError> {
+        if ty.custom {
+            self.custom_object(map, ty)?;
+            return Ok(());
+        }
         let outer = self.owner;
         let mut failure = None;
         map.retain(|key, value| {
@@ -164,6 +168,54 @@ impl<'a> Walk<'a> {
         });
         self.owner = outer;
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Of a custom resource only what is not known is taken away, and metadata is read as everywhere.
+    fn custom_object(&mut self, map: &mut Map, ty: &'a Type) -> Result<(), CheckError> {
+        let mut failure = None;
+        map.retain(|key, value| {
+            if failure.is_some() {
+                return true;
+            }
+            let Some(field) = ty.field(key) else { return ty.preserve_unknown || self.unknown(key) };
+            let inner = self.issues.len();
+            failure = self.custom(value, &field.schema).err();
+            self.prefix_issues(inner, key);
+            true
+        });
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn custom(&mut self, value: &mut Value, schema: &'a Schema) -> Result<(), CheckError> {
+        match (schema, value) {
+            (Schema::Struct(ty, _), Value::Object(map)) if ty.get().custom => self.custom_object(map, ty.get()),
+            // Metadata.
+            (Schema::Struct(ty, _), value) if !ty.get().custom => {
+                let outer = (std::mem::take(&mut self.fields), self.owner.replace(ty.get()));
+                let fits = self.value(value, schema, None);
+                (self.fields, self.owner) = outer;
+                fits
+            }
+            (Schema::List(list), Value::Array(items)) => {
+                for (i, item) in items.iter_mut().enumerate() {
+                    let inner = self.issues.len();
+                    self.custom(item, &list.element)?;
+                    if self.issues.len() > inner {
+                        self.prefix_issues(inner, &format!("[{i}]"));
+                    }
+                }
+                Ok(())
+            }
+            (Schema::Map(of), Value::Object(map)) => {
+                for (key, value) in map.iter_mut() {
+                    let inner = self.issues.len();
+                    self.custom(value, &of.element)?;
+                    self.prefix_issues(inner, key);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn unknown(&mut self, key: &str) -> bool {

@@ -4,6 +4,7 @@
 //! from their structural schemas. Type checks, pruning, patches, apply, OpenAPI and protobuf all work on this form.
 
 mod check;
+pub mod custom;
 mod go;
 mod table;
 
@@ -35,6 +36,10 @@ pub struct Type {
     pub atomic: bool,
     /// Whether this is a whole object with its own apiVersion, kind and metadata (`x-kubernetes-embedded-resource`).
     pub embedded_resource: bool,
+    /// Whether it is a custom resource's: a value that does not fit is left for validation to tell.
+    pub custom: bool,
+    /// What OpenAPI v3 shows of it, when that is not made of the fields (a custom resource's own schema, as raw JSON).
+    pub definition: Option<Value>,
 }
 
 /// A field of a [`Type`].

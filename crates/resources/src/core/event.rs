@@ -96,7 +96,7 @@ fn columns() -> Vec<Column> {
         Column::text("First Seen", "Time since it happened first.", |object, now| first_seen(object, now).into())
             .wide(),
         Column::integer("Count", "How often it happened.", |object, _| count(object).into()).wide(),
-        Column { format: "name", ..Column::text("Name", "Name of the event.", cells::name) }.wide(),
+        Column { format: "name".into(), ..Column::text("Name", "Name of the event.", cells::name) }.wide(),
     ]
 }
 
@@ -351,7 +351,7 @@ mod tests {
         let cells: Vec<String> = row
             .columns
             .iter()
-            .map(|c| match (c.cell)(&event, now) {
+            .map(|c| match c.cell.of(&event, now) {
                 Value::String(s) => s.to_string(),
                 Value::Integer(i) => i.to_string(),
                 other => format!("{other:?}"),

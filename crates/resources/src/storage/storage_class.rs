@@ -13,7 +13,7 @@ use crate::checks::IMMUTABLE;
 use crate::place::{Place, Report};
 use crate::pod_spec::warnings::deprecated_label;
 use crate::read::{Read, same_at, set_default};
-use crate::row::{Column, Resource, Strategy, Target};
+use crate::row::{Cell, Column, Resource, Strategy, Target};
 
 const DEFAULT_ANNOTATIONS: [&str; 2] =
     ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
@@ -26,7 +26,7 @@ pub fn row() -> Resource {
         .cluster_scoped()
         .short_names(&["sc"])
         .columns(vec![
-            Column { cell: name, ..NAME_COLUMN },
+            Column { cell: Cell::Function(name), ..NAME_COLUMN.clone() },
             Column::text("Provisioner", "Who makes its volumes.", |object, _| object.text("provisioner").into()),
             Column::text("ReclaimPolicy", "What happens to its volumes once their claims are gone.", |object, _| {
                 text_or(object, "reclaimPolicy", "Delete")

@@ -19,7 +19,7 @@ const ONE_SOURCE: &str = "must specify exactly one of inlineVolumeSpec and persi
 
 /// The row.
 pub fn row() -> Resource {
-    let attacher = Column { format: "name", ..Column::text("Attacher", "The driver that attaches.", attacher) };
+    let attacher = Column { format: "name".into(), ..Column::text("Attacher", "The driver that attaches.", attacher) };
     Resource::new(API_VERSION, "VolumeAttachment", "volumeattachments")
         .cluster_scoped()
         .subresources(&[Subresource::Status])

@@ -111,7 +111,7 @@ fn both_versions_tell_the_same() {
     let behavior = object.str_at(&["metadata", "annotations", "autoscaling.alpha.kubernetes.io/behavior"]).unwrap();
     assert_eq!(super::parse(behavior).i64_at(&["ScaleDown", "StabilizationWindowSeconds"]), Some(60));
     let cells = |row: &crate::Resource, object: &Value| -> Vec<String> {
-        row.all_columns().iter().map(|c| (c.cell)(object, jiff::Timestamp::UNIX_EPOCH).to_string()).collect()
+        row.all_columns().iter().map(|c| c.cell.of(object, jiff::Timestamp::UNIX_EPOCH).to_string()).collect()
     };
     let shown = cells(&older, &object);
     assert_eq!(shown, cells(&super::row("autoscaling/v2", "HorizontalPodAutoscaler"), &stored));

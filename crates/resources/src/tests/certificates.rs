@@ -135,7 +135,7 @@ fn only_decisions_change_a_request() {
     assert!(
         conditions[0].str_at(&["lastTransitionTime"]).is_some() && conditions[0].str_at(&["lastUpdateTime"]).is_some()
     );
-    assert_eq!((row.all_columns()[5].cell)(&approval, jiff::Timestamp::UNIX_EPOCH).as_str(), Some("Approved"));
+    assert_eq!(row.all_columns()[5].cell.of(&approval, jiff::Timestamp::UNIX_EPOCH).as_str(), Some("Approved"));
     let groups = crate::certificates::requested_groups(old.str_at(&["spec", "request"]).unwrap());
     assert_eq!(groups, ["group"]);
 }

@@ -156,7 +156,7 @@ fn tables_of_ingresses_show_some_hosts() {
         (&["a", "b", "c"], "a,b,c"),
         (&["a", "b", "c", "", "d"], "a,b,c + 2 more..."),
     ] {
-        let cell = (row.all_columns()[2].cell)(&rules(hosts), jiff::Timestamp::UNIX_EPOCH);
+        let cell = row.all_columns()[2].cell.of(&rules(hosts), jiff::Timestamp::UNIX_EPOCH);
         assert_eq!(cell.as_str(), Some(wanted));
     }
 }

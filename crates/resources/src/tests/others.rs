@@ -57,7 +57,7 @@ pub(super) const CHANGES: &[Changed] = &[
 fn components_are_always_well() {
     let row = super::row("v1", "ComponentStatus");
     let cells = |object: &machinery::Value| -> Vec<String> {
-        row.all_columns().iter().map(|c| (c.cell)(object, jiff::Timestamp::UNIX_EPOCH).to_string()).collect()
+        row.all_columns().iter().map(|c| c.cell.of(object, jiff::Timestamp::UNIX_EPOCH).to_string()).collect()
     };
     assert_eq!(cells(&row.fixed[1]), ["\"etcd-0\"", "\"Healthy\"", "\"ok\"", "\"\""]);
 }

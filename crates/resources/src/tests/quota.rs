@@ -92,6 +92,6 @@ fn tables_of_quotas_show_what_is_used() {
         super::parse(r#"{"hard":{"pods":"10","limits.cpu":"4"},"used":{"pods":"3","limits.cpu":"500m"}}"#),
     );
     let cells: Vec<String> =
-        row.all_columns()[1..3].iter().map(|c| (c.cell)(&quota, jiff::Timestamp::UNIX_EPOCH).to_string()).collect();
+        row.all_columns()[1..3].iter().map(|c| c.cell.of(&quota, jiff::Timestamp::UNIX_EPOCH).to_string()).collect();
     assert_eq!(cells, ["\"pods: 3/10\"", "\"limits.cpu: 500m/4\""]);
 }
