@@ -31,9 +31,11 @@ pub fn from_value<T: DeserializeOwned>(tree: &Value) -> Result<T, DecodeError> {
     T::deserialize(Reader(tree))
 }
 
-struct Reader<'de>(&'de Value);
+/// Nothing is lent to what is read (it is [`DeserializeOwned`]), so that a tree which is made on the way will do too, by the same
+/// code: a second kind of reader would mean a second copy of the reading code of every type.
+struct Reader<'a>(&'a Value);
 
-impl<'de> Deserializer<'de> for Reader<'de> {
+impl<'de> Deserializer<'de> for Reader<'_> {
     type Error = DecodeError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
@@ -42,13 +44,10 @@ impl<'de> Deserializer<'de> for Reader<'de> {
             Value::Bool(b) => visitor.visit_bool(*b),
             Value::Integer(i) => visitor.visit_i64(*i),
             Value::Float(f) => visitor.visit_f64(*f),
-            Value::String(s) => visitor.visit_borrowed_str(s),
+            Value::String(s) => visitor.visit_str(s),
             Value::Array(list) => visitor.visit_seq(Items(list.iter())),
             Value::Object(map) => visitor.visit_map(Entries::new(map)),
-            Value::Raw(text) => {
-                let tree = serde_json::from_str::<serde_json::Value>(text).map_err(DecodeError::custom)?;
-                tree.deserialize_any(visitor).map_err(DecodeError::custom)
-            }
+            Value::Raw(_) => Reader(&self.0.unfolded()).deserialize_any(visitor),
         }
     }
 
@@ -86,9 +85,9 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     }
 }
 
-struct Items<'de>(std::slice::Iter<'de, Value>);
+struct Items<'a>(std::slice::Iter<'a, Value>);
 
-impl<'de> SeqAccess<'de> for Items<'de> {
+impl<'de> SeqAccess<'de> for Items<'_> {
     type Error = DecodeError;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, DecodeError> {
@@ -100,19 +99,19 @@ impl<'de> SeqAccess<'de> for Items<'de> {
     }
 }
 
-struct Entries<'de, I> {
+struct Entries<'a, I> {
     entries: I,
-    value: Option<&'de Value>,
+    value: Option<&'a Value>,
 }
 
-impl<'de> Entries<'de, ()> {
+impl<'a> Entries<'a, ()> {
     #[allow(clippy::new_ret_no_self)]
-    fn new(map: &'de Map) -> Entries<'de, impl ExactSizeIterator<Item = (&'de str, &'de Value)>> {
+    fn new(map: &'a Map) -> Entries<'a, impl ExactSizeIterator<Item = (&'a str, &'a Value)>> {
         Entries { entries: map.iter(), value: None }
     }
 }
 
-impl<'de, I: ExactSizeIterator<Item = (&'de str, &'de Value)>> MapAccess<'de> for Entries<'de, I> {
+impl<'a, 'de, I: ExactSizeIterator<Item = (&'a str, &'a Value)>> MapAccess<'de> for Entries<'a, I> {
     type Error = DecodeError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, DecodeError> {
@@ -139,7 +138,7 @@ fn is_left_out(key: &str, value: &Value) -> bool {
 }
 
 /// A key: a string, or a number in a string where the type has numbers for keys.
-struct Key<'de>(&'de str);
+struct Key<'a>(&'a str);
 
 macro_rules! number_keys {
     ($($method:ident $visit:ident $type:ty,)*) => {
@@ -150,11 +149,11 @@ macro_rules! number_keys {
     };
 }
 
-impl<'de> Deserializer<'de> for Key<'de> {
+impl<'de> Deserializer<'de> for Key<'_> {
     type Error = DecodeError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        visitor.visit_borrowed_str(self.0)
+        visitor.visit_str(self.0)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -184,12 +183,12 @@ impl<'de> Deserializer<'de> for Key<'de> {
     }
 }
 
-struct Variant<'de> {
-    name: &'de str,
-    value: Option<&'de Value>,
+struct Variant<'a> {
+    name: &'a str,
+    value: Option<&'a Value>,
 }
 
-impl<'de> EnumAccess<'de> for Variant<'de> {
+impl<'de> EnumAccess<'de> for Variant<'_> {
     type Error = DecodeError;
     type Variant = Self;
 
@@ -198,7 +197,7 @@ impl<'de> EnumAccess<'de> for Variant<'de> {
     }
 }
 
-impl<'de> VariantAccess<'de> for Variant<'de> {
+impl<'de> VariantAccess<'de> for Variant<'_> {
     type Error = DecodeError;
 
     fn unit_variant(self) -> Result<(), DecodeError> {
