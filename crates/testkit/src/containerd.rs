@@ -38,7 +38,7 @@ impl Cluster {
     pub(crate) fn obey_environment(&mut self) {
         // A cluster that is on containerd anyway says itself when that starts.
         let open = !self.without_node() && !self.arguments.iter().any(|a| a == ENDPOINT);
-        if open && std::env::var("SKIFF_TEST_RUNTIME").is_ok_and(|r| r == "containerd") {
+        if open && crate::on_containerd() {
             self.use_containerd();
             self.start_registry();
             self.start_containerd();

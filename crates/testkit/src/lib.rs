@@ -25,17 +25,28 @@ pub use programs::{kubectls, python_packages, skiff, tool};
 
 /// The longest that a test waits for anything, on a machine of usual speed.
 const WAIT_MAX: Duration = Duration::from_secs(60);
-/// The longest that it watches one object at a time.
+/// The longest that it watches one object at a time, likewise.
 const WATCH_MAX: Duration = Duration::from_secs(2);
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(20);
+/// The longest that a page may take, on a machine of usual speed.
+const PAGE_MAX: Duration = Duration::from_secs(3);
 /// Where the registry of a cluster listens.
 pub const REGISTRY: &str = "127.0.0.1:5000";
 
-/// The longest that a test waits for anything: a minute, times `SKIFF_TEST_PATIENCE` on machines that are slow.
+/// How many times slower than usual this machine is: `SKIFF_TEST_PATIENCE`, or one.
+pub fn slowness() -> u32 {
+    std::env::var("SKIFF_TEST_PATIENCE").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1)
+}
+
+/// The longest that a test waits for anything: a minute, times the machine's [`slowness`].
 pub fn patience() -> Duration {
-    let factor = std::env::var("SKIFF_TEST_PATIENCE").ok().and_then(|factor| factor.parse().ok());
-    WAIT_MAX * factor.unwrap_or(1)
+    WAIT_MAX * slowness()
+}
+
+/// Whether clusters of tests are on containerd if they do not say otherwise: `SKIFF_TEST_RUNTIME=containerd`.
+pub fn on_containerd() -> bool {
+    std::env::var("SKIFF_TEST_RUNTIME").is_ok_and(|runtime| runtime == "containerd")
 }
 
 /// A skiff server in namespaces of its own. Dropping it removes everything that it made.
@@ -191,7 +202,7 @@ impl Cluster {
         while begun.elapsed() < patience() {
             last = self.field(object, path);
             // kubectl's watch of one object may lose what changes while it begins: it is asked anew.
-            if last == wanted || self.watch_field(object, path, wanted, WATCH_MAX) {
+            if last == wanted || self.watch_field(object, path, wanted, WATCH_MAX * slowness()) {
                 return;
             }
             std::thread::sleep(LOOK);
@@ -234,7 +245,8 @@ impl Cluster {
 
     /// The page at a URL, fetched from inside.
     pub fn fetch(&self, url: &str) -> Result<String, String> {
-        said(self.command(Path::new("curl")).args(["-sS", "--max-time", "3", url]).output().unwrap())
+        let limit = (PAGE_MAX * slowness()).as_secs().to_string();
+        said(self.command(Path::new("curl")).args(["-sS", "--max-time", &limit, url]).output().unwrap())
     }
 
     /// The page at an address's port 80, over a connection of its own. Quick, for loops; the calling thread is in the cluster's
@@ -287,8 +299,8 @@ impl Drop for Cluster {
 
 fn fetch(address: &str) -> std::io::Result<String> {
     let address: std::net::SocketAddr = format!("{address}:80").parse().map_err(std::io::Error::other)?;
-    let mut stream = std::net::TcpStream::connect_timeout(&address, Duration::from_secs(3))?;
-    stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+    let mut stream = std::net::TcpStream::connect_timeout(&address, PAGE_MAX * slowness())?;
+    stream.set_read_timeout(Some(PAGE_MAX * slowness()))?;
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

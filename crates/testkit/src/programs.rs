@@ -33,7 +33,6 @@ pub fn python_packages() -> PathBuf {
 
 /// Debian's kubectl, and the newest that the machine has if it has others; the oldest first.
 pub fn kubectls() -> Vec<PathBuf> {
-    // Asking each for its version takes a while.
     static FOUND: OnceLock<Vec<PathBuf>> = OnceLock::new();
     FOUND.get_or_init(find_kubectls).clone()
 }
@@ -61,8 +60,11 @@ fn is_kubectl(path: &Path) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('.').is_some_and(|v| v.starts_with("1.")))
 }
 
-/// Its minor version.
+/// Its minor version: what its name says, or what it tells when asked, which takes a while.
 fn minor(path: &Path) -> Option<u32> {
+    if let Some(named) = path.to_str().and_then(|path| path.rsplit_once("kubectl.1.")) {
+        return named.1.parse().ok();
+    }
     let output = Command::new(path).args(["version", "--client", "-o", "json"]).output().ok()?;
     let version: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
     version.pointer("/clientVersion/minor")?.as_str()?.trim_end_matches('+').parse().ok()

@@ -1,6 +1,7 @@
 """A session of the official Python client: typed clients, watches, streams, the dynamic client, server-side apply."""
 
 import json
+import os
 import time
 import sys
 
@@ -8,6 +9,8 @@ from kubernetes import client, config, dynamic, stream, watch
 from kubernetes.client.exceptions import ApiException
 
 IMAGE = "localhost/skiff/hello:v1"
+# How many times slower than usual this machine is.
+SLOWNESS = int(os.environ.get("SKIFF_TEST_PATIENCE", 1))
 
 
 def refused(status, reason, call, *arguments, **options):
@@ -44,7 +47,9 @@ def config_maps(core):
 
     start = core.list_namespaced_config_map("py").metadata.resource_version
     core.delete_collection_namespaced_config_map("py", label_selector="tier=page")
-    events = watch.Watch().stream(core.list_namespaced_config_map, "py", resource_version=start, timeout_seconds=5)
+    events = watch.Watch().stream(
+        core.list_namespaced_config_map, "py", resource_version=start, timeout_seconds=5 * SLOWNESS
+    )
     gone = set()
     for event in events:
         assert event["type"] == "DELETED", event
@@ -63,7 +68,7 @@ def workloads(core, apps):
     spec = client.V1DeploymentSpec(replicas=2, selector=selector, template=template)
     deployment = client.V1Deployment(metadata=client.V1ObjectMeta(name="hello"), spec=spec)
     apps.create_namespaced_deployment("py", deployment)
-    for event in watch.Watch().stream(apps.list_namespaced_deployment, "py", timeout_seconds=60):
+    for event in watch.Watch().stream(apps.list_namespaced_deployment, "py", timeout_seconds=60 * SLOWNESS):
         if event["object"].status.available_replicas == 2:
             break
     else:

@@ -179,15 +179,24 @@ async fn watchers(maps: &Api<ConfigMap>, config: watching::Config) {
 /// The events themselves: the bookmark that ends the first list, and the error of a version that is too new to be.
 async fn low_level_watch(maps: &Api<ConfigMap>) {
     maps.create(&PostParams::default(), &map("raw", "raw", json!({}))).await.unwrap();
-    let params = WatchParams::default().labels("kind=raw").timeout(1).initial_events();
+    let params = WatchParams::default().labels("kind=raw").timeout(testkit::slowness()).initial_events();
     let events: Vec<WatchEvent<ConfigMap>> = maps.watch(&params, "").await.unwrap().try_collect().await.unwrap();
     let [WatchEvent::Added(raw), WatchEvent::Bookmark(mark), ..] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!(raw.name_any(), "raw");
     assert_eq!(mark.metadata.annotations["k8s.io/initial-events-end"], "true");
-    let metadata = maps.watch_metadata(&WatchParams::default().labels("kind=raw").timeout(1), "0").await.unwrap();
+    let metadata = maps
+        .watch_metadata(&WatchParams::default().labels("kind=raw").timeout(testkit::slowness()), "0")
+        .await
+        .unwrap();
     let added = metadata.boxed().try_next().await.unwrap();
     assert!(matches!(added, Some(WatchEvent::Added(m)) if m.name_any() == "raw"));
-    let gone = maps.watch(&WatchParams::default().timeout(5), "1").await.unwrap().boxed().try_next().await;
+    let gone = maps
+        .watch(&WatchParams::default().timeout(5 * testkit::slowness()), "1")
+        .await
+        .unwrap()
+        .boxed()
+        .try_next()
+        .await;
     match gone {
         Ok(Some(WatchEvent::Error(status))) => assert_eq!((status.code, status.reason.as_str()), (410, "Expired")),
         Ok(Some(WatchEvent::Added(_))) => {}

@@ -2,35 +2,41 @@
 
 use testkit::{Cluster, REGISTRY};
 
-/// One pod with many fields, each of which its process sees or its status tells.
+/// One pod with many fields, each of which its process sees or its status tells. Debian's containerd does not have all of them:
+/// what it would pass over is refused there (`containerd::what_it_cannot_do_is_refused`), and left out here.
 #[test]
 fn many_fields_show_in_processes_and_status() {
     let mut c = Cluster::start();
     c.start_registry();
+    let everything = !testkit::on_containerd();
+    let if_had = |text: &str| if everything { text.to_owned() } else { String::new() };
     let script = "echo dir=$(pwd); echo groups=$(id -G); readlink /proc/self/ns/ipc; readlink /proc/self/ns/pid; \
         touch /ro/x 2>&1; touch /slave/x 2>&1; sleep 1000";
     let manifest = format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: many}}\nspec:
   hostPID: true
   hostIPC: true
-  securityContext: {{runAsUser: 1000, runAsGroup: 2000, supplementalGroups: [4000], supplementalGroupsPolicy: Strict}}
+  securityContext: {{runAsUser: 1000, runAsGroup: 2000, supplementalGroups: [4000]{strict}}}
   containers:
   - name: main
     image: {REGISTRY}/shell:1
     command: [sh, -c, {script:?}]
     workingDir: /made/in/here
     lifecycle: {{preStop: {{sleep: {{seconds: 1}}}}}}
-    readinessProbe: {{exec: {{command: ['true']}}, successThreshold: 2, periodSeconds: 1}}
+    readinessProbe: {{exec: {{command: ['true']}}, successThreshold: 2, periodSeconds: 1, timeoutSeconds: {limit}}}
     securityContext: {{procMount: Default}}
     volumeMounts:
-    - {{name: tree, mountPath: /ro, readOnly: true, recursiveReadOnly: Enabled}}
+    - {{name: tree, mountPath: /ro, readOnly: true{recursive}}}
     - {{name: below, mountPath: /slave, readOnly: true, mountPropagation: HostToContainer}}
-    - {{name: picture, mountPath: /picture}}
-  volumes:
+{mounted}  volumes:
   - {{name: tree, emptyDir: {{}}}}
   - {{name: below, emptyDir: {{}}}}
-  - {{name: picture, image: {{reference: {REGISTRY}/shell:1}}}}
-"
+{picture}",
+        limit = testkit::slowness(),
+        strict = if_had(", supplementalGroupsPolicy: Strict"),
+        recursive = if_had(", recursiveReadOnly: Enabled"),
+        mounted = if_had("    - {name: picture, mountPath: /picture}\n"),
+        picture = if_had(&format!("  - {{name: picture, image: {{reference: {REGISTRY}/shell:1}}}}\n")),
     );
     c.apply(&manifest);
     c.wait_field("pod/many", ".status.phase", "Running");
@@ -45,14 +51,17 @@ fn many_fields_show_in_processes_and_status() {
     }
     let status = |path: &str| c.field("pod/many", &format!(".status.containerStatuses[0].{path}"));
     c.wait_field("pod/many", ".status.containerStatuses[0].ready", "true");
-    assert_eq!((status("user.linux.uid"), status("user.linux.gid")), ("1000".to_owned(), "2000".to_owned()));
-    assert!(status("user.linux.supplementalGroups").contains("4000"));
-    assert_eq!(status("volumeMounts[0].recursiveReadOnly"), "Enabled");
-    assert_eq!(status("volumeMounts[2].volumeStatus.image.imageRef"), status("imageID"));
     assert_eq!(c.field("pod/many", ".status.hostIPs[0].ip"), c.field("pod/many", ".status.hostIP"));
     assert_eq!(c.field("pod/many", ".status.observedGeneration"), c.field("pod/many", ".metadata.generation"));
-    assert_eq!(c.field("node", ".items[0].status.runtimeHandlers[0].features.userNamespaces"), "true");
-    assert_eq!(c.field("node", ".items[0].status.features.supplementalGroupsPolicy"), "true");
+    let features = ["runtimeHandlers[0].features.userNamespaces", "features.supplementalGroupsPolicy"];
+    let told = features.map(|path| c.field("node", &format!(".items[0].status.{path}")) == "true");
+    assert_eq!(told, [everything; 2]);
+    if everything {
+        assert_eq!((status("user.linux.uid"), status("user.linux.gid")), ("1000".to_owned(), "2000".to_owned()));
+        assert!(status("user.linux.supplementalGroups").contains("4000"));
+        assert_eq!(status("volumeMounts[0].recursiveReadOnly"), "Enabled");
+        assert_eq!(status("volumeMounts[2].volumeStatus.image.imageRef"), status("imageID"));
+    }
 }
 
 /// A pod asks for more than there is, then for less: it gets what fits, in place.

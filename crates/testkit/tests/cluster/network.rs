@@ -50,7 +50,8 @@ fn pods_reach_pods_services_the_api_and_themselves() {
     ] {
         let words: Vec<&str> = url.split(' ').collect();
         let mut command = std::process::Command::new("nsenter");
-        command.args(["--target", &process, "--net", "curl", "-sS", "--max-time", "3"]).args(words);
+        let limit = (3 * testkit::slowness()).to_string();
+        command.args(["--target", &process, "--net", "curl", "-sS", "--max-time", &limit]).args(words);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{url}: {}", String::from_utf8_lossy(&output.stderr));
     }

@@ -91,10 +91,11 @@ fn containers_start_in_order_and_restart_by_policy(c: &Cluster) {
     let manifest = pod(
         "order",
         &format!(
-            "  restartPolicy: Never\n  initContainers:\n{}{}    restartPolicy: Always\n    startupProbe: {{exec: {{command: [cat, /shared/sidecar]}}, periodSeconds: 1}}\n    volumeMounts: [{{name: shared, mountPath: /shared}}]\n  containers:\n{}    volumeMounts: [{{name: shared, mountPath: /shared}}]\n  volumes: [{{name: shared, emptyDir: {{}}}}]\n",
+            "  restartPolicy: Never\n  initContainers:\n{}{}    restartPolicy: Always\n    startupProbe: {{exec: {{command: [cat, /shared/sidecar]}}, periodSeconds: 1, timeoutSeconds: {limit}, failureThreshold: 60}}\n    volumeMounts: [{{name: shared, mountPath: /shared}}]\n  containers:\n{}    volumeMounts: [{{name: shared, mountPath: /shared}}]\n  volumes: [{{name: shared, emptyDir: {{}}}}]\n",
             container("first", "echo first"),
             container("sidecar", "echo up > /shared/sidecar; sleep 1000"),
             container("main", "cat /shared/sidecar; exit 7"),
+            limit = testkit::slowness(),
         ),
     );
     c.apply(&manifest);
@@ -142,10 +143,11 @@ fn a_pod_removed_by_force_gives_its_place_at_once(c: &Cluster) {
 
 fn probes_and_hooks_act(c: &Cluster) {
     let script = "touch /tmp/alive; sleep 1000";
+    let (limit, grace) = (testkit::slowness(), 5 * testkit::slowness());
     let manifest = pod(
         "probed",
         &format!(
-            "  terminationGracePeriodSeconds: 5\n  containers:\n{}    lifecycle:\n      postStart: {{exec: {{command: [sh, -c, 'echo started > /tmp/hook']}}}}\n      preStop: {{exec: {{command: [sh, -c, 'echo stopping > /out/stopped']}}}}\n    readinessProbe: {{exec: {{command: [cat, /tmp/ready]}}, periodSeconds: 1}}\n    livenessProbe: {{exec: {{command: [cat, /tmp/alive]}}, periodSeconds: 1, failureThreshold: 1}}\n    volumeMounts: [{{name: out, mountPath: /out}}]\n  volumes: [{{name: out, hostPath: {{path: {}}}}}]\n",
+            "  terminationGracePeriodSeconds: {grace}\n  containers:\n{}    lifecycle:\n      postStart: {{exec: {{command: [sh, -c, 'echo started > /tmp/hook']}}}}\n      preStop: {{exec: {{command: [sh, -c, 'echo stopping > /out/stopped']}}}}\n    readinessProbe: {{exec: {{command: [cat, /tmp/ready]}}, periodSeconds: 1, timeoutSeconds: {limit}}}\n    livenessProbe: {{exec: {{command: [cat, /tmp/alive]}}, periodSeconds: 1, timeoutSeconds: {limit}, failureThreshold: 1}}\n    volumeMounts: [{{name: out, mountPath: /out}}]\n  volumes: [{{name: out, hostPath: {{path: {}}}}}]\n",
             container("main", script),
             c.path("").display()
         ),
@@ -184,7 +186,12 @@ fn logs_are_told_as_asked(c: &Cluster) {
     assert_eq!(c.kubectl(&["logs", "-l", "app=talker", "--tail=1"]), "late");
     let kubectl = testkit::kubectls().pop().unwrap();
     let mut follow = c.command(std::path::Path::new("timeout"));
-    let followed = follow.arg("2").arg(kubectl).args(["logs", "-f", "--tail=1", "talker"]).output().unwrap();
+    let followed = follow
+        .arg((2 * testkit::slowness()).to_string())
+        .arg(kubectl)
+        .args(["logs", "-f", "--tail=1", "talker"])
+        .output()
+        .unwrap();
     assert_eq!(String::from_utf8_lossy(&followed.stdout), "late\n", "it goes on until it is cut off");
     assert_eq!(followed.status.code(), Some(124));
 }

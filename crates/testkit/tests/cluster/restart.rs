@@ -24,7 +24,7 @@ fn containers_outlive_the_server() {
     c.wait("the service", || c.fetch(&url).ok());
     let before = started(&c);
     let took = c.stop_server(Signal::SIGTERM);
-    assert!(took < Duration::from_secs(1), "SIGTERM took {took:?}");
+    assert!(took < testkit::patience() / 60, "SIGTERM took {took:?}");
     assert!(c.fetch(&url).is_ok(), "containers and services go on without the server");
     c.start_server();
     c.wait_ready();
@@ -43,6 +43,7 @@ fn containers_outlive_the_server() {
 #[test]
 fn no_acknowledged_write_is_lost() {
     let mut c = Cluster::with(&["--disable", "node"]);
+    let acknowledged = |c: &Cluster| std::fs::read_to_string(c.path("acknowledged")).unwrap_or_default();
     let mut written = 0;
     for round in 0..4 {
         // Writers that are cut off in the middle: only what kubectl reported counts.
@@ -51,12 +52,13 @@ fn no_acknowledged_write_is_lost() {
             testkit::kubectls()[0].display()
         );
         let mut writer = c.command(std::path::Path::new("bash")).args(["-c", &script]).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(700 + 150 * round));
+        c.wait("some writes", || (acknowledged(&c).lines().count() >= written + 3).then_some(()));
+        std::thread::sleep(Duration::from_millis(40 * round) * testkit::slowness());
         c.stop_server(Signal::SIGKILL);
         writer.wait().unwrap();
         c.start_server();
         c.wait("the API", || c.try_kubectl(&["get", "--raw", "/readyz"]).ok());
-        let acknowledged = std::fs::read_to_string(c.path("acknowledged")).unwrap_or_default();
+        let acknowledged = acknowledged(&c);
         let there = c.kubectl(&["get", "configmaps", "-o", "name"]);
         for line in acknowledged.lines() {
             let name = line.split(' ').next().unwrap();
@@ -64,5 +66,5 @@ fn no_acknowledged_write_is_lost() {
         }
         written = acknowledged.lines().count();
     }
-    assert!(written > 8, "only {written} writes were made");
+    assert!(written >= 12, "only {written} writes were made");
 }

@@ -22,6 +22,10 @@ impl Session {
         out.trim_end().to_owned()
     }
 
+    fn rolled_out(&self) -> String {
+        self.run(&format!("rollout status deployment/web --timeout={}s", testkit::patience().as_secs()))
+    }
+
     /// A command line of the shell in which `kubectl` is this one.
     fn shell(&self, script: &str) -> String {
         let script = format!("kubectl() {{ {} \"$@\"; }}; {script}", self.kubectl.display());
@@ -41,13 +45,14 @@ fn contains(text: &str, parts: &[&str]) {
 /// Debian's, and the newest that the machine has.
 #[test]
 fn with_every_kubectl() {
+    let runtime = if testkit::on_containerd() { "containerd://1." } else { "skiff://" };
     std::thread::scope(|scope| {
         for kubectl in kubectls() {
             println!("with {}", kubectl.display());
             scope.spawn(|| {
                 let mut cluster = Cluster::start();
                 cluster.start_registry();
-                workshop(cluster, kubectl, "skiff://")
+                workshop(cluster, kubectl, runtime)
             });
         }
     });
@@ -76,7 +81,7 @@ fn looks_around(s: &Session, runtime: &str) {
 fn deploys(s: &Session) {
     let image = format!("{REGISTRY}/web:1");
     contains(&s.run(&format!("create deployment web --image={image}")), &["deployment.apps/web created"]);
-    contains(&s.run("rollout status deployment/web --timeout=60s"), &["successfully rolled out"]);
+    contains(&s.rolled_out(), &["successfully rolled out"]);
     contains(
         &s.run("get deployments,rs,pods -o wide"),
         &["deployment.apps/web", "1/1", "replicaset.apps/web-", &image],
@@ -140,17 +145,17 @@ fn fetching(s: &Session, address: &str, what: impl FnOnce()) -> usize {
 
 fn rolls(s: &Session, address: &str) {
     s.run("scale deployment web --replicas=4");
-    s.run("rollout status deployment/web --timeout=60s");
+    s.rolled_out();
     let fetched = fetching(s, address, || {
         s.run(&format!("set image deployment/web web={REGISTRY}/web:2"));
-        s.run("rollout status deployment/web --timeout=60s");
+        s.rolled_out();
     });
     assert!(fetched > 100, "only {fetched} requests were made");
     assert_eq!(s.cluster.fetch(&format!("http://{address}")).unwrap(), "page 2");
     contains(&s.run("rollout history deployment/web"), &["REVISION", "1", "2"]);
     fetching(s, address, || {
         s.run("rollout undo deployment/web");
-        s.run("rollout status deployment/web --timeout=60s");
+        s.rolled_out();
     });
     assert_eq!(s.cluster.fetch(&format!("http://{address}")).unwrap(), "page 1");
 }
@@ -188,10 +193,11 @@ fn edits(s: &Session) {
 
 fn reaches_in(s: &Session) {
     let pod = pods(s, 2).remove(0);
-    let forwarded = s.shell(
+    let tries = 100 * testkit::slowness();
+    let forwarded = s.shell(&format!(
         "kubectl port-forward deployment/web 8888:80 > forward.log 2>&1 & forward=$!; \
-         for i in $(seq 100); do curl -sf http://127.0.0.1:8888 && break; sleep 0.1; done; kill %1 $forward 2>/dev/null; true",
-    );
+         for i in $(seq {tries}); do curl -sf http://127.0.0.1:8888 && break; sleep 0.1; done; kill %1 $forward 2>/dev/null; true",
+    ));
     contains(&forwarded, &["page 1"]);
     std::fs::write(s.cluster.path("sent"), "sent and fetched\n").unwrap();
     s.run(&format!("cp sent {pod}:/tmp/sent"));
