@@ -1,6 +1,6 @@
 # The commands of this repository. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-vm bench fuzz install packages clean
+.PHONY: help run test test-containerd test-vm bench fuzz install packages clean
 
 TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
 PREFIX ?= /usr/local
@@ -18,6 +18,11 @@ test:            ## All checks and tests; installs the Debian packages that the 
 	@[ "$$(id -u)" = 0 ] || { echo "the tests run containers and need root: try sudo make test"; exit 1; }
 	@scripts/packages
 	@scripts/test
+
+test-containerd: ## The end-to-end tests on Debian's containerd and runc (also part of make test)
+	@[ "$$(id -u)" = 0 ] || { echo "the tests run containers and need root: try sudo make test-containerd"; exit 1; }
+	@scripts/packages
+	@scripts/test-containerd
 
 test-vm:         ## The end-to-end tests on cgroup v2, in an emulated machine (amd64), ten times as slow
 	@scripts/packages

@@ -200,10 +200,10 @@ impl Cluster {
         let begun = Instant::now();
         let mut last = String::new();
         while begun.elapsed() < patience() {
-            last = self.field(object, path);
             // kubectl's watch of one object may lose what changes while it begins: it is asked anew.
-            if last == wanted || self.watch_field(object, path, wanted, WATCH_MAX * slowness()) {
-                return;
+            match self.watch_field(object, path, wanted, WATCH_MAX * slowness()) {
+                Ok(()) => return,
+                Err(other) => last = other,
             }
             std::thread::sleep(LOOK);
         }
@@ -211,9 +211,9 @@ impl Cluster {
         panic!("{object} {path} is {last:?}, not {wanted:?}\n{described}\n{}", self.log());
     }
 
-    /// Watches an object with one kubectl until a field is as wanted. False when the object is not there, is gone, or `limit`
-    /// is over.
-    fn watch_field(&self, object: &str, path: &str, wanted: &str, limit: Duration) -> bool {
+    /// Watches an object with one kubectl until a field is as wanted, beginning with what it is. Otherwise, what it was last:
+    /// the object is not there, is gone, or `limit` is over.
+    fn watch_field(&self, object: &str, path: &str, wanted: &str, limit: Duration) -> Result<(), String> {
         let kubectl = kubectls().pop().expect("a kubectl is there");
         let mut command = self.command(&kubectl);
         command.args(["get", object, "--watch", "-o", &format!("jsonpath={{{path}}}{{\"\\n\"}}")]);
@@ -223,12 +223,16 @@ impl Cluster {
         let reader = std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| tell.send(line)));
         let deadline = Instant::now() + limit;
         let next = || told.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok();
-        let found = std::iter::from_fn(next).any(|line| line == wanted);
+        let mut last = String::new();
+        let found = std::iter::from_fn(next).any(|line| {
+            last = line;
+            last == wanted
+        });
         let _ = child.kill();
         let _ = child.wait();
         drop(told);
         let _ = reader.join();
-        found
+        if found { Ok(()) } else { Err(last) }
     }
 
     /// Waits until `look` finds something.

@@ -21,8 +21,9 @@ impl Default for Namespaces {
 impl Namespaces {
     /// New ones: loopback is up, /run is empty.
     pub fn new() -> Self {
-        let script =
-            "ip link set lo up && mount -t tmpfs tmpfs /run && mkdir /run/lock && echo ready && exec sleep infinity";
+        // Mounts are shared as systemd has them, with nobody outside: they were private before.
+        let script = "ip link set lo up && mount --make-rshared / && mount -t tmpfs tmpfs /run && mkdir /run/lock && \
+                      echo ready && exec sleep infinity";
         let mut command = Command::new("unshare");
         command.args(["--net", "--mount", "--uts", "--ipc", "--propagation", "private", "--", "sh", "-c", script]);
         let mut holder = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("util-linux is installed");
