@@ -9,6 +9,7 @@ pub mod duration;
 pub mod entry;
 pub mod error;
 pub mod field;
+pub mod go_regex;
 pub mod gvk;
 pub mod intstr;
 pub mod json;

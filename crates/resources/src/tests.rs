@@ -4,6 +4,7 @@ mod admission_registration;
 mod autoscaling;
 mod batch;
 mod certificates;
+mod custom_resource_definitions;
 mod devices;
 mod flow_control;
 mod networking;
@@ -30,6 +31,7 @@ const ALL_VALID: &[&[&str]] = &[
     autoscaling::VALID,
     batch::VALID,
     certificates::VALID,
+    custom_resource_definitions::VALID,
     devices::VALID,
     flow_control::VALID,
     networking::VALID,
@@ -44,6 +46,7 @@ const ALL_INVALID: &[&[Invalid]] = &[
     autoscaling::INVALID,
     batch::INVALID,
     certificates::INVALID,
+    custom_resource_definitions::INVALID,
     devices::INVALID,
     flow_control::INVALID,
     networking::INVALID,
@@ -57,6 +60,7 @@ const ALL_CHANGES: &[&[Changed]] = &[
     autoscaling::CHANGES,
     batch::CHANGES,
     certificates::CHANGES,
+    custom_resource_definitions::CHANGES,
     devices::CHANGES,
     flow_control::CHANGES,
     networking::CHANGES,

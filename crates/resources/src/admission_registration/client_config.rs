@@ -36,7 +36,8 @@ struct Url<'a> {
     fragment: &'a str,
 }
 
-fn validate_url(text: &str, at: &Place<'_>, errors: &mut Vec<FieldError>) {
+/// A webhook's URL.
+pub(crate) fn validate_url(text: &str, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     let url = match split_url(text) {
         Ok(url) => url,
         Err(wrong) => {
@@ -94,7 +95,8 @@ fn is_scheme(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
 }
 
-fn validate_service(service: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
+/// A webhook's service.
+pub(crate) fn validate_service(service: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     for field in ["name", "namespace"].into_iter().filter(|field| service.text(field).is_empty()) {
         errors.required(&at.field(field), "");
     }

@@ -11,6 +11,8 @@ mod rules;
 mod validating_policy;
 mod webhooks;
 
+pub(crate) use client_config::{validate_service, validate_url};
+
 use crate::row::Resource;
 
 const API_VERSION: &str = "admissionregistration.k8s.io/v1";

@@ -3,6 +3,7 @@
 
 pub(crate) mod approval;
 mod columns;
+mod embedded;
 mod status;
 mod strategy;
 
@@ -12,8 +13,11 @@ use std::sync::Arc;
 use machinery::gvk::GroupVersionKind;
 use machinery::json::Value;
 use machinery::object::ObjectExt;
-use machinery::schema::custom;
+use machinery::schema::custom::{self, Node};
 
+pub(crate) use crate::custom_resource_definitions::violations as structural_violations;
+pub(crate) use embedded::validate as validate_embedded;
+pub(crate) use status::add_stored_version;
 pub use status::status;
 
 use crate::checks::has_condition;
@@ -28,10 +32,20 @@ pub fn rows(crd: &Value) -> Vec<Resource> {
         return Vec::new();
     }
     let spec = crd.get("spec").unwrap_or(&Value::Null);
-    spec.items("versions").iter().filter(|version| version.flag("served")).map(|version| row(crd, version)).collect()
+    let schema = |version: &Value| Arc::new(schema_of(version).map(Node::new).unwrap_or_default());
+    let versions = spec.items("versions");
+    let schemas: Vec<Arc<Node>> = versions.iter().map(schema).collect();
+    let storage = versions.iter().zip(&schemas).find(|(version, _)| version.flag("storage"));
+    let storage = storage.map_or_else(Arc::default, |(_, schema)| schema.clone());
+    let served = versions.iter().zip(schemas).filter(|(version, _)| version.flag("served"));
+    served.map(|(version, schema)| row(crd, version, schema, storage.clone())).collect()
 }
 
-fn row(crd: &Value, version: &Value) -> Resource {
+fn schema_of(version: &Value) -> Option<&Value> {
+    version.at(&["schema", "openAPIV3Schema"]).filter(|schema| !schema.is_null())
+}
+
+fn row(crd: &Value, version: &Value, schema: Arc<Node>, storage_schema: Arc<Node>) -> Resource {
     let spec = crd.get("spec").unwrap_or(&Value::Null);
     let names = crd.at(&["status", "acceptedNames"]).unwrap_or(&Value::Null);
     let (group, kind, plural) = (spec.text("group"), names.text("kind"), names.text("plural"));
@@ -43,13 +57,13 @@ fn row(crd: &Value, version: &Value) -> Resource {
     row.namespaced = spec.text("scope") == "Namespaced";
     row.storage = format!("{group}/{plural}");
     row.has_generation = true;
-    let schema = version.at(&["schema", "openAPIV3Schema"]).filter(|schema| !schema.is_null());
     row.type_name = definition_name(group, version.text("name"), kind);
     let preserves = spec.flag("preserveUnknownFields");
     let gvk = GroupVersionKind::new(group, version.text("name"), kind);
-    let mut ty = custom::object_type(gvk, &row.type_name, schema);
+    let mut ty = custom::object_type(gvk, &row.type_name, schema_of(version));
     ty.preserve_unknown |= preserves;
-    row.schema = Some(Arc::new(ty));
+    let ty = Arc::new(ty);
+    row.schema = Some(ty.clone());
     row.columns = columns::columns(version.items("additionalPrinterColumns"));
     row.selectable_fields = version.items("selectableFields").iter().map(selectable).collect();
     let subresources = version.get("subresources").unwrap_or(&Value::Null);
@@ -63,7 +77,7 @@ fn row(crd: &Value, version: &Value) -> Resource {
             status_replicas: owned_path(scale.text("statusReplicasPath")),
         };
     }
-    row.strategy = Box::new(Custom::new(crd, version, row.schema.clone()));
+    row.strategy = Box::new(Custom::new(crd, version, ty, schema, storage_schema));
     row
 }
 
@@ -82,11 +96,6 @@ fn selectable(field: &Value) -> SelectableField {
 /// `.spec.replicas` as keys.
 fn owned_path(path: &str) -> Vec<Cow<'static, str>> {
     path.strip_prefix('.').unwrap_or(path).split('.').map(|key| Cow::Owned(key.to_owned())).collect()
-}
-
-/// What keeps the schemas of a definition from being structural; empty when nothing does.
-pub(crate) fn structural_violations(_crd: &Value) -> String {
-    String::new()
 }
 
 /// The version in which objects are stored.

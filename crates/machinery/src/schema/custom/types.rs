@@ -23,9 +23,10 @@ pub fn object_type(kind: GroupVersionKind, name: &str, schema: Option<&Value>) -
     ty
 }
 
-/// What a schema says of the place at which it stands.
-pub fn schema_at(schema: &Value) -> Schema {
-    read(schema, 0)
+/// The type of an object with one field, at which a schema stands.
+pub fn holder(name: &'static str, schema: &Value) -> Type {
+    let field = Field { name: Text::Borrowed(name), schema: read(schema, 0), ..Field::default() };
+    Type { fields: vec![field], custom: true, ..Type::default() }
 }
 
 fn read(schema: &Value, depth: usize) -> Schema {
