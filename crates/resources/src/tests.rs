@@ -1,6 +1,7 @@
 //! Tests over all rows: valid objects pass, defaults are idempotent, bad objects get upstream's words.
 
 mod admission_registration;
+mod any_definition;
 mod autoscaling;
 mod batch;
 mod certificates;

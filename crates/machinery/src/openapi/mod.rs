@@ -3,6 +3,7 @@
 //! Good enough that every kubectl's `explain`, `apply` and `diff` work: definitions with Kubernetes' extensions, paths with
 //! their kinds, actions and query parameters. v2 also in the protobuf form that older kubectls ask for.
 
+mod custom;
 mod descriptions;
 mod operations;
 mod paths;

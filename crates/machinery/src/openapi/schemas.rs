@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::custom::{self, Common};
 use super::{Descriptions, Form, Resource, kind_value};
 use crate::gvk::GroupVersionKind;
 use crate::json::{Map, Value};
@@ -11,14 +12,16 @@ const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
 /// All types that the resources' operations name, and all that these refer to.
 pub(super) fn definitions(resources: &[Resource], form: Form, descriptions: &Descriptions<'_>) -> Map {
-    let mut closure = Closure { form, descriptions, seen: BTreeSet::new(), definitions: Vec::new() };
+    let describe = |ty: &str, field: &str| descriptions.of_field(ty, field).map(std::borrow::Cow::into_owned);
+    let common = Common::new(form, describe);
+    let mut closure = Closure { form, descriptions, common, seen: BTreeSet::new(), definitions: Vec::new() };
     for name in ["DeleteOptions", "Status", "Patch", "ObjectMeta", "ListMeta", "WatchEvent"] {
         closure.named(&format!("{META}.{name}"));
     }
     for resource in resources {
         closure.add_type(resource.ty.get());
         if resource.verbs.iter().any(|v| v == "list") {
-            closure.list(&resource.ty, &resource.kind);
+            closure.list(&resource.ty, &resource.kind, &resource.plural);
         }
         for ty in resource.subresources.iter().filter_map(|s| s.ty.as_ref()) {
             closure.add_type(ty.get());
@@ -41,6 +44,7 @@ pub(super) fn reference(name: &str, form: Form) -> Map {
 struct Closure<'a> {
     form: Form,
     descriptions: &'a Descriptions<'a>,
+    common: Common,
     seen: BTreeSet<String>,
     definitions: Vec<(String, Map)>,
 }
@@ -61,7 +65,11 @@ impl Closure<'_> {
         if !self.seen.insert(ty.name.to_string()) {
             return;
         }
-        let mut definition = if ty.fields.is_empty() { own_form(&ty.name, self.form) } else { self.object(ty) };
+        let mut definition = match &ty.definition {
+            Some(schema) => custom::definition(schema, self.form, &self.common),
+            None if ty.fields.is_empty() => own_form(&ty.name, self.form),
+            None => self.object(ty),
+        };
         self.describe(&ty.name, &mut definition);
         if !ty.kinds.is_empty() {
             definition.insert("x-kubernetes-group-version-kind", ty.kinds.iter().map(kind_value).collect::<Vec<_>>());
@@ -76,7 +84,7 @@ impl Closure<'_> {
     }
 
     /// Lists of built-in kinds are rows of the table; those of custom resources are made here.
-    fn list(&mut self, ty: &TypeRef, kind: &GroupVersionKind) {
+    fn list(&mut self, ty: &TypeRef, kind: &GroupVersionKind, plural: &str) {
         let ty = ty.get();
         let name = list_name(ty);
         if let Some(list) = schema::lookup(&name) {
@@ -86,26 +94,19 @@ impl Closure<'_> {
         if !self.seen.insert(name.clone()) {
             return;
         }
-        let string = || Value::from([("type", "string")].into_iter().collect::<Map>());
-        let items: Map =
-            [("type", Value::from("array")), ("items", reference(&ty.name, self.form).into())].into_iter().collect();
-        let properties: Map = [
-            ("apiVersion", string()),
-            ("kind", string()),
-            ("metadata", reference(&format!("{META}.ListMeta"), self.form).into()),
-            ("items", items.into()),
-        ]
-        .into_iter()
-        .collect();
         let list_kind = GroupVersionKind::new(kind.group.clone(), kind.version.clone(), format!("{}List", kind.kind));
-        let definition: Map = [
-            ("type", Value::from("object")),
-            ("properties", properties.into()),
-            ("required", vec!["items"].into()),
-            ("x-kubernetes-group-version-kind", vec![kind_value(&list_kind)].into()),
-        ]
-        .into_iter()
-        .collect();
+        let mut definition = Value::object();
+        self.common.add_to(&mut definition);
+        definition.set_at(&["properties", "metadata"], self.common.list_metadata.clone());
+        let items = definition.ensure_at(&["properties", "items"]);
+        items.set_at(&["type"], "array");
+        items.set_at(&["items"], reference(&ty.name, self.form));
+        items.set_at(&["description"], format!("All {plural} of the list."));
+        definition.set_at(&["type"], "object");
+        definition.set_at(&["required"], vec!["items"]);
+        definition.set_at(&["description"], format!("{} is a list of {}", list_kind.kind, kind.kind));
+        definition.set_at(&["x-kubernetes-group-version-kind"], vec![kind_value(&list_kind)]);
+        let definition = definition.as_object_mut().map(std::mem::take).unwrap_or_default();
         self.definitions.push((name, definition));
     }
 

@@ -4,6 +4,7 @@
 pub(crate) mod approval;
 mod columns;
 mod embedded;
+pub(crate) mod rules;
 mod status;
 mod strategy;
 

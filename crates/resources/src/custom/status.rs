@@ -21,10 +21,10 @@ pub(super) struct Condition {
 
 /// The status that a definition should have. `others` are definitions beside it, of any group (itself among them does no
 /// harm); `now` is the time of conditions that change.
-pub fn status(crd: &Value, others: &[Value], now: Timestamp) -> Value {
+pub fn status(crd: &Value, others: &[&Value], now: Timestamp) -> Value {
     let spec = crd.get("spec").unwrap_or(&Value::Null);
     let mut status = crd.get("status").filter(|status| !status.is_null()).cloned().unwrap_or_else(Value::object);
-    let used = Used::by(others.iter().filter(|other| other.name() != crd.name()), spec.text("group"));
+    let used = Used::by(others.iter().copied().filter(|other| other.name() != crd.name()), spec.text("group"));
     let (names, accepted) = accept(spec.get("names").unwrap_or(&Value::Null), &status, &used);
     let is_accepted = accepted.status == "True";
     status.set_at(&["acceptedNames"], names);
@@ -220,14 +220,14 @@ mod tests {
         assert_eq!(made.get("acceptedNames"), first.at(&["spec", "names"]));
         assert_eq!(made.get("storedVersions"), Some(&vec!["v1"].into()));
         first.set_at(&["status"], made.clone());
-        assert_eq!(status(&first, std::slice::from_ref(&first), "2027-01-01T00:00:00Z".parse().expect("later")), made);
+        assert_eq!(status(&first, &[&first], "2027-01-01T00:00:00Z".parse().expect("later")), made);
     }
 
     #[test]
     fn names_that_others_have_are_refused() {
         let mut first = crd("foos", "Foo", "");
         first.set_at(&["status"], status(&first, &[], now()));
-        let made = status(&crd("bars", "Bar", ""), std::slice::from_ref(&first), now());
+        let made = status(&crd("bars", "Bar", ""), &[&first], now());
         let wanted = [
             "NamesAccepted=False ShortNamesConflict: [\"f\" is already in use, \"g\" is already in use]",
             "Established=False NotAccepted: not all names are accepted",
@@ -237,7 +237,7 @@ mod tests {
             made.get("acceptedNames").map(ToString::to_string).unwrap_or_default(),
             r#"{"kind":"Bar","listKind":"BarList","plural":"bars"}"#
         );
-        let made = status(&crd("bars", "Foo", ""), &[first], now());
+        let made = status(&crd("bars", "Foo", ""), &[&first], now());
         assert_eq!(conditions(&made)[0], "NamesAccepted=False ListKindConflict: \"FooList\" is already in use");
     }
 }

@@ -1,6 +1,6 @@
 //! What is particular to the objects of a definition's version (apiextensions' `registry/customresource`).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use machinery::field::FieldError;
 use machinery::json::Value;
@@ -8,6 +8,7 @@ use machinery::schema::custom::{self, Node};
 use machinery::schema::{self, Type};
 
 use super::embedded;
+use super::rules::Rules;
 use crate::place::{Place, Report};
 use crate::read::Read;
 use crate::row::{STATUS_KEEPS_ALL, Strategy, Target};
@@ -22,6 +23,8 @@ pub(super) struct Custom {
     schema: Arc<Node>,
     /// Of the version in which objects are stored.
     storage_schema: Arc<Node>,
+    /// Compiled when the first object is judged.
+    rules: OnceLock<Option<Rules>>,
 }
 
 /// Paths of `scale` as the definition writes them: `.spec.replicas`.
@@ -54,6 +57,17 @@ impl Custom {
             ty,
             schema,
             storage_schema,
+            rules: OnceLock::new(),
+        }
+    }
+
+    fn validate_rules(&self, object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+        let rules = self.rules.get_or_init(|| {
+            let schema = self.ty.definition.as_ref()?;
+            Rules::new(&schema.unfolded(), true)
+        });
+        if let Some(rules) = rules {
+            rules.validate(object, old, "", errors);
         }
     }
 
@@ -132,6 +146,7 @@ impl Strategy for Custom {
         errors.extend(self.validate_scale(object, true));
         errors.extend(embedded::validate(object, &self.schema, ""));
         errors.extend(custom::validate_lists(object, &self.schema, ""));
+        self.validate_rules(object, None, &mut errors);
         errors
     }
 
@@ -154,6 +169,7 @@ impl Strategy for Custom {
         if !repeated.is_empty() && custom::validate_lists(old, &self.schema, "").is_empty() {
             errors.extend(repeated);
         }
+        self.validate_rules(object, Some(old), &mut errors);
         errors
     }
 

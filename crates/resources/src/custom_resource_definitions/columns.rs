@@ -46,6 +46,11 @@ fn validate_column(column: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>)
     }
 }
 
+/// Selectable fields are named without brackets.
+fn find_selectable<'s>(schema: &'s Value, path: &str) -> Result<(String, &'s Value), String> {
+    if path.contains('[') { Err("array notation is not allowed".to_owned()) } else { field_path::find(schema, path) }
+}
+
 /// The selectable fields of a version (or of all), which stand below `at` (KEP-4358).
 pub(super) fn validate_selectable(version: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     let fields = version.items("selectableFields");
@@ -65,7 +70,7 @@ pub(super) fn validate_selectable(version: &Value, at: &Place<'_>, errors: &mut 
             errors.required(&at, "");
             continue;
         }
-        match field_path::find(schema, path, false) {
+        match find_selectable(schema, path) {
             Err(error) => errors.invalid(&at, path, &format!("is an invalid path: {error}")),
             Ok((shown, found)) => {
                 if shown.split(['.', '[']).next() == Some("metadata") {

@@ -6,6 +6,7 @@ use machinery::json::Value;
 use machinery::schema::check;
 use machinery::schema::custom::{self, Node};
 
+use crate::custom::rules::Rules;
 use crate::custom::validate_embedded;
 use crate::place::{Json, Place, Report};
 use crate::read::Read;
@@ -78,10 +79,19 @@ fn validate_default(schema: &Value, default: &Value, at: &Place<'_>, errors: &mu
     let node = Node::new(schema);
     let wrong = validate_embedded(default, &node, &path);
     if wrong.is_empty() {
-        errors.extend(custom::validate(default, None, &node, &path));
+        errors.extend(validate_value(schema, default, &node, &path));
     } else {
         errors.extend(wrong);
     }
+}
+
+/// The value by itself, and by the rules of its schema.
+fn validate_value(schema: &Value, default: &Value, node: &Node, path: &str) -> Vec<FieldError> {
+    let mut errors = custom::validate(default, None, node, path);
+    if let Some(rules) = Rules::new(schema, false).filter(|_| errors.is_empty()) {
+        rules.validate(default, None, path, &mut errors);
+    }
+    errors
 }
 
 /// Takes away what the schema does not know. Gives whether there was any.
@@ -123,7 +133,7 @@ fn validate_in_metadata(
         }
     };
     if wrong.is_empty() {
-        errors.extend(custom::validate(default, None, &Node::new(schema), &at.to_string()));
+        errors.extend(validate_value(schema, default, &Node::new(schema), &at.to_string()));
     } else {
         errors.invalid(&at, Json(default), &format!("must result in valid metadata: {wrong}"));
     }

@@ -6,7 +6,7 @@ use crate::read::Read;
 
 /// What a path leads to: the path as field errors show it, and the schema there. The error is in upstream's words
 /// (`cel.ValidFieldPath`).
-pub(super) fn find<'s>(schema: &'s Value, path: &str, with_brackets: bool) -> Result<(String, &'s Value), String> {
+pub(crate) fn find<'s>(schema: &'s Value, path: &str) -> Result<(String, &'s Value), String> {
     let (mut shown, mut schema, mut rest) = (String::new(), schema, path);
     while !rest.is_empty() {
         let (name, after) = if let Some(after) = rest.strip_prefix('.') {
@@ -18,9 +18,6 @@ pub(super) fn find<'s>(schema: &'s Value, path: &str, with_brackets: bool) -> Re
                 _ => (after[..end].to_owned(), &after[end..]),
             }
         } else if let Some(after) = rest.strip_prefix('[') {
-            if !with_brackets {
-                return Err("array notation is not allowed".to_owned());
-            }
             quoted(after)?
         } else {
             let end = rest.find(['.', '[', ']']).filter(|end| *end > 0).unwrap_or(rest.len());
@@ -104,7 +101,7 @@ mod tests {
             (".spec['c'", "unexpected end of JSON path"),
         ];
         for (path, wanted) in cases {
-            let found = find(&schema, path, true).map_or_else(|error| error, |(shown, _)| shown);
+            let found = find(&schema, path).map_or_else(|error| error, |(shown, _)| shown);
             assert_eq!(found, wanted, "{path}");
         }
     }

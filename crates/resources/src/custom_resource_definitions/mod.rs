@@ -5,6 +5,7 @@ mod conversion;
 mod defaults;
 mod field_path;
 mod names;
+mod rules;
 mod schema;
 mod spec;
 mod structural;
@@ -22,6 +23,7 @@ use crate::place::{Json, Place, Report};
 use crate::read::{Read, items_mut, present_mut, set_default};
 use crate::row::{Column, Resource, STATUS_KEEPS_ALL, Strategy, Subresource, Target};
 
+pub(crate) use field_path::find as find_field;
 pub(crate) use structural::violations;
 
 /// The row.

@@ -5,7 +5,7 @@ use machinery::field::FieldError;
 use machinery::json::{Map, Value};
 use machinery::schema::{check, lookup};
 
-use super::{defaults, field_path, structural};
+use super::{defaults, rules, structural};
 use crate::checks::repeats;
 use crate::place::{Json, Place, Report};
 use crate::read::Read;
@@ -142,8 +142,10 @@ struct Inside<'a> {
     metadata: bool,
     /// Why there may be no default, if so.
     no_default: Option<&'a str>,
-    /// Below `allOf` and the like, where rules are not looked at.
-    nested: bool,
+    /// Whether rules are compiled: the schema is structural, and this is no part of `allOf` and the like.
+    compiles: bool,
+    /// The list around this whose elements are not found again after a change, if there is one.
+    uncorrelated: Option<&'a str>,
 }
 
 /// The schema of a version.
@@ -156,15 +158,18 @@ pub(super) fn validate_root(schema: &Value, has_status: bool, at: &Place<'_>, er
         errors.forbidden(&at.field("nullable"), "nullable cannot be true at the root");
     }
     let unsupported = structural::unsupported(schema);
+    let mut compiles = false;
     if unsupported.is_none() {
         let wrong = structural::validate(schema, at);
         if wrong.is_empty() {
-            errors.extend(defaults::validate(schema, at));
+            let wrong = defaults::validate(schema, at);
+            compiles = wrong.is_empty();
+            errors.extend(wrong);
         } else {
             errors.extend(wrong);
         }
     }
-    walk(schema, Inside { is_root: true, ..Inside::default() }, at, errors);
+    walk(schema, Inside { is_root: true, compiles, ..Inside::default() }, at, errors);
     if let Some(detail) = unsupported.filter(|_| errors.len() == before) {
         errors.invalid(at, "", &detail);
     }
@@ -188,6 +193,7 @@ fn validate_root_fields(schema: &Value, at: &Place<'_>, errors: &mut Vec<FieldEr
 }
 
 fn walk(schema: &Value, inside: Inside<'_>, at: &Place<'_>, errors: &mut Vec<FieldError>) {
+    let before = errors.len();
     validate_fields(schema, inside, at, errors);
     if schema.flag("uniqueItems") {
         let detail = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
@@ -201,7 +207,14 @@ fn walk(schema: &Value, inside: Inside<'_>, at: &Place<'_>, errors: &mut Vec<Fie
     walk_children(schema, inside, at, errors);
     validate_extensions(schema, at, errors);
     validate_list(schema, at, errors);
-    validate_rules(schema, inside, at, errors);
+    for (index, rule) in schema.items("x-kubernetes-validations").iter().enumerate() {
+        let list = at.field("x-kubernetes-validations");
+        rules::validate_form(schema, rule, &list.index(index), errors);
+    }
+    // What is wrong with a schema would make its rules look wrong too.
+    if inside.compiles && errors.len() == before {
+        rules::validate(schema, inside.is_root, inside.uncorrelated, at, errors);
+    }
 }
 
 fn walk_children(schema: &Value, inside: Inside<'_>, at: &Place<'_>, errors: &mut Vec<FieldError>) {
@@ -215,9 +228,16 @@ fn walk_children(schema: &Value, inside: Inside<'_>, at: &Place<'_>, errors: &mu
                 let no_default = if inside.metadata { Some(IN_MAP) } else { inside.no_default };
                 walk(child, Inside { no_default, ..here }, &place, errors);
             }
-            Step::Alone => walk(child, Inside { nested: inside.nested || field == "not", ..here }, &place, errors),
+            Step::Alone if field == "items" => {
+                // Elements are found again by their keys.
+                let path = at.to_string();
+                let is_found = schema.text("x-kubernetes-list-type") == "map";
+                let uncorrelated = inside.uncorrelated.or((!is_found).then_some(path.as_str()));
+                walk(child, Inside { uncorrelated, ..here }, &place, errors);
+            }
+            Step::Alone => walk(child, Inside { compiles: false, ..here }, &place, errors),
             Step::Index(index) => {
-                walk(child, Inside { nested: inside.nested || field != "items", ..here }, &place.index(index), errors);
+                walk(child, Inside { compiles: false, ..here }, &place.index(index), errors);
             }
             Step::Key(key) if field == "properties" && holds_object && OBJECT_FIELDS.contains(&key) => {
                 let reason = format!("in top-level {key}");
@@ -379,54 +399,5 @@ fn validate_map_items(schema: &Value, items: &Value, at: &Place<'_>, errors: &mu
         if is_repeated {
             errors.invalid(&at_keys, Json(list), "must not contain duplicate entries");
         }
-    }
-}
-
-/// Rules of `x-kubernetes-validations`, as far as they can be judged without reading their expressions.
-fn validate_rules(schema: &Value, inside: Inside<'_>, at: &Place<'_>, errors: &mut Vec<FieldError>) {
-    let rules = schema.items("x-kubernetes-validations");
-    let list = at.field("x-kubernetes-validations");
-    for (index, rule) in rules.iter().enumerate() {
-        validate_rule(schema, rule, &list.index(index), errors);
-    }
-    if !rules.is_empty() && !inside.nested {
-        errors.forbidden(&list, "validation rules are not supported by this server");
-    }
-}
-
-fn validate_rule(schema: &Value, rule: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
-    const REASONS: [&str; 4] =
-        ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
-    let (text, message) = (rule.text("rule").trim(), rule.text("message"));
-    let has_line_breaks = |text: &str| text.contains(['\n', '\r']);
-    if text.is_empty() {
-        errors.required(&at.field("rule"), "rule is not specified");
-    } else if !message.is_empty() && message.trim().is_empty() {
-        errors.invalid(&at.field("message"), message, "message must be non-empty if specified");
-    } else if has_line_breaks(message.trim()) {
-        errors.invalid(&at.field("message"), message, "message must not contain line breaks");
-    } else if has_line_breaks(text) && message.is_empty() {
-        errors.required(&at.field("message"), "message must be specified if rule contains line breaks");
-    }
-    let expression = rule.text("messageExpression");
-    if !expression.is_empty() && expression.trim().is_empty() {
-        errors.required(&at.field("messageExpression"), "messageExpression must be non-empty if specified");
-    }
-    if let Some(reason) = rule.present("reason").and_then(Value::as_str).filter(|reason| !REASONS.contains(reason)) {
-        errors.unsupported(&at.field("reason"), reason, &REASONS);
-    }
-    let path = rule.text("fieldPath");
-    let at = at.field("fieldPath");
-    if path.is_empty() {
-        return;
-    }
-    if path.trim().is_empty() {
-        errors.invalid(&at, path, "fieldPath must be non-empty if specified");
-    }
-    if has_line_breaks(path) {
-        errors.invalid(&at, path, "fieldPath must not contain line breaks");
-    }
-    if field_path::find(schema, path, true).is_err() {
-        errors.invalid(&at, path, "fieldPath must be a valid path");
     }
 }

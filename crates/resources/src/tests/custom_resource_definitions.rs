@@ -212,13 +212,80 @@ fn schemas_have_to_be_structural() {
                 "S.properties[a].x-kubernetes-validations[1].message: Invalid value: \" \": message must be non-empty if specified",
                 "S.properties[a].x-kubernetes-validations[1].reason: Unsupported value: \"Because\": supported values: \"FieldValueDuplicate\", \"FieldValueForbidden\", \"FieldValueInvalid\", \"FieldValueRequired\"",
                 "S.properties[a].x-kubernetes-validations[1].fieldPath: Invalid value: \".c\": fieldPath must be a valid path",
-                "S.properties[a].x-kubernetes-validations: Forbidden: validation rules are not supported by this server",
             ],
         ),
     ];
     for (schema, wanted) in cases {
         assert_eq!(schema_problems(schema), wanted, "{schema}");
     }
+}
+
+#[test]
+fn rules_have_to_compile() {
+    let shown = |rule: &str| {
+        format!(
+            "Invalid value: {{\"Rule\":\"{rule}\",\"Message\":\"\",\"MessageExpression\":\"\",\"Reason\":null,\"FieldPath\":\"\",\"OptionalOldSelf\":null}}"
+        )
+    };
+    let at = "S.properties[a].x-kubernetes-validations[0].";
+    let cases = [
+        (r#"{"type":"integer","x-kubernetes-validations":[{"rule":"self > 0 && self >= oldSelf"}]}"#, String::new()),
+        (
+            r#"{"type":"integer","x-kubernetes-validations":[{"rule":"self + 1"}]}"#,
+            format!("{at}rule: {}: cel expression must evaluate to a bool", shown("self + 1")),
+        ),
+        (
+            r#"{"type":"array","items":{"type":"integer","x-kubernetes-validations":[{"rule":"self >= oldSelf"}]}}"#,
+            "S.properties[a].items.x-kubernetes-validations[0].rule: Invalid value: \"self >= oldSelf\": oldSelf cannot be used on the uncorrelatable portion of the schema within spec.validation.openAPIV3Schema.properties[a]".to_owned(),
+        ),
+        (
+            r#"{"type":"integer","default":-1,"x-kubernetes-validations":[{"rule":"self > 0"}]}"#,
+            "S.properties[a].default: Invalid value: \"integer\": failed rule: self > 0".to_owned(),
+        ),
+        (
+            r#"{"type":"integer","x-kubernetes-validations":[{"rule":"self > 0","optionalOldSelf":true}]}"#,
+            format!("{at}optionalOldSelf: Invalid value: true: may not be set if oldSelf is not used in rule"),
+        ),
+    ];
+    for (schema, wanted) in cases {
+        let found = schema_problems(&format!(r#"{{"type":"object","properties":{{"a":{schema}}}}}"#));
+        assert_eq!(
+            found.join("\n").replace("spec.validation.openAPIV3Schema", "S"),
+            wanted.replace("spec.validation.openAPIV3Schema", "S"),
+            "{schema}"
+        );
+    }
+    let unknown = schema_problems(r#"{"type":"object","x-kubernetes-validations":[{"rule":"self.nothing"}]}"#);
+    assert!(
+        unknown[0].contains("compilation failed: ") && unknown[0].contains("undefined field 'nothing'"),
+        "{unknown:?}"
+    );
+}
+
+#[test]
+fn objects_are_judged_by_rules() {
+    let schema = r#"{"type":"object","properties":{"spec":{"type":"object","properties":{"a":{"type":"integer","maximum":9}},
+        "x-kubernetes-validations":[{"rule":"self.a >= oldSelf.a","message":"a may only grow"}]}}}"#;
+    let (_, mut crd) = created(&with_version(&format!(r#""schema":{{"openAPIV3Schema":{schema}}}"#)));
+    crd.set_at(&["status"], custom::status(&crd, &[], "2026-01-01T00:00:00Z".parse().unwrap()));
+    let row = custom::rows(&crd).pop().unwrap();
+    let object = |a: &str| {
+        parse(&format!(
+            r#"{{"apiVersion":"example.com/v1","kind":"Foo","metadata":{{"name":"x"}},"spec":{{"a":{a}}}}}"#
+        ))
+    };
+    let change = |old: &str, new: &str| {
+        let errors = row.strategy.validate_update(&object(new), &object(old), Target::Object);
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(row.strategy.validate(&object("1")), []);
+    assert_eq!(change("1", "2"), "");
+    assert_eq!(change("2", "1"), "spec: Invalid value: \"object\": a may only grow");
+    let not_checked = "<nil>: Invalid value: \"null\": some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+    assert_eq!(
+        change("1", "\"x\""),
+        format!("spec.a: Invalid value: \"string\": spec.a in body must be of type integer: \"string\"\n{not_checked}")
+    );
 }
 
 #[test]

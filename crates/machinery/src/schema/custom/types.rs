@@ -18,6 +18,7 @@ pub fn object_type(kind: GroupVersionKind, name: &str, schema: Option<&Value>) -
         None => Type { preserve_unknown: true, custom: true, ..Type::default() },
     };
     add_object_fields(&mut ty);
+    ty.definition = schema.map(|schema| Value::Raw(schema.to_string().into()));
     ty.name = Text::Owned(name.to_owned());
     ty.kinds = vec![kind];
     ty
