@@ -13,6 +13,9 @@ use machinery::schema::{FieldValidation, Schema, Type, check, decode_tree, types
 use machinery::selector::{FieldSelector, LabelSelector};
 use machinery::{Value, duration, patch, time, yaml};
 
+/// What evaluating one input may cost: a tenth of what a request may.
+const CEL_COST_MAX: u64 = 100_000;
+
 /// Tries some bytes. Panics where something does not hold.
 pub type Target = fn(&[u8]);
 
@@ -31,6 +34,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("quantity", quantity),
     ("continue_token", continue_token),
     ("times", times),
+    ("cel", cel),
 ];
 
 /// What reads must be written, and read again as the same.
@@ -251,5 +255,36 @@ fn times(bytes: &[u8]) {
     }
     if let Ok(schedule) = Schedule::parse(text) {
         let _ = schedule.next(Timestamp::UNIX_EPOCH, &jiff::tz::TimeZone::UTC);
+    }
+}
+
+/// An expression, compiled against an object without and with a type, and evaluated on a small object. What is of a type when it is
+/// compiled is of no other when it is evaluated.
+fn cel(bytes: &[u8]) {
+    use cel::{Bindings, Budget, Environment, Type, compile};
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let pod = Schema::builtin("io.k8s.api.core.v1.Pod").expect("pods are in the table");
+    let tree = Value::parse(br#"{"metadata":{"name":"a","labels":{"x":"y"}},"spec":{"containers":[{"name":"c","ports":[{"containerPort":80}]}]}}"#);
+    let tree = tree.expect("it is JSON");
+    let number = Value::from(7);
+    for object in [Type::Dyn, Type::from_schema(&pod)] {
+        let environment = Environment::new().variable("object", object).variable("n", Type::Int).mutation();
+        match compile(text, &environment, &[]) {
+            Err(wrong) => assert!(!wrong.to_string().is_empty()),
+            Ok(program) => {
+                let bindings = Bindings::new().json("object", &tree).json("n", &number);
+                let result = program.evaluate(&bindings, &mut Budget::new(CEL_COST_MAX));
+                if let Ok(value) = &result {
+                    let fits = match program.result_type() {
+                        Type::Bool => value.as_bool().is_some(),
+                        Type::Int => value.as_i64().is_some(),
+                        Type::String => value.as_str().is_some(),
+                        Type::List(_) => value.as_array().is_some(),
+                        _ => true,
+                    };
+                    assert!(fits, "{text} is {value}, and no {}", program.result_type());
+                }
+            }
+        }
     }
 }

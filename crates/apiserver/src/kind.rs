@@ -57,6 +57,22 @@ impl Kinds {
         kinds.iter().find(|kind| kind.row.group == group && kind.row.version == version)
     }
 
+    /// Any kind.
+    pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Kind>> {
+        self.get(group, version, plural).cloned()
+    }
+
+    /// All rows.
+    pub(crate) fn rows(&self) -> &[Arc<Resource>] {
+        &self.rows
+    }
+
+    /// The versions of a resource, under all of its names.
+    pub(crate) fn versions_of(&self, kind: &Kind) -> Vec<Arc<Kind>> {
+        let all = self.by_plural.get(&kind.row.plural).map(Vec::as_slice).unwrap_or_default();
+        all.iter().filter(|other| other.row.storage == kind.row.storage).cloned().collect()
+    }
+
     /// How many objects a resource has, and their bytes together; none when it is not served.
     pub(crate) fn volume(&self, group: &str, plural: &str) -> Option<(u64, u64)> {
         let kind = self.by_plural.get(plural)?.iter().find(|kind| kind.row.group == group)?;

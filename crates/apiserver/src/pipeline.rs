@@ -69,11 +69,12 @@ impl Pipeline {
         let kinds = Kinds::new(config.rows.clone(), sealer);
         let feed = Feed::start(config.store.clone(), kinds.caches.clone()).await?;
         let allocators = Allocators::new(config.service_cidr, config.node_port_range.clone(), &kinds);
+        let admission = Admission::new(&kinds);
         let pipeline = Arc::new(Self {
             config,
             kinds,
             feed,
-            admission: Admission::new(),
+            admission,
             allocators,
             token_authenticator: OnceLock::new(),
             flow: Flow::new(),
@@ -82,6 +83,7 @@ impl Pipeline {
         crate::bootstrap::run(&pipeline).await?;
         flow::start(&pipeline).await;
         crate::upkeep::start(&pipeline);
+        crate::admission::policies::type_check::start(&pipeline);
         Ok(pipeline)
     }
 
@@ -176,15 +178,20 @@ impl Pipeline {
             .await
     }
 
-    /// Authorizes a streaming request (`log`, `exec`, `attach`, `portforward`, `proxy`) and says where it goes.
+    /// Authorizes a streaming request (`log`, `exec`, `attach`, `portforward`, `proxy`) and says where it goes. Its body is what
+    /// admission sees of it, if it does.
     pub async fn connect(&self, incoming: Incoming) -> Result<ConnectTarget, ApiError> {
-        let Incoming { user, attributes, agent, options, .. } = incoming;
+        let Incoming { user, attributes, agent, options, body, .. } = incoming;
         self.authorize(&user, &attributes)?;
         let kind = self.route(&attributes)?;
         let validation = decode::validation("")?;
         let (user, attributes, agent, options) = (&user, &attributes, agent.as_str(), &options);
         let call = Call { pipeline: self, kind, user, attributes, agent, options, validation, warnings: Vec::new() };
-        subresources::connect::target(&call).await
+        let target = subresources::connect::target(&call).await?;
+        if let Body::Tree(mut wanted) = body {
+            self.admission.connect(&call, &mut wanted)?;
+        }
+        Ok(target)
     }
 
     /// Authorizes a request for a path that names no resource (`/version`, `/openapi/v3`).

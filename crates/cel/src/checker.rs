@@ -171,7 +171,12 @@ impl Checker<'_> {
                 call.args.remove(0);
             }
         }
-        let types: Vec<Type> = call.args.iter_mut().map(|arg| self.check(arg)).collect();
+        let types: Vec<Type> = match &mut call.args[..] {
+            [pattern, list] if call.member && &*call.function == "format" => {
+                vec![self.check(pattern), self.mixed_list(list)]
+            }
+            args => args.iter_mut().map(|arg| self.check(arg)).collect(),
+        };
         let Some(function) = library::find(&call.function) else {
             let message = format!("undeclared reference to '{}' (in container '')", call.function);
             return self.wrong(at, message);
@@ -271,6 +276,15 @@ impl Checker<'_> {
                 self.wrong(expr.at, message)
             }
         }
+    }
+
+    /// What is formatted may be of several types, which is said of no other list.
+    fn mixed_list(&mut self, expr: &mut Expr) -> Type {
+        let Kind::List(items) = &mut expr.kind else { return self.check(expr) };
+        for (item, optional) in items {
+            self.unless_missing(item, *optional);
+        }
+        Type::list(Type::Dyn)
     }
 
     fn list(&mut self, items: &mut [(Expr, bool)]) -> Type {

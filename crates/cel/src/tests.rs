@@ -207,7 +207,7 @@ fn strings_and_lists() {
         (r#"strings.quote('a"b')"#, r#""\"a\\\"b\"""#),
     ]);
     results(&[
-        ("'%s=%d'.format([dyn('a'), dyn(2)])", "\"a=2\""),
+        ("'%s=%d'.format(['a', 2])", "\"a=2\""),
         (
             "'%.2f%% %e %x %X %b %o %s'.format([dyn(1.0), dyn(1500.0), dyn(255), dyn('hi'), dyn(5), dyn(8), dyn([1])])",
             "\"1.00% 1.500000e+03 ff 6869 101 10 [1]\"",

@@ -105,11 +105,12 @@ impl Type {
         Self::Optional(Arc::new(of))
     }
 
-    /// The type of what stands at a place of a tree. Quantities are strings there; what may be of several kinds is [`Type::Dyn`].
+    /// The type of what stands at a place of a tree. What may be of several kinds, such as a
+    /// quantity, is [`Type::Dyn`].
     pub fn from_schema(schema: &Schema) -> Self {
         match schema {
-            Schema::Any(_) | Schema::Object(_) | Schema::IntOrString => Self::Dyn,
-            Schema::String | Schema::Quantity => Self::String,
+            Schema::Any(_) | Schema::Object(_) | Schema::IntOrString | Schema::Quantity => Self::Dyn,
+            Schema::String => Self::String,
             Schema::Bytes => Self::Bytes,
             Schema::Bool => Self::Bool,
             Schema::Int32 | Schema::Int64 => Self::Int,

@@ -49,6 +49,22 @@ pub enum ApiError {
         /// `(field path, message)` of each conflict.
         causes: Vec<(String, String)>,
     },
+    /// Refused by an admission policy, for a reason of the policy's choice.
+    #[error("{message}")]
+    Denied {
+        /// The HTTP code that goes with the reason.
+        code: u16,
+        /// The reason.
+        reason: String,
+        /// The whole message.
+        message: String,
+        /// What the policy says.
+        cause: String,
+        /// Its resource.
+        resource: GroupResource,
+        /// Its name.
+        name: String,
+    },
     /// 422 Invalid: validation failed.
     #[error("{}", invalid_message(.group, .kind, .name, .errors))]
     Invalid {
@@ -215,7 +231,7 @@ impl ApiError {
             Self::Timeout(_) | Self::TooLargeResourceVersion { .. } => 504,
             Self::Internal(_) => 500,
             Self::ServiceUnavailable(_) => 503,
-            Self::Other { code, .. } => *code,
+            Self::Other { code, .. } | Self::Denied { code, .. } => *code,
         }
     }
 
@@ -239,7 +255,7 @@ impl ApiError {
             Self::Timeout(_) | Self::TooLargeResourceVersion { .. } => "Timeout",
             Self::Internal(_) => "InternalError",
             Self::ServiceUnavailable(_) => "ServiceUnavailable",
-            Self::Other { reason, .. } => reason,
+            Self::Other { reason, .. } | Self::Denied { reason, .. } => reason,
         }
     }
 
@@ -316,6 +332,12 @@ impl ApiError {
                     let causes: Vec<_> = causes.iter().map(|(r, m, field)| cause(r, m, field)).collect();
                     details.insert("causes", causes);
                 }
+            }
+            Self::Denied { cause: message, resource, name, .. } => {
+                insert_filled(&mut details, "name", name);
+                insert_filled(&mut details, "group", &resource.group);
+                insert_filled(&mut details, "kind", &resource.resource);
+                details.insert("causes", vec![Value::Object([("message", message.as_str())].into_iter().collect())]);
             }
             Self::Invalid { group, kind, name, errors } => {
                 insert_filled(&mut details, "name", name);

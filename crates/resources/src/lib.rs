@@ -42,6 +42,7 @@ mod storage_migrations;
 mod tests;
 mod versioned;
 
+pub use admission_registration::programs;
 pub use builder::NAME_COLUMN;
 pub use metadata::{validate_metadata, validate_metadata_update};
 pub use row::*;

@@ -9,20 +9,21 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod persistent_volume_claim_resize;
+pub(crate) mod policies;
 mod priority;
 pub(crate) mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod storage_object_in_use_protection;
 
-use client::User;
+use client::{Options, User};
 use futures_util::future::BoxFuture;
 use machinery::object::ObjectExt;
 use machinery::{ApiError, Value};
 use resources::Target;
 
 use crate::kind::{Kind, Kinds};
-use crate::pipeline::Authorizer;
+use crate::pipeline::{Attributes, Audit, Authorizer};
 use crate::verbs::Call;
 
 /// What is about to be done.
@@ -31,6 +32,7 @@ pub(crate) enum Operation {
     Create,
     Update,
     Delete,
+    Connect,
 }
 
 /// A write under review.
@@ -47,6 +49,9 @@ pub(crate) struct Review<'a> {
     pub object: &'a mut Value,
     /// What there is.
     pub old: Option<&'a Value>,
+    pub options: &'a Options,
+    audit: Option<&'a dyn Audit>,
+    attributes: &'a Attributes,
 }
 
 impl<'a> Review<'a> {
@@ -58,9 +63,24 @@ impl<'a> Review<'a> {
         old: Option<&'a Value>,
     ) -> Self {
         let (kinds, authorizer) = (&call.pipeline.kinds, &*call.pipeline.config.authorizer);
-        let Call { kind, user, attributes, .. } = call;
+        let Call { kind, user, attributes, options, .. } = call;
+        let audit = call.pipeline.config.audit.as_deref();
         let (namespace, name) = (attributes.namespace.as_str(), attributes.name.as_str());
-        Self { operation, user, authorizer, kinds, kind, target, namespace, name, object, old }
+        Self {
+            operation,
+            user,
+            authorizer,
+            kinds,
+            kind,
+            target,
+            namespace,
+            name,
+            object,
+            old,
+            options,
+            audit,
+            attributes,
+        }
     }
 
     /// Whether it is about this resource (of the core group) itself.
@@ -75,6 +95,13 @@ impl<'a> Review<'a> {
     /// The object's name: of the path, or of the object that is made.
     fn object_name(&self) -> &str {
         if self.name.is_empty() { self.object.name() } else { self.name }
+    }
+
+    /// Adds an annotation to what is recorded of the request.
+    fn annotate(&self, key: &str, value: &str) {
+        if let Some(audit) = self.audit {
+            audit.annotated(self.user, self.attributes, key, value);
+        }
     }
 
     fn forbidden(&self, detail: &str) -> ApiError {
@@ -103,12 +130,14 @@ pub(crate) trait Plugin: Send + Sync {
 /// All plugins.
 pub(crate) struct Admission {
     plugins: Vec<Box<dyn Plugin>>,
+    policies: policies::Policies,
     turns: resource_quota::Turns,
 }
 
 impl Admission {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(kinds: &Kinds) -> Self {
         Self {
+            policies: policies::Policies::new(kinds),
             turns: resource_quota::Turns::default(),
             plugins: vec![
                 Box::new(namespace_lifecycle::NamespaceLifecycle),
@@ -135,10 +164,21 @@ impl Admission {
             }
             plugin.admit(review)?;
         }
-        Ok(())
+        self.policies.mutate(review)
     }
 
-    pub(crate) fn validate(&self, review: &Review<'_>) -> Result<(), ApiError> {
-        self.plugins.iter().try_for_each(|plugin| plugin.validate(review))
+    /// Judges a request that is carried on, of which `options` tell. DIVERGES: policies that change objects are not asked.
+    pub(crate) fn connect(&self, call: &Call<'_>, options: &mut Value) -> Result<(), ApiError> {
+        let names = ["exec", "attach", "portforward", "proxy"];
+        let name = names.into_iter().find(|name| *name == call.attributes.subresource).unwrap_or_default();
+        let review = Review::new(call, Operation::Connect, Target::Subresource(name), options, None);
+        // Streams have no place for warnings.
+        self.policies.validate(&review).map(drop)
+    }
+
+    /// Gives what there is to warn of.
+    pub(crate) fn validate(&self, review: &Review<'_>) -> Result<Vec<String>, ApiError> {
+        self.plugins.iter().try_for_each(|plugin| plugin.validate(review))?;
+        self.policies.validate(review)
     }
 }

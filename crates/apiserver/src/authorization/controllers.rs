@@ -201,4 +201,17 @@ pub(super) const ROLES: &[Role] = &[
             RECORD,
         ],
     },
+    Role {
+        name: "system:controller:validatingadmissionpolicy-status-controller",
+        subjects: &[Subject::Controller("validatingadmissionpolicy-status-controller")],
+        rules: &[
+            rule(READ, &["admissionregistration.k8s.io"], &["validatingadmissionpolicies"]),
+            rule(
+                &["get", "patch", "update"],
+                &["admissionregistration.k8s.io"],
+                &["validatingadmissionpolicies", "validatingadmissionpolicies/status"],
+            ),
+            RECORD,
+        ],
+    },
 ];

@@ -166,6 +166,8 @@ pub trait Audit: Send + Sync + 'static {
     fn received(&self, user: &User, attributes: &Attributes);
     /// It was answered with this HTTP code.
     fn answered(&self, user: &User, attributes: &Attributes, code: u16);
+    /// An admission policy has something to say about it.
+    fn annotated(&self, _user: &User, _attributes: &Attributes, _key: &str, _value: &str) {}
 }
 
 /// Addresses of services: a network and the length of its prefix.

@@ -4,6 +4,7 @@
 //! byte: their protocols are the node agent's business.
 
 mod node_paths;
+mod options;
 mod proxy;
 mod upstream;
 mod websocket;
@@ -14,7 +15,7 @@ use client::{Options, Shutdown, User};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request};
 use hyper::body::Incoming as RequestBody;
-use machinery::ApiError;
+use machinery::{ApiError, Value};
 
 use crate::http::info::RequestInfo;
 use crate::http::query::Query;
@@ -48,7 +49,10 @@ impl Backends {
         if info.subresource == "log" {
             node_paths::check_log(query)?;
         }
-        let body = Body::None;
+        let body = match options::read(info, query) {
+            Value::Null => Body::None,
+            options => Body::Tree(options),
+        };
         let incoming = Incoming { user, attributes, options: Options::default(), body, ..Incoming::default() };
         let target = pipeline.connect(incoming).await?;
         if is_stream && !is_upgrade(request.headers()) {

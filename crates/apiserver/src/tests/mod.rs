@@ -4,6 +4,7 @@ mod admission;
 mod concurrency;
 mod deletion;
 mod fields;
+mod policies;
 mod rows;
 mod services;
 mod speed;

@@ -87,7 +87,7 @@ fn admission(plural: &str) -> &'static str {
             r#"{"spec":{"matchConstraints":{"resourceRules":[{"operations":["*"],"apiGroups":["*"],"apiVersions":["*"],"resources":["*"]}]},"validations":[{"expression":"true"}]}}"#
         }
         "mutatingadmissionpolicies" => {
-            r#"{"spec":{"reinvocationPolicy":"Never","matchConstraints":{"resourceRules":[{"operations":["*"],"apiGroups":["*"],"apiVersions":["*"],"resources":["*"]}]},"mutations":[{"patchType":"JSONPatch","jsonPatch":{"expression":"[]"}}]}}"#
+            r#"{"spec":{"reinvocationPolicy":"Never","matchConstraints":{"resourceRules":[{"operations":["*"],"apiGroups":["*"],"apiVersions":["*"],"resources":["*"]}]},"mutations":[{"patchType":"JSONPatch","jsonPatch":{"expression":"[JSONPatch{op: 'test', path: '/metadata/name', value: object.metadata.name}]"}}]}}"#
         }
         "validatingadmissionpolicybindings" => r#"{"spec":{"policyName":"p","validationActions":["Deny"]}}"#,
         "mutatingadmissionpolicybindings" => r#"{"spec":{"policyName":"p"}}"#,

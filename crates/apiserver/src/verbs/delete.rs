@@ -35,7 +35,9 @@ pub(crate) enum Outcome {
 /// Deletes an object.
 pub(crate) async fn delete(call: &mut Call<'_>, options: &DeleteOptions) -> Result<Served, ApiError> {
     validate(options)?;
-    let outcome = remove(call, call.name(), options).await?;
+    let mut warnings = Vec::new();
+    let outcome = remove_warning(call, call.name(), options, &mut warnings).await?;
+    call.warnings.extend(warnings);
     let reply = match outcome {
         Outcome::Gone(entry) if !ANSWER_OBJECT.contains(&call.kind.row.plural.as_str()) => {
             Reply::Value(success(call, entry.tree()))
@@ -73,6 +75,16 @@ fn success(call: &Call<'_>, object: &Value) -> Value {
 
 /// Deletes an object by its name, anew when it changes meanwhile.
 pub(crate) async fn remove(call: &Call<'_>, name: &str, options: &DeleteOptions) -> Result<Outcome, ApiError> {
+    remove_warning(call, name, options, &mut Vec::new()).await
+}
+
+/// The same, and gives what there is to warn of.
+async fn remove_warning(
+    call: &Call<'_>,
+    name: &str,
+    options: &DeleteOptions,
+    warnings: &mut Vec<String>,
+) -> Result<Outcome, ApiError> {
     let kind = call.kind;
     for _ in 0..ATTEMPTS_MAX {
         call.pipeline.feed.current().await?;
@@ -84,7 +96,7 @@ pub(crate) async fn remove(call: &Call<'_>, name: &str, options: &DeleteOptions)
         let mut review = Review::new(call, Operation::Delete, Target::Object, &mut nothing, Some(current.tree()));
         review.name = name;
         call.pipeline.admission.admit(&mut review).await?;
-        call.pipeline.admission.validate(&review)?;
+        *warnings = call.pipeline.admission.validate(&review)?;
         match once(call, name, options, &current).await {
             Err(WriteError::Raced) => {}
             Err(WriteError::Api(error)) => return Err(error),

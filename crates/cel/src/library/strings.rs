@@ -15,9 +15,6 @@ pub(super) const LINES: &[Line] = &[
     ("lowerAscii", "string.()string", |machine, args| changed(machine, args, |text| text.to_ascii_lowercase().into())),
     ("upperAscii", "string.()string", |machine, args| changed(machine, args, |text| text.to_ascii_uppercase().into())),
     ("trim", "string.()string", |machine, args| changed(machine, args, |text| text.trim().into())),
-    ("reverse", "string.()string", |machine, args| {
-        changed(machine, args, |text| text.chars().rev().collect::<String>().into())
-    }),
     ("replace", "string.(string,string)string;string.(string,string,int)string", replace),
     ("split", "string.(string)list(string);string.(string,int)list(string)", split),
     ("substring", "string.(int)string;string.(int,int)string", substring),

@@ -77,6 +77,16 @@ impl FieldManagement {
         }
     }
 
+    /// What its objects are.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// An object with what a configuration says, whoever owns it; nobody becomes an owner.
+    pub fn merged(&self, object: &Value, config: &Value) -> Result<Value, ApiError> {
+        merge::merge(&self.schema, object, config).map_err(|wrong| ApiError::BadRequest(wrong.to_string()))
+    }
+
     /// Applies a configuration: gives the merged object with its managed fields, in canonical form,
     /// before defaulting. `live` is the object
     /// before, if there is one. With `force`, fields are taken from other managers instead of reporting conflicts.

@@ -1,12 +1,13 @@
 //! The admissionregistration.k8s.io group.
 //!
-//! DIVERGES: what is registered here is stored and checked, and not called yet; the README says so. Expressions are looked at
-//! for being there, and compiled nowhere; whoever makes a policy need not be allowed to read its parameters.
+//! DIVERGES: webhooks are stored and checked, and not called yet; the README says so. Whoever makes a policy need not be allowed
+//! to read its parameters.
 
 mod bindings;
 mod client_config;
 mod expressions;
 mod mutating_policy;
+pub mod programs;
 mod rules;
 mod validating_policy;
 mod webhooks;

@@ -3,6 +3,7 @@
 use machinery::field::FieldError;
 use machinery::json::Value;
 
+use super::programs::Programs;
 use super::validating_policy::{default_spec, param_kind, validate_failure_policy};
 use super::{REINVOCATION_POLICIES, expressions, rules};
 use crate::cells;
@@ -53,6 +54,7 @@ impl Strategy for MutatingAdmissionPolicy {
         for (index, mutation) in spec.items("mutations").iter().enumerate() {
             validate_mutation(mutation, &list.index(index), &mut errors);
         }
+        Programs::new(spec).check(&at, &mut errors);
         let (policy, at) = (spec.text("reinvocationPolicy"), at.field("reinvocationPolicy"));
         if policy.is_empty() {
             errors.required(&at, "");

@@ -5,6 +5,7 @@ use machinery::field::FieldError;
 use machinery::json::Value;
 use machinery::names;
 
+use super::programs::Programs;
 use super::{API_VERSION, FAILURE_POLICIES, expressions, rules};
 use crate::cells;
 use crate::conditions;
@@ -69,6 +70,7 @@ impl Strategy for ValidatingAdmissionPolicy {
         }
         let name = object.str_at(&["metadata", "name"]).unwrap_or_default();
         validate_annotations(spec, name, &at.field("auditAnnotations"), &mut errors);
+        Programs::new(spec).check(&at, &mut errors);
         errors
     }
 

@@ -5,7 +5,7 @@ use machinery::json::Value;
 use machinery::names;
 
 use super::rules::{self, MATCH_POLICIES};
-use super::{API_VERSION, FAILURE_POLICIES, REINVOCATION_POLICIES, client_config, expressions};
+use super::{API_VERSION, FAILURE_POLICIES, REINVOCATION_POLICIES, client_config, expressions, programs};
 use crate::cells;
 use crate::metadata::validate_label_selector;
 use crate::place::{Json, Place, Report};
@@ -108,7 +108,9 @@ impl Webhooks {
         let empty = Value::object();
         let config = webhook.get("clientConfig").unwrap_or(&empty);
         client_config::validate(config, &at.field("clientConfig"), errors);
-        expressions::validate_conditions(webhook, &at.field("matchConditions"), errors);
+        let list = at.field("matchConditions");
+        expressions::validate_conditions(webhook, &list, errors);
+        programs::check_conditions(&programs::webhook_conditions(webhook), &list, errors);
     }
 }
 

@@ -4,7 +4,7 @@ use machinery::field::FieldError;
 use machinery::json::Value;
 use machinery::names;
 
-use super::rules;
+use super::{rules, selectors};
 use crate::place::{Json, Place, Report};
 use crate::read::{Read, items_mut, present_mut};
 
@@ -113,7 +113,7 @@ fn validate_wanted(wanted: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>)
     rules::validate_tolerations(wanted, &at.field("tolerations"), errors);
 }
 
-/// Selectors of devices. DIVERGES: expressions are not compiled yet; that they are there and not too long is checked.
+/// Selectors of devices.
 pub(super) fn validate_selectors(owner: &Value, stored: bool, list: &Place<'_>, errors: &mut Vec<FieldError>) {
     let selectors = owner.items("selectors");
     if !rules::fits(selectors.len(), SELECTORS_MAX, list, errors) {
@@ -126,6 +126,8 @@ pub(super) fn validate_selectors(owner: &Value, stored: bool, list: &Place<'_>, 
             Some(cel) if !stored && cel.text("expression").len() > EXPRESSION_BYTES_MAX => {
                 errors.too_long(&at.field("cel.expression"), EXPRESSION_BYTES_MAX);
             }
+            // What is stored compiled once.
+            Some(cel) if !stored => selectors::check(cel.text("expression"), &at.field("cel.expression"), errors),
             Some(_) => {}
         }
     }

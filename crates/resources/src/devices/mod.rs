@@ -9,6 +9,7 @@ mod claim_rules;
 mod class;
 mod device;
 mod rules;
+mod selectors;
 mod slice;
 mod taint_rule;
 mod template;

@@ -12,7 +12,7 @@ pub(super) const VALID: &[&str] = &[
         "validationActions":["Deny","Audit"],"paramRef":{"name":"x","parameterNotFoundAction":"Deny"},"matchResources":{}}}"#,
     r#"{"apiVersion":"admissionregistration.k8s.io/v1","kind":"MutatingAdmissionPolicy","spec":{"reinvocationPolicy":"Never",
         "matchConstraints":{"resourceRules":[{"operations":["CREATE"],"apiGroups":[""],"apiVersions":["v1"],"resources":["pods"]}]},
-        "mutations":[{"patchType":"JSONPatch","jsonPatch":{"expression":"[]"}}]}}"#,
+        "mutations":[{"patchType":"JSONPatch","jsonPatch":{"expression":"[JSONPatch{op: 'test', path: '/a', value: 1}]"}}]}}"#,
     MUTATING,
     r#"{"apiVersion":"admissionregistration.k8s.io/v1","kind":"MutatingAdmissionPolicyBinding","spec":{"policyName":"p"}}"#,
     r#"{"apiVersion":"admissionregistration.k8s.io/v1beta1","kind":"MutatingAdmissionPolicyBinding","spec":{"policyName":"p",
@@ -88,7 +88,7 @@ pub(super) const INVALID: &[Invalid] = &[
         r#"{"apiVersion":"admissionregistration.k8s.io/v1","kind":"ValidatingAdmissionPolicy","spec":{"failurePolicy":"x","paramKind":{"apiVersion":"a/b/c"},
             "matchConstraints":{"matchPolicy":"y"},"variables":[{"name":"in","expression":""}],
             "validations":[{"expression":"","message":"a\nb","messageExpression":" ","reason":"x"}],
-            "auditAnnotations":[{"key":"a","valueExpression":""},{"key":"a","valueExpression":"b"}]}}"#,
+            "auditAnnotations":[{"key":"a","valueExpression":""},{"key":"a","valueExpression":"'b'"}]}}"#,
         &[
             "spec.failurePolicy: Unsupported value: \"x\": supported values: \"Fail\", \"Ignore\"",
             "spec.paramKind.apiVersion: Invalid value: \"a/b/c\": unexpected GroupVersion string: a/b/c",

@@ -9,6 +9,7 @@ mod life;
 mod managers;
 mod network;
 mod pods;
+mod policies;
 mod restart;
 mod robust;
 mod vm;
