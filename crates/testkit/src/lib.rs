@@ -242,7 +242,8 @@ impl Cluster {
             if let Some(found) = look() {
                 return found;
             }
-            std::thread::sleep(LOOK);
+            // Looking costs a slow machine more than it has.
+            std::thread::sleep(LOOK * slowness().pow(2));
         }
         panic!("waited {:?} for {what}\n{}", patience(), self.log());
     }

@@ -228,7 +228,10 @@ impl Worker {
         }
         let alive = self.ending.is_none();
         self.probing.keep(&self.wanted, &self.containers, &self.sandboxes, &mut self.health, alive);
-        self.report(&plan);
+        match self.replaced_until(seams::clock::now()) {
+            Some(at) => plan.wake(at),
+            None => self.report(&plan),
+        }
         plan
     }
 

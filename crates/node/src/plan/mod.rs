@@ -153,12 +153,21 @@ fn is_changed(member: &Member, container: &ContainerStatus) -> bool {
     member.role != Role::Ephemeral && container.annotations.get(HASH_ANNOTATION).is_some_and(|h| *h != member.hash)
 }
 
+fn is_resized(member: &Member, container: &ContainerStatus) -> bool {
+    container.annotations.get(RESIZE_ANNOTATION).is_some_and(|hash| *hash != member.resize_hash)
+}
+
+/// Whether a container gives way to one of another image, or with other resources.
+pub fn gives_way(member: &Member, container: &ContainerStatus) -> bool {
+    is_changed(member, container) || is_resized(member, container)
+}
+
 /// Why a running container must end, as the Killing event says it.
 fn unhealthy(facts: &Facts<'_>, member: &Member, container: &ContainerStatus) -> Option<&'static str> {
     let health = facts.health(&container.id);
     if is_changed(member, container) {
         Some("definition changed")
-    } else if container.annotations.get(RESIZE_ANNOTATION).is_some_and(|hash| *hash != member.resize_hash) {
+    } else if is_resized(member, container) {
         Some("resize requires restart")
     } else if health.liveness == Some(false) {
         Some("failed liveness probe")

@@ -16,6 +16,8 @@ struct State {
     revision: u64,
     objects: BTreeMap<Key, Arc<Entry>>,
     watchers: Vec<(String, mpsc::UnboundedSender<WatchEvent>)>,
+    /// Every status that was written, with the object's name.
+    statuses: Vec<(String, Value)>,
 }
 
 #[derive(Default)]
@@ -63,7 +65,9 @@ impl State {
             return Ok(self.put(key, tree));
         }
         let mut new = old.tree().as_ref().clone();
-        new.set_at(&["status"], tree.get("status").cloned().unwrap_or_default());
+        let status = tree.get("status").cloned().unwrap_or_default();
+        self.statuses.push((key.2.clone(), status.clone()));
+        new.set_at(&["status"], status);
         Ok(self.put(key, new))
     }
 }
@@ -74,6 +78,12 @@ impl FakeApi {
         let state = self.0.lock().unwrap();
         let key = (resource.to_owned(), namespace.to_owned(), name.to_owned());
         state.objects.get(&key).map(|e| e.tree().as_ref().clone())
+    }
+
+    /// Every status that an object had.
+    pub fn statuses(&self, name: &str) -> Vec<Value> {
+        let state = self.0.lock().unwrap();
+        state.statuses.iter().filter(|(of, _)| of == name).map(|(_, status)| status.clone()).collect()
     }
 
     /// All objects of a resource.

@@ -300,6 +300,21 @@ async fn a_pod_that_never_listens_is_ready_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_stays_ready_while_a_container_gets_another_image() {
+    let world = World::new();
+    world.pod("p", ONE);
+    world.until("p", |s| condition(s, "Ready")).await;
+    let before = world.api.statuses("p").len();
+    let mut pod = world.api.get("pods", "n", "p").unwrap();
+    let text = pod.get("spec").unwrap().to_string().replace(r#""image":"app""#, r#""image":"other""#);
+    pod.set_at(&["spec"], Value::parse(text.as_bytes()).unwrap());
+    world.api.put("pods", "n", "p", pod);
+    world.until("p", |s| container(s).get("restartCount").and_then(Value::as_i64) == Some(1)).await;
+    let since = world.api.statuses("p").split_off(before);
+    assert!(since.iter().all(|s| condition(s, "Ready")), "{since:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn changed_contents_reach_the_volume_at_once() {
     let world = World::new();
     let map = |text: &str| {

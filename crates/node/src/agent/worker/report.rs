@@ -3,7 +3,22 @@
 use super::*;
 use crate::status::Seen;
 
+/// How long a container may be away for one of another image before the status says so.
+const REPLACED: Duration = Duration::from_secs(1);
+
 impl Worker {
+    /// Until when the status stays as it is, because a container just gave way to its successor, which is being started:
+    /// upstream's agent does both at one go, and its conformance suite expects the pod to be ready meanwhile.
+    pub(super) fn replaced_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let members = self.wanted.members.iter().filter(|m| !self.failures.contains_key(m.name()));
+        let replaced = members.filter_map(|member| {
+            let last = plan::latest(&self.containers, member.name())?;
+            let gone = last.state == ContainerState::Exited && plan::gives_way(member, last);
+            Some(last.finished_at.filter(|_| gone)? + REPLACED)
+        });
+        replaced.filter(|at| *at > now && self.ending.is_none()).max()
+    }
+
     /// Computes the status and has it written when it changed.
     pub(super) fn report(&mut self, plan: &Plan) {
         let now = seams::clock::now();
