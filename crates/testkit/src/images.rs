@@ -150,7 +150,8 @@ fn nginx_layer() -> Vec<u8> {
     let needs = Command::new("ldd").arg(&nginx).output().expect("ldd is there");
     let needs = String::from_utf8_lossy(&needs.stdout).into_owned();
     let libraries = needs.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
-    let serve = "nginx -c /etc/nginx.conf & trap 'sleep 1; kill -QUIT '$! TERM; wait; wait\n";
+    let slowness = crate::slowness();
+    let serve = format!("nginx -c /etc/nginx.conf & trap 'sleep {slowness}; kill -QUIT '$! TERM; wait; wait\n");
     let config = "daemon off; user nobody nogroup; error_log stderr; pid /tmp/nginx.pid; events {}\n\
         http { access_log off; server { listen 80; root /www; } }\n";
     layer(|tar| {
