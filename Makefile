@@ -24,7 +24,7 @@ test-containerd: ## The end-to-end tests on Debian's containerd and runc (also p
 	@scripts/packages
 	@scripts/test-containerd
 
-test-vm:         ## The end-to-end tests on cgroup v2, in an emulated machine (amd64), ten times as slow
+test-vm:         ## The end-to-end tests on cgroup v2, in an emulated machine (amd64); takes about an hour
 	@scripts/packages
 	@scripts/test-vm
 

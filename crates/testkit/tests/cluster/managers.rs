@@ -80,6 +80,7 @@ async fn a_pod_gets_the_device_that_it_asks_for() {
 fn a_container_has_its_cpus_for_itself() {
     let cpus = std::thread::available_parallelism().unwrap().get();
     if cpus < 2 {
+        // The last one is never given away: the machine of `make test-vm` has but one.
         return;
     }
     let arguments = ["--cpu-manager-policy=static", "--reserved-cpus=0"];

@@ -178,6 +178,7 @@ fn the_server_may_die_at_any_moment() {
 
 #[test]
 fn a_killed_shim_is_seen_and_its_pod_restarted() {
+    // The shim is found by the files that skiff's own runtime keeps; containerd looks after its own shims.
     if testkit::on_containerd() {
         return;
     }
@@ -294,6 +295,7 @@ fn what_hangs_delays_only_its_own_pod() {
 /// The node's own directories on a small disk, which fills up and gets room again.
 #[test]
 fn a_node_whose_disk_is_full_says_so_and_recovers() {
+    // What fills up here are the directories of skiff's own runtime.
     if testkit::on_containerd() {
         return;
     }
