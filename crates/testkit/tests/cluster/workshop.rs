@@ -148,9 +148,9 @@ fn rolls(s: &Session, address: &str) {
     s.rolled_out();
     if testkit::slowness() > 1 {
         // A server without a probe counts as ready after a second, and here it takes longer until it listens.
-        let probe = "{tcpSocket: {port: 80}, periodSeconds: 1}";
-        let container = format!("{{name: web, readinessProbe: {probe}}}");
-        let patch = format!("{{spec: {{template: {{spec: {{containers: [{container}]}}}}}}}}");
+        let probe = serde_json::json!({"tcpSocket": {"port": 80}, "periodSeconds": 1});
+        let containers = serde_json::json!([{"name": "web", "readinessProbe": probe}]);
+        let patch = serde_json::json!({"spec": {"template": {"spec": {"containers": containers}}}});
         s.shell(&format!("kubectl patch deployment web -p '{patch}'"));
         s.rolled_out();
     }
