@@ -7,6 +7,7 @@ mod failures;
 mod kube;
 mod life;
 mod managers;
+mod monitoring;
 mod network;
 mod pods;
 mod policies;
