@@ -1,4 +1,6 @@
-//! Golden expressions.
+//! Golden expressions, and random ones.
+
+mod random;
 
 use machinery::Value;
 use machinery::schema::{ListSemantics, Schema};

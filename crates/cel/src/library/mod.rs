@@ -101,3 +101,9 @@ pub(crate) fn find(name: &str) -> Option<&'static Function> {
 pub(crate) fn opaque_name(name: &str) -> Option<&'static str> {
     special::OPAQUE.iter().map(|(_, name)| *name).find(|known| *known == name)
 }
+
+/// All functions, for tests that try them with anything.
+#[cfg(test)]
+pub(crate) fn all() -> impl Iterator<Item = &'static Function> {
+    FUNCTIONS.values()
+}
