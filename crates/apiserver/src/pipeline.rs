@@ -15,9 +15,12 @@ use crate::admission::Admission;
 use crate::allocators::{self, Allocators};
 use crate::authorization::{Question, denial};
 use crate::cache::envelope::Sealer;
+use crate::cache::ending;
 use crate::cache::feed::Feed;
+use crate::custom;
 use crate::flow::{self, Digest, Flow, ListWork, Place, TurnedAway};
-use crate::kind::{Kind, Kinds};
+use crate::kind::Kind;
+use crate::kinds::Kinds;
 use crate::request::decode;
 use crate::subresources::{self, not_allowed};
 use crate::verbs::{Call, create, delete, delete_collection, manager, read, update};
@@ -54,7 +57,7 @@ pub struct PipelineConfig {
 /// Every request's way to the store and back.
 pub struct Pipeline {
     pub(crate) config: PipelineConfig,
-    pub(crate) kinds: Kinds,
+    pub(crate) kinds: Arc<Kinds>,
     pub(crate) feed: Arc<Feed>,
     pub(crate) admission: Admission,
     pub(crate) allocators: Allocators,
@@ -68,6 +71,7 @@ impl Pipeline {
         let sealer = config.encryption_key.as_ref().and_then(Sealer::new);
         let kinds = Kinds::new(config.rows.clone(), sealer);
         let feed = Feed::start(config.store.clone(), kinds.caches.clone()).await?;
+        kinds.follow_definitions();
         let allocators = Allocators::new(config.service_cidr, config.node_port_range.clone(), &kinds);
         let admission = Admission::new(&kinds);
         let pipeline = Arc::new(Self {
@@ -84,17 +88,18 @@ impl Pipeline {
         flow::start(&pipeline).await;
         crate::upkeep::start(&pipeline);
         crate::admission::policies::type_check::start(&pipeline);
+        crate::custom::keeper::start(&pipeline);
         Ok(pipeline)
     }
 
     /// The row of a resource.
-    pub fn row(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.kinds.get(group, version, plural).map(|kind| &kind.row)
+    pub fn row(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
+        self.kinds.find(group, version, plural).map(|kind| kind.row.clone())
     }
 
-    /// All rows.
-    pub fn rows(&self) -> &[Arc<Resource>] {
-        &self.kinds.rows
+    /// All rows of this moment: the same allocation as long as they stay the same.
+    pub fn rows(&self) -> Arc<[Arc<Resource>]> {
+        self.kinds.rows()
     }
 
     /// Answers one request. This is the order of steps; the verbs' own share of a write (default, admit, prepare, validate,
@@ -118,7 +123,7 @@ impl Pipeline {
         }
         let answer = async {
             self.authorize(&user, &attributes)?;
-            let kind = self.route(&attributes)?;
+            let kind = &*self.route(&attributes)?;
             let validation = decode::validation(&options.field_validation)?;
             let (delete, options) = match attributes.verb.as_str() {
                 "delete" | "deletecollection" => self.delete_options(&body, delete, options)?,
@@ -148,7 +153,10 @@ impl Pipeline {
         }
         match verb(call.kind, call.attributes)? {
             Verb::Create if !call.kind.row.stored => subresources::review(call, body).await,
-            Verb::Create => create::create(call, body).await,
+            Verb::Create => {
+                custom::refuse_when_terminating(call)?;
+                create::create(call, body).await
+            }
             Verb::Get => read::get(call).await.map(Served::ok),
             Verb::List => read::list(call).await.map(|list| Served::ok(Reply::List(list))),
             Verb::Update => update::update(call, resources::Target::Object, body).await,
@@ -170,12 +178,16 @@ impl Pipeline {
     pub(crate) async fn watch_in(&self, _place: &Place, incoming: Incoming) -> Result<Watch, ApiError> {
         let Incoming { user, attributes, agent, options, .. } = incoming;
         self.authorize(&user, &attributes)?;
-        let kind = self.route(&attributes)?;
+        let kind = &*self.route(&attributes)?;
         verb(kind, &attributes)?;
         let validation = decode::validation("")?;
         let (user, attributes, agent, options) = (&user, &attributes, agent.as_str(), &options);
-        read::watch(&Call { pipeline: self, kind, user, attributes, agent, options, validation, warnings: Vec::new() })
-            .await
+        let call = Call { pipeline: self, kind, user, attributes, agent, options, validation, warnings: Vec::new() };
+        let watch = read::watch(&call).await?;
+        Ok(match &kind.custom {
+            Some(custom) => ending::with(watch, custom.ended()),
+            None => watch,
+        })
     }
 
     /// Authorizes a streaming request (`log`, `exec`, `attach`, `portforward`, `proxy`) and says where it goes. Its body is what
@@ -183,7 +195,7 @@ impl Pipeline {
     pub async fn connect(&self, incoming: Incoming) -> Result<ConnectTarget, ApiError> {
         let Incoming { user, attributes, agent, options, body, .. } = incoming;
         self.authorize(&user, &attributes)?;
-        let kind = self.route(&attributes)?;
+        let kind = &*self.route(&attributes)?;
         let validation = decode::validation("")?;
         let (user, attributes, agent, options) = (&user, &attributes, agent.as_str(), &options);
         let call = Call { pipeline: self, kind, user, attributes, agent, options, validation, warnings: Vec::new() };
@@ -225,8 +237,8 @@ impl Pipeline {
         })
     }
 
-    fn route(&self, attributes: &Attributes) -> Result<&Kind, ApiError> {
-        let kind = self.kinds.get(&attributes.group, &attributes.version, &attributes.resource);
+    fn route(&self, attributes: &Attributes) -> Result<Arc<Kind>, ApiError> {
+        let kind = self.kinds.find(&attributes.group, &attributes.version, &attributes.resource);
         let kind = kind.ok_or(ApiError::UnknownPath)?;
         // A namespace's own path names it twice.
         let is_namespace = attributes.resource == "namespaces" && attributes.group.is_empty();
@@ -251,12 +263,7 @@ impl Pipeline {
 /// The verb of a request, if the row has it.
 fn verb(kind: &Kind, attributes: &Attributes) -> Result<Verb, ApiError> {
     let verb = Verb::ALL.into_iter().find(|verb| verb.as_str() == attributes.verb);
-    verb.filter(|verb| kind.row.verbs.contains(verb)).ok_or_else(|| match kind.row.plural.as_str() {
-        "customresourcedefinitions" => {
-            ApiError::MethodNotAllowed("this server does not serve custom resources".to_owned())
-        }
-        _ => not_allowed(),
-    })
+    verb.filter(|verb| kind.row.verbs.contains(verb)).ok_or_else(not_allowed)
 }
 
 /// What flow control looks at of a request.

@@ -18,6 +18,8 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use machinery::GroupVersionResource;
 
+use crate::custom_resources::CustomResources;
+
 /// A resource that the API serves, as far as the garbage collector and the namespace controller care.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ApiResource {
@@ -40,8 +42,8 @@ pub struct Options {
     pub cluster_cidr: (IpAddr, u8),
     /// Prefix length of one node's part.
     pub node_cidr_prefix: u8,
-    /// The resources that can be listed, watched and deleted.
-    pub resources: Vec<ApiResource>,
+    /// The built-in resources that can be listed, watched and deleted.
+    pub resources: Vec<Arc<ApiResource>>,
 }
 
 /// Copies of everything that controllers read.
@@ -98,6 +100,8 @@ pub struct Context {
     pub client: Client,
     /// Copies of what they read.
     pub informers: Informers,
+    /// Which custom resources there are.
+    pub custom_resources: CustomResources,
     /// Tells what is gone.
     pub removals: Removals,
     /// What they were told.
@@ -168,7 +172,13 @@ impl Context {
             let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
             service.map(|s| format!("{namespace}/{s}")).into_iter().collect()
         });
-        Self { client, informers, removals: Removals::default(), options }
+        let custom_resources = CustomResources::start(client.clone());
+        Self { client, informers, custom_resources, removals: Removals::default(), options }
+    }
+
+    /// All resources that can be listed, watched and deleted now.
+    pub fn resources(&self) -> Vec<Arc<ApiResource>> {
+        self.options.resources.iter().cloned().chain(self.custom_resources.all()).collect()
     }
 
     /// The API as one controller's own service account in `kube-system`, as upstream's controllers act.

@@ -5,6 +5,7 @@
 
 mod context;
 mod cron_jobs;
+mod custom_resources;
 mod deployment;
 mod disruption;
 mod endpoint_slice_mirroring;

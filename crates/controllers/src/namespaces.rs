@@ -37,6 +37,8 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) {
             changed.add(ObjectKey::new("", name));
         }
     });
+    // What is not known cannot be deleted.
+    context.custom_resources.synced().await;
     let client = context.client_of("namespace-controller");
     reconcile::run("namespace-controller", WORKERS, queue, shutdown, move |key| {
         let (context, client) = (context.clone(), client.clone());
@@ -73,13 +75,13 @@ struct Remains {
 /// Deletes everything in a namespace; while pods are left, nothing but pods.
 async fn empty(context: &Context, client: &Client, namespace: &str) -> Remains {
     let mut remains = Remains::default();
-    let all = context.options.resources.iter().filter(|r| r.namespaced);
+    let all = context.resources().into_iter().filter(|r| r.namespaced);
     let (pods, rest): (Vec<_>, Vec<_>) = all.partition(|r| is_pods(r));
-    for resource in pods {
+    for resource in &pods {
         empty_of(client, namespace, resource, &mut remains).await;
     }
     if remains.counts.is_empty() && remains.failures.is_empty() {
-        for resource in rest {
+        for resource in &rest {
             empty_of(client, namespace, resource, &mut remains).await;
         }
     }

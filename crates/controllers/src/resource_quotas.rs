@@ -32,6 +32,7 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) {
     let queue = Queue::new();
     follow(&context, &queue);
     context.informers.resource_quotas.synced().await;
+    context.custom_resources.synced().await;
     let client = context.client_of("resourcequota-controller");
     reconcile::run("resourcequota-controller", WORKERS, queue, shutdown, move |key| {
         let (context, client) = (context.clone(), client.clone());
@@ -110,7 +111,7 @@ async fn reconcile(context: &Context, client: &Client, key: &ObjectKey) -> Resul
     let tree = to_value(quota.as_ref()).map_err(|e| ApiError::Internal(e.to_string()))?;
     let hard = hard(&quota);
     let mut used = Amounts::new();
-    for resource in context.options.resources.iter().filter(|r| r.namespaced) {
+    for resource in context.resources().iter().filter(|r| r.namespaced) {
         let counted = counted(resource);
         let names: Vec<&String> = hard.keys().filter(|name| counted.tracks(name)).collect();
         // Events are many, and admission does not count them.

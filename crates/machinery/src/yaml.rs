@@ -3,8 +3,12 @@
 //! As in `sigs.k8s.io/yaml`, which upstream uses: the JSON-like subset, YAML 1.1's `yes` and `no` are truth values, keys
 //! become strings, the last of equal keys wins. Aliases, depth and size are bounded.
 
-use serde_saphyr::Options;
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::DuplicateKeyPolicy;
+use serde_saphyr::{Options, Spanned};
 
 use crate::json::Value;
 
@@ -28,6 +32,94 @@ pub fn parse(bytes: &[u8]) -> Result<Value, YamlError> {
         return Err(YamlError(format!("yaml: the document is larger than {YAML_BYTES_MAX} bytes")));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| YamlError("yaml: invalid UTF-8".to_owned()))?;
+    let mut tree: Value =
+        serde_saphyr::from_str_with_options(text, options()).map_err(|e| YamlError(format!("yaml: {e}")))?;
+    integers(&mut tree);
+    Ok(tree)
+}
+
+/// The keys that a document has twice in one place, each as upstream's reader tells of it: `line 9: key "a" already set in map`.
+/// Of what is no document that [`parse`] reads there are none.
+pub fn duplicates(bytes: &[u8]) -> Vec<String> {
+    let text = if bytes.len() > YAML_BYTES_MAX { "" } else { std::str::from_utf8(bytes).unwrap_or_default() };
+    let read: Result<Duplicates, _> =
+        serde_saphyr::from_str_with_options(text, options());
+    read.map(|found| found.0).unwrap_or_default()
+}
+
+/// Duplicate keys below a place.
+struct Duplicates(Vec<String>);
+
+impl<'de> Deserialize<'de> for Duplicates {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DuplicatesVisitor)
+    }
+}
+
+struct DuplicatesVisitor;
+
+impl<'de> Visitor<'de> for DuplicatesVisitor {
+    type Value = Duplicates;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Duplicates, A::Error> {
+        let (mut seen, mut found) = (HashSet::new(), Vec::new());
+        while let Some(key) = map.next_key::<Spanned<String>>()? {
+            if seen.contains(&key.value) {
+                found.push(format!("line {}: key {:?} already set in map", key.referenced.line(), key.value));
+            }
+            seen.insert(key.value);
+            found.extend(map.next_value::<Duplicates>()?.0);
+        }
+        Ok(Duplicates(found))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Duplicates, A::Error> {
+        let mut found = Vec::new();
+        while let Some(item) = list.next_element::<Duplicates>()? {
+            found.extend(item.0);
+        }
+        Ok(Duplicates(found))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Duplicates, E> {
+        Ok(Duplicates(Vec::new()))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Duplicates, E> {
+        Ok(Duplicates(Vec::new()))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Duplicates, E> {
+        Ok(Duplicates(Vec::new()))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Duplicates, E> {
+        Ok(Duplicates(Vec::new()))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Duplicates, E> {
+        Ok(Duplicates(Vec::new()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Duplicates, E> {
+        Ok(Duplicates(Vec::new()))
+    }
+
+    fn visit_none<E>(self) -> Result<Duplicates, E> {
+        Ok(Duplicates(Vec::new()))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Duplicates, D::Error> {
+        Duplicates::deserialize(deserializer)
+    }
+}
+
+/// Of equal keys all are read, unless a key in front of them has numbers in it.
+fn options() -> Options {
     let mut options = Options::default();
     options.duplicate_keys = DuplicateKeyPolicy::LastWins;
     if let Some(budget) = &mut options.budget {
@@ -36,10 +128,7 @@ pub fn parse(bytes: &[u8]) -> Result<Value, YamlError> {
         budget.max_aliases = YAML_ALIASES_MAX;
     }
     options.alias_limits.max_total_replayed_events = YAML_EVENTS_MAX;
-    let mut tree: Value =
-        serde_saphyr::from_str_with_options(text, options).map_err(|e| YamlError(format!("yaml: {e}")))?;
-    integers(&mut tree);
-    Ok(tree)
+    options
 }
 
 /// Writes a tree as YAML.
@@ -72,6 +161,15 @@ mod tests {
         assert_eq!(parse(text.as_bytes()).unwrap(), Value::parse(wanted).unwrap());
         assert_eq!(parse(b"{\"a\":[1,2]}").unwrap(), Value::parse(b"{\"a\":[1,2]}").unwrap());
         assert_eq!(parse(b"a: 1\na: 2\n").unwrap().i64_at(&["a"]), Some(2));
+    }
+
+    #[test]
+    fn keys_that_stand_twice_are_told_with_their_lines() {
+        let text = "\na: {b: 1, b: ~}\nlist:\n- x: y\n  1: 2\n  x: [z]\na: 1.5\nc: true\n";
+        let wanted = ["line 2: key \"b\" already set in map", "line 6: key \"x\" already set in map"];
+        assert_eq!(duplicates(text.as_bytes()), [&wanted[..], &["line 7: key \"a\" already set in map"]].concat());
+        assert_eq!(duplicates(b"a: 1\nb: 2\n"), Vec::<String>::new());
+        assert_eq!(duplicates(b"a: b: c"), Vec::<String>::new());
     }
 
     #[test]

@@ -22,7 +22,8 @@ use machinery::object::ObjectExt;
 use machinery::{ApiError, Value};
 use resources::Target;
 
-use crate::kind::{Kind, Kinds};
+use crate::kind::Kind;
+use crate::kinds::Kinds;
 use crate::pipeline::{Attributes, Audit, Authorizer};
 use crate::verbs::Call;
 

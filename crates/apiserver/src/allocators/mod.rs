@@ -20,7 +20,8 @@ use machinery::{ApiError, Entry, Value};
 use resources::Target;
 use tokio::sync::Notify;
 
-use crate::kind::{Kind, Kinds};
+use crate::kind::Kind;
+use crate::kinds::Kinds;
 use crate::request::ServiceCidr;
 use cluster_ip::Addresses;
 use node_port::Ports;

@@ -10,7 +10,7 @@ use machinery::{ApiError, GroupVersionResource, Value};
 use tokio::sync::Notify;
 
 use super::{Allocation, Taken, addresses_of, lock, ranges};
-use crate::kind::Kinds;
+use crate::kinds::Kinds;
 use crate::pipeline::Pipeline;
 use crate::verbs::Call;
 

@@ -7,7 +7,7 @@ use machinery::{Entry, Value};
 
 use super::cluster_ip::Addresses;
 use super::{Taken, lock};
-use crate::kind::Kinds;
+use crate::kinds::Kinds;
 use crate::request::ServiceCidr;
 
 pub(super) const GROUP: &str = "networking.k8s.io";

@@ -14,20 +14,19 @@ use machinery::{ApiError, Entry, Value};
 use store::{Event, EventStream, Expect, RangeQuery, Store, StoreError, Write};
 use tokio::sync::watch;
 
-use super::Cache;
+use super::caches::{Caches, ROOT};
 use super::envelope::{self, Envelope};
+use super::Cache;
 
 /// How long a request waits for the caches to become current.
 const CURRENT_WAIT: Duration = Duration::from_secs(5);
 /// How long the feed waits before it reads all anew after the store's events ended.
 const RELOAD_WAIT: Duration = Duration::from_millis(200);
-/// Keys of objects start so.
-const ROOT: &str = "/registry/";
 
 /// Keeps the caches current.
 pub(crate) struct Feed {
     pub store: Arc<dyn Store>,
-    caches: HashMap<String, Arc<Cache>>,
+    caches: Arc<Caches>,
     stream: Mutex<Option<EventStream>>,
     /// Wakes the feed's own task.
     waker: Mutex<Waker>,
@@ -82,11 +81,8 @@ impl From<ApiError> for WriteError {
 }
 
 impl Feed {
-    /// Reads all that is stored into the caches (by storage name), and follows the store from then on.
-    pub(crate) async fn start(
-        store: Arc<dyn Store>,
-        caches: HashMap<String, Arc<Cache>>,
-    ) -> Result<Arc<Self>, ApiError> {
+    /// Reads all that is stored into the caches, and follows the store from then on.
+    pub(crate) async fn start(store: Arc<dyn Store>, caches: Arc<Caches>) -> Result<Arc<Self>, ApiError> {
         let feed = Arc::new(Self {
             store,
             caches,
@@ -159,29 +155,25 @@ impl Feed {
 
     async fn load(&self) -> Result<(), StoreError> {
         let page = self.store.range(RangeQuery { prefix: ROOT.to_owned(), ..RangeQuery::default() }).await?;
-        let mut objects: HashMap<&str, BTreeMap<Arc<str>, Arc<Entry>>> = HashMap::new();
+        let mut objects: HashMap<String, BTreeMap<Arc<str>, Arc<Entry>>> = HashMap::new();
         for record in page.records {
-            let Some((storage, cache)) = self.cache_of(&record.key) else { continue };
+            let Some(cache) = self.caches.of_key(&record.key) else { continue };
             match envelope::open(&record.key, &record.value, record.revision, cache.sealer.as_deref()) {
                 Ok(bytes) => {
                     let entry = Arc::new(Entry::from_bytes(record.revision, bytes));
-                    objects.entry(storage).or_default().insert(record.key, entry);
+                    match objects.get_mut(&cache.prefix) {
+                        Some(objects) => drop(objects.insert(record.key, entry)),
+                        None => drop(objects.insert(cache.prefix.clone(), [(record.key, entry)].into())),
+                    }
                 }
                 Err(error) => tracing::error!(key = %record.key, %error, "a stored object cannot be read"),
             }
         }
-        for (storage, cache) in &self.caches {
-            cache.load(page.revision, objects.remove(storage.as_str()).unwrap_or_default());
-        }
+        self.caches.load(page.revision, objects);
         let stream = self.store.watch(String::new(), page.revision).await?;
         *lock(&self.stream) = Some(stream);
         self.advance(page.revision);
         Ok(())
-    }
-
-    fn cache_of(&self, key: &str) -> Option<(&str, &Arc<Cache>)> {
-        let storage = key.strip_prefix(ROOT)?.split('/').next()?;
-        self.caches.get_key_value(storage).map(|(storage, cache)| (storage.as_str(), cache))
     }
 
     /// Applies what has come, unless someone else does so right now.
@@ -196,14 +188,14 @@ impl Feed {
         let Some(stream) = slot else { return };
         let waker = lock(&self.waker).clone();
         let mut context = Context::from_waker(&waker);
-        let mut touched: Vec<&Arc<Cache>> = Vec::new();
+        let mut touched: Vec<Arc<Cache>> = Vec::new();
         let mut newest = 0;
         let ended = loop {
             match stream.poll_next_unpin(&mut context) {
                 Poll::Ready(Some(Ok(event))) => {
                     newest = event.revision;
                     if let Some(cache) = self.apply(event)
-                        && !touched.iter().any(|known| Arc::ptr_eq(known, cache))
+                        && !touched.iter().any(|known| Arc::ptr_eq(known, &cache))
                     {
                         touched.push(cache);
                     }
@@ -226,11 +218,11 @@ impl Feed {
         }
     }
 
-    fn apply(&self, event: Event) -> Option<&Arc<Cache>> {
-        let (_, cache) = self.cache_of(&event.key)?;
+    fn apply(&self, event: Event) -> Option<Arc<Cache>> {
+        let cache = self.caches.of_key(&event.key)?;
         let new = match &event.value {
             None => None,
-            Some(value) => match self.arrived(&event.key, value, event.revision, cache) {
+            Some(value) => match self.arrived(&event.key, value, event.revision, &cache) {
                 Some(entry) => Some(entry),
                 None => return None,
             },

@@ -4,6 +4,8 @@
 //! acknowledged once the feed has applied it, so a read from the cache sees every acknowledged write. Watchers read the
 //! ring of recent events at their own pace: an event costs each of them a pointer, and who falls out of the ring starts anew.
 
+pub(crate) mod caches;
+pub(crate) mod ending;
 pub(crate) mod envelope;
 pub(crate) mod feed;
 pub(crate) mod ring;
@@ -136,6 +138,11 @@ impl Cache {
     pub(crate) fn volume(&self) -> (u64, u64) {
         let state = self.read();
         (state.objects.len() as u64, state.bytes)
+    }
+
+    /// The revision of the newest change.
+    pub(crate) fn newest(&self) -> u64 {
+        self.read().newest
     }
 
     /// Objects whose keys start with `prefix`, after `after`; at most `limit` unless that is 0.

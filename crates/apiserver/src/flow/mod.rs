@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use machinery::ApiError;
 
-use crate::kind::Kinds;
+use crate::kinds::Kinds;
 use config::Book;
 use level::{Level, NoSeat, Seat};
 

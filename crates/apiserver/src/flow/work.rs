@@ -4,7 +4,7 @@
 //! an event costs a watcher a pointer, so writes take one seat and keep none.
 
 use super::classify::Digest;
-use crate::kind::Kinds;
+use crate::kinds::Kinds;
 
 /// Bytes held at once that one more seat stands for.
 const BYTES_PER_SEAT: u64 = 100_000;

@@ -70,9 +70,14 @@ impl Clause<'_> {
 
 /// The media types of bodies and answers, as errors list them.
 pub const MEDIA_TYPES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+/// Those of custom resources.
+const CUSTOM_MEDIA_TYPES: &str = "application/json, application/yaml";
 /// The media types of patches, as errors list them.
 const PATCH_TYPES: &str = "application/json-patch+json, application/merge-patch+json, \
      application/strategic-merge-patch+json, application/apply-patch+yaml";
+/// Those of patches of custom resources, which no strategy is known of.
+const CUSTOM_PATCH_TYPES: &str =
+    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
 
 /// The clauses of an `Accept` header, the most wanted first (by quality, then as they stand, the specific before `*`).
 pub fn clauses(accept: &str) -> Vec<Clause<'_>> {
@@ -107,6 +112,8 @@ pub enum Transforms {
     Metadata,
     /// Tables and metadata.
     All,
+    /// The same of custom resources, whose objects have no protobuf form.
+    Custom,
 }
 
 /// What to answer with. Tables have no protobuf form.
@@ -115,12 +122,14 @@ pub fn accepted(accept: Option<&str>, transforms: Transforms) -> Result<Accepted
     let found = clauses(accept).iter().find_map(|clause| {
         let format = format(clause.kind, clause.subtype)?;
         let shape = shape(clause, transforms)?;
-        if matches!((format, shape), (Format::Protobuf, Shape::Table(_))) {
+        let is_object = matches!(shape, Shape::Object) && transforms == Transforms::Custom;
+        if format == Format::Protobuf && (is_object || matches!(shape, Shape::Table(_))) {
             return None;
         }
         Some(Accepted { format, shape, pretty: clause.param("pretty") == "1" })
     });
-    found.ok_or_else(|| ApiError::NotAcceptable(MEDIA_TYPES.to_owned()))
+    let known = if transforms == Transforms::Custom { CUSTOM_MEDIA_TYPES } else { MEDIA_TYPES };
+    found.ok_or_else(|| ApiError::NotAcceptable(known.to_owned()))
 }
 
 fn format(kind: &str, subtype: &str) -> Option<Format> {
@@ -146,7 +155,7 @@ fn shape(clause: &Clause<'_>, transforms: Transforms) -> Option<Shape> {
         _ => return None,
     };
     match kind {
-        "Table" if transforms == Transforms::All => Some(Shape::Table(version)),
+        "Table" if matches!(transforms, Transforms::All | Transforms::Custom) => Some(Shape::Table(version)),
         "PartialObjectMetadata" | "PartialObjectMetadataList" => Some(Shape::Metadata(version)),
         _ => None,
     }
@@ -175,6 +184,15 @@ pub fn patch_kind(content_type: Option<&str>) -> Result<PatchKind, ApiError> {
         "application/strategic-merge-patch+json" => Ok(PatchKind::StrategicMerge),
         "application/apply-patch+yaml" => Ok(PatchKind::Apply),
         _ => Err(unsupported(PATCH_TYPES)),
+    }
+}
+
+/// What a custom resource cannot be written with.
+pub fn check_custom(patch: Option<PatchKind>, format: Format) -> Result<(), ApiError> {
+    match (patch, format) {
+        (Some(PatchKind::StrategicMerge), _) => Err(unsupported(CUSTOM_PATCH_TYPES)),
+        (None, Format::Protobuf) => Err(unsupported(CUSTOM_MEDIA_TYPES)),
+        _ => Ok(()),
     }
 }
 
@@ -215,6 +233,12 @@ mod tests {
         assert_eq!(accepted(Some(TABLE), Transforms::Metadata).unwrap().shape, Shape::Object);
         let metadata = accepted(Some(metadata), Transforms::Metadata).unwrap();
         assert_eq!(metadata.shape, Shape::Metadata("v1"));
+        let custom = |accept| accepted(Some(accept), Transforms::Custom);
+        assert_eq!(custom("application/vnd.kubernetes.protobuf").unwrap_err().code(), 406);
+        assert_eq!(custom("application/vnd.kubernetes.protobuf,application/json").unwrap().format, Format::Json);
+        assert_eq!(custom(TABLE).unwrap().shape, Shape::Table("v1"));
+        let metadata = custom("application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1").unwrap();
+        assert_eq!((metadata.format, metadata.shape), (Format::Protobuf, Shape::Metadata("v1")));
         for accept in [
             "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io",
             "text/plain",

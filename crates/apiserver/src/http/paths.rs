@@ -36,10 +36,10 @@ impl Service {
                 respond::answer(200, "text/plain; version=0.0.4", respond::full(text))
             }
             ["api"] | ["apis"] => self.discovery_root(segments[0] == "api", headers, wants),
-            ["api", "v1"] => self.discovery(discovery::api_resources(self.pipeline.rows(), "", "v1"), headers, wants),
-            ["apis", group] => self.discovery(discovery::group(self.pipeline.rows(), group), headers, wants),
+            ["api", "v1"] => self.discovery(discovery::api_resources(&self.pipeline.rows(), "", "v1"), headers, wants),
+            ["apis", group] => self.discovery(discovery::group(&self.pipeline.rows(), group), headers, wants),
             ["apis", group, version] => {
-                self.discovery(discovery::api_resources(self.pipeline.rows(), group, version), headers, wants)
+                self.discovery(discovery::api_resources(&self.pipeline.rows(), group, version), headers, wants)
             }
             ["openapi", "v2"] => self.openapi_v2(headers, wants).await,
             ["openapi", "v3"] => self.openapi(Document::V3Index, "application/json", headers, wants).await,
@@ -72,7 +72,7 @@ impl Service {
         let rows = self.pipeline.rows();
         match aggregated_wanted(headers) {
             Some(form) => {
-                let tree = discovery::aggregated(rows, form, core);
+                let tree = discovery::aggregated(&rows, form, core);
                 let bytes = tree.to_bytes();
                 let tag = etag(&bytes);
                 if is_known(headers, &tag) {
@@ -85,9 +85,9 @@ impl Service {
                 answer
             }
             None if core => {
-                self.discovery(Some(discovery::api_versions(rows, &self.options.advertise)), headers, wants)
+                self.discovery(Some(discovery::api_versions(&rows, &self.options.advertise)), headers, wants)
             }
-            None => self.discovery(Some(discovery::groups(rows)), headers, wants),
+            None => self.discovery(Some(discovery::groups(&rows)), headers, wants),
         }
     }
 

@@ -14,7 +14,7 @@ use resources::Resource;
 
 use super::info::RequestInfo;
 use super::metrics::Metrics;
-use super::negotiate::{Accepted, Format, Shape, Transforms, accepted, body_format, media_type, patch_kind};
+use super::negotiate::{Accepted, Format, Shape, Transforms, accepted, body_format, check_custom, media_type, patch_kind};
 use super::options::ServeOptions;
 use super::query::{OptionsKind, Query};
 use super::respond::{self, Answer, Wants};
@@ -54,7 +54,7 @@ impl Service {
         let authenticator =
             Arc::new(Authenticator::new(&pipeline, options.issuer.clone(), options.static_tokens.clone()));
         pipeline.set_token_authenticator(authenticator.clone());
-        let documents = Arc::new(Documents::new(pipeline.rows().to_vec()));
+        let documents = Arc::new(Documents::new(pipeline.clone()));
         let backends = streaming::Backends { node_client: options.node_client.clone(), shutdown: shutdown.clone() };
         Self { pipeline, authenticator, options, documents, metrics: Metrics::default(), backends, shutdown }
     }
@@ -193,13 +193,14 @@ impl Service {
         request: Request<hyper::body::Incoming>,
     ) -> Result<Answer, ApiError> {
         let info = &call.info;
-        let row = self.pipeline.row(&info.group, &info.version, &info.resource).cloned();
+        let row = self.pipeline.row(&info.group, &info.version, &info.resource);
         if info.verb.is_empty() {
             let message = "the server does not allow this method on the requested resource";
             return Err(ApiError::MethodNotAllowed(message.to_owned()));
         }
         let form = form(call, row.as_deref())?;
-        let incoming = self.incoming(call, request).await?;
+        let is_custom = row.as_ref().is_some_and(|row| row.schema.is_some());
+        let incoming = self.incoming(call, is_custom, request).await?;
         let include = IncludeObject::parse(call.query.first("includeObject")).map_err(ApiError::BadRequest)?;
         if info.verb == "watch" {
             let timeout = incoming.options.timeout_seconds;
@@ -220,7 +221,12 @@ impl Service {
     }
 
     /// The request as the pipeline takes it.
-    async fn incoming(&self, call: &Call, request: Request<hyper::body::Incoming>) -> Result<Incoming, ApiError> {
+    async fn incoming(
+        &self,
+        call: &Call,
+        is_custom: bool,
+        request: Request<hyper::body::Incoming>,
+    ) -> Result<Incoming, ApiError> {
         let content_type = call.headers.get(CONTENT_TYPE).and_then(|c| c.to_str().ok());
         let verb = call.info.verb.as_str();
         let patch = if verb == "patch" { Some(patch_kind(content_type)?) } else { None };
@@ -242,6 +248,10 @@ impl Service {
             let mut bytes = read_body(request, self.options.limits.body_bytes_max).await?;
             let mut media_type = media_type(content_type.unwrap_or_default());
             let is_object = !bytes.is_empty() && patch.is_none();
+            if is_custom && matches!(verb, "create" | "update" | "patch") {
+                let is_own = is_object && call.info.subresource != "scale";
+                check_custom(patch, if is_own { body_format(content_type)? } else { Format::Json })?;
+            }
             if is_object && body_format(content_type)? == Format::Protobuf {
                 bytes = protobuf::to_json(&bytes)?;
                 "application/json".clone_into(&mut media_type);
@@ -301,7 +311,12 @@ impl Call {
 fn form(call: &Call, row: Option<&Resource>) -> Result<Accepted, ApiError> {
     let accept = call.headers.get(ACCEPT).and_then(|a| a.to_str().ok());
     let is_review = row.is_some_and(|row| !row.stored && row.fixed.is_empty());
-    let transforms = if is_review { Transforms::Metadata } else { Transforms::All };
+    let is_custom = row.is_some_and(|row| row.schema.is_some()) && call.info.subresource != "scale";
+    let transforms = match (is_review, is_custom) {
+        (true, _) => Transforms::Metadata,
+        (_, true) => Transforms::Custom,
+        _ => Transforms::All,
+    };
     let form = accepted(accept, transforms)?;
     if call.info.verb == "watch" && form.format == Format::Yaml {
         return Err(ApiError::NotAcceptable("application/json, application/vnd.kubernetes.protobuf".to_owned()));

@@ -3,7 +3,7 @@
 //! Descriptions lie beside this file, compressed; `cargo xtask descriptions` makes them of k8s-openapi's.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use machinery::Value;
@@ -13,6 +13,7 @@ use resources::Resource;
 
 use crate::discovery::subresources;
 use crate::discovery::version::GIT_VERSION;
+use crate::pipeline::Pipeline;
 
 static DESCRIPTIONS: &[u8] = include_bytes!("descriptions.txt.gz");
 
@@ -38,44 +39,119 @@ pub struct Served {
     pub etag: String,
 }
 
-/// The documents of some rows. Only what was asked for is built, and only its compressed form is kept (a tenth of the size).
+/// The rows that are served, which change as custom resources come and go.
+pub trait Rows: Send + Sync {
+    /// All of them: the same allocation as long as they stay the same.
+    fn rows(&self) -> Arc<[Arc<Resource>]>;
+}
+
+impl Rows for Pipeline {
+    fn rows(&self) -> Arc<[Arc<Resource>]> {
+        Self::rows(self)
+    }
+}
+
+/// The documents of what is served. Only what was asked for is built, and only its compressed form is kept (a tenth of the size).
 pub struct Documents {
-    rows: Vec<Arc<Resource>>,
-    made: Mutex<BTreeMap<Document, Served>>,
+    source: Arc<dyn Rows>,
+    state: Mutex<State>,
+}
+
+/// What was made of some rows.
+struct State {
+    rows: Arc<[Arc<Resource>]>,
+    /// Of v3 documents.
+    hashes: BTreeMap<String, String>,
+    made: BTreeMap<Document, Served>,
+}
+
+impl State {
+    /// Goes on with other rows: what was made stays if it would be made the same.
+    fn follow(&mut self, rows: Arc<[Arc<Resource>]>) {
+        if Arc::ptr_eq(&self.rows, &rows) {
+            return;
+        }
+        let before = std::mem::replace(self, Self { rows, hashes: BTreeMap::new(), made: BTreeMap::new() });
+        for (document, served) in before.made {
+            let Document::V3(path) = &document else { continue };
+            if before.hashes.get(path).is_some_and(|hash| *hash == self.hash(path)) {
+                self.made.insert(document, served);
+            }
+        }
+    }
+
+    fn hash(&mut self, path: &str) -> String {
+        if let Some(known) = self.hashes.get(path) {
+            return known.clone();
+        }
+        let hash = hash(&self.rows, path);
+        // Paths that nothing is served below are asked for too.
+        if self.rows.iter().any(|row| path_of(row) == path) {
+            self.hashes.insert(path.to_owned(), hash.clone());
+        }
+        hash
+    }
+}
+
+/// The hash of a v3 document. It names what the document is made of (the rows and the version), so that the index can be told
+/// without building them all.
+fn hash(rows: &[Arc<Resource>], path: &str) -> String {
+    let mut told = format!("{GIT_VERSION} {path} {}", DESCRIPTIONS.len());
+    for row in rows.iter().filter(|row| path_of(row) == path) {
+        told.push_str(&format!("|{} {} {:?} {:?}", row.plural, row.type_name, row.verbs, row.subresources));
+        if let Some(made) = &row.schema {
+            let definition = made.definition.as_ref().map(ToString::to_string).unwrap_or_default();
+            told.push_str(&format!(" {} {} {definition}", row.namespaced, row.list_kind));
+        }
+    }
+    hex(ring::digest::digest(&ring::digest::SHA256, told.as_bytes()).as_ref()).to_ascii_uppercase()
 }
 
 impl Documents {
     /// The documents of these rows.
-    pub fn new(rows: Vec<Arc<Resource>>) -> Self {
-        Self { rows, made: Mutex::new(BTreeMap::new()) }
+    pub fn new(source: Arc<dyn Rows>) -> Self {
+        let state = State { rows: Arc::new([]), hashes: BTreeMap::new(), made: BTreeMap::new() };
+        Self { source, state: Mutex::new(state) }
     }
 
     /// One document; `None` when there is no such one. Building takes tens of milliseconds: call it where blocking is fine.
     pub fn get(&self, document: &Document) -> Option<Served> {
-        let known = self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(document).cloned();
-        if known.is_some() {
-            return known;
-        }
-        let bytes = self.build(document)?;
+        let rows = {
+            let state = self.state();
+            if let Some(known) = state.made.get(document) {
+                return Some(known.clone());
+            }
+            state.rows.clone()
+        };
+        let bytes = self.build(&rows, document)?;
         let served = Served { gzip: compress(&bytes), etag: etag(&bytes) };
-        let mut made = self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        made.insert(document.clone(), served.clone());
+        let mut state = self.state();
+        if Arc::ptr_eq(&state.rows, &rows) {
+            state.made.insert(document.clone(), served.clone());
+        }
         Some(served)
     }
 
-    fn build(&self, document: &Document) -> Option<Vec<u8>> {
+    /// What was made of the rows of this moment.
+    fn state(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.follow(self.source.rows());
+        state
+    }
+
+    fn build(&self, rows: &[Arc<Resource>], document: &Document) -> Option<Vec<u8>> {
         match document {
-            Document::V2 => Some(self.v2().to_bytes()),
-            Document::V2Protobuf => Some(v2_to_protobuf(&self.v2())),
+            Document::V2 => Some(v2(rows).to_bytes()),
+            Document::V2Protobuf => Some(v2_to_protobuf(&v2(rows))),
             Document::V3(path) => {
-                let rows: Vec<_> = self.rows.iter().filter(|row| path_of(row) == *path).collect();
+                let rows: Vec<_> = rows.iter().filter(|row| path_of(row) == *path).collect();
                 let described: Vec<_> = rows.iter().filter_map(|row| describe(row)).collect();
                 let table = table();
                 let descriptions = Descriptions::parse(&table);
                 (!rows.is_empty()).then(|| openapi::v3(&described, GIT_VERSION, &descriptions).to_bytes())
             }
             Document::V3Index => {
-                let mut paths: Vec<String> = self.rows.iter().map(|row| path_of(row)).collect();
+                let mut paths: Vec<String> = rows.iter().map(|row| path_of(row)).collect();
                 paths.sort();
                 paths.dedup();
                 let hashes: Vec<String> = paths.iter().map(|path| self.hash(path)).collect();
@@ -87,24 +163,19 @@ impl Documents {
 
     /// Whether there is a v3 document of this name.
     pub fn has(&self, path: &str) -> bool {
-        self.rows.iter().any(|row| path_of(row) == path)
+        self.state().rows.iter().any(|row| path_of(row) == path)
     }
 
-    /// The hash of a v3 document. It names what the document is made of (the rows and the version), so that the index can be
-    /// told without building them all.
+    /// The hash of a v3 document.
     pub fn hash(&self, path: &str) -> String {
-        let mut told = format!("{GIT_VERSION} {path} {}", DESCRIPTIONS.len());
-        for row in self.rows.iter().filter(|row| path_of(row) == path) {
-            told.push_str(&format!("|{} {} {:?} {:?}", row.plural, row.type_name, row.verbs, row.subresources));
-        }
-        hex(ring::digest::digest(&ring::digest::SHA256, told.as_bytes()).as_ref()).to_ascii_uppercase()
+        self.state().hash(path)
     }
+}
 
-    fn v2(&self) -> Value {
-        let described: Vec<_> = self.rows.iter().filter_map(|row| describe(row)).collect();
-        let table = table();
-        openapi::v2(&described, GIT_VERSION, &Descriptions::parse(&table))
-    }
+fn v2(rows: &[Arc<Resource>]) -> Value {
+    let described: Vec<_> = rows.iter().filter_map(|row| describe(row)).collect();
+    let table = table();
+    openapi::v2(&described, GIT_VERSION, &Descriptions::parse(&table))
 }
 
 /// The table of descriptions: unpacked for each document and then forgotten, since documents are rarely made.
@@ -117,6 +188,13 @@ fn path_of(row: &Resource) -> String {
     if row.group.is_empty() { format!("api/{}", row.version) } else { format!("apis/{}/{}", row.group, row.version) }
 }
 
+fn type_of_row(row: &Resource) -> Option<TypeRef> {
+    match &row.schema {
+        Some(made) => Some(TypeRef::Owned(made.clone())),
+        None => type_of(&row.type_name),
+    }
+}
+
 fn type_of(name: &str) -> Option<TypeRef> {
     match Schema::builtin(name)? {
         Schema::Struct(ty, _) => Some(ty),
@@ -126,7 +204,12 @@ fn type_of(name: &str) -> Option<TypeRef> {
 
 fn describe(row: &Resource) -> Option<openapi::Resource> {
     let subresources = subresources::of(row).into_iter().map(|sub| {
-        let ty = machinery::schema::lookup_gvk(&sub.kind).and_then(|ty| type_of(&ty.name)).filter(|_| !sub.is_stream);
+        let ty = if sub.kind == row.gvk() {
+            type_of_row(row)
+        } else {
+            machinery::schema::lookup_gvk(&sub.kind).and_then(|ty| type_of(&ty.name))
+        };
+        let ty = ty.filter(|_| !sub.is_stream);
         let verbs = if sub.is_stream {
             vec!["connect".to_owned()]
         } else {
@@ -139,7 +222,7 @@ fn describe(row: &Resource) -> Option<openapi::Resource> {
         plural: row.plural.clone(),
         namespaced: row.namespaced,
         verbs: row.verbs.iter().map(|v| v.as_str().to_owned()).collect(),
-        ty: type_of(&row.type_name)?,
+        ty: type_of_row(row)?,
         subresources: subresources.collect(),
     })
 }
@@ -172,9 +255,19 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    struct Table;
+
+    impl Rows for Table {
+        fn rows(&self) -> Arc<[Arc<Resource>]> {
+            static ROWS: std::sync::LazyLock<Arc<[Arc<Resource>]>> =
+                std::sync::LazyLock::new(|| resources::table().into());
+            ROWS.clone()
+        }
+    }
+
     #[test]
     fn documents_are_made_once_and_named_by_the_index() {
-        let documents = Documents::new(resources::table());
+        let documents = Documents::new(Arc::new(Table));
         let index = documents.get(&Document::V3Index).expect("there is an index");
         let index = Value::parse(&decompress(&index.gzip)).unwrap();
         let url = index.str_at(&["paths", "apis/apps/v1", "serverRelativeURL"]).unwrap();

@@ -45,7 +45,7 @@ pub(crate) fn object(kind: &Kind, body: Body, mode: FieldValidation) -> Result<(
     };
     let mut tree = document.tree;
     check_kind(&mut tree, &row.kind, &kind.api_version)?;
-    let Some(ty) = kind.ty else { return Ok((tree, Vec::new())) };
+    let Some(ty) = kind.ty() else { return Ok((tree, Vec::new())) };
     let decoded = schema::decode_tree(tree, document.duplicates, ty, mode)?;
     Ok((decoded.tree, decoded.warnings))
 }

@@ -20,11 +20,24 @@ pub(super) async fn serve(call: &mut Call<'_>, patch: Option<PatchKind>, body: B
     call.pipeline.feed.current().await?;
     let found = call.kind.find(call.namespace(), call.name());
     let current = found.ok_or_else(|| ApiError::not_found(&call.kind.resource, call.name()))?;
+    let is_known = current.tree().i64_at(&at(&call.kind.row.scale.spec_replicas)).is_some();
+    let is_custom = call.kind.custom.is_some();
     let current = scale_of(&call.kind.row, current.tree());
     let wanted = match call.attributes.verb.as_str() {
+        "get" if is_custom && !is_known => return Err(ApiError::Internal(missing(&call.kind.row, "does not exist"))),
         "get" => return Ok(Served::ok(Reply::Value(current))),
         "update" => decode::other(body, API_VERSION, "Scale", TYPE, call.validation)?.0,
-        "patch" => patched(call, &current, patch, body)?,
+        "patch" => {
+            let mut current = current;
+            if is_custom && !is_known {
+                current.remove_at(&["spec", "replicas"]);
+            }
+            let wanted = patched(call, &current, patch, body)?;
+            if is_custom && !is_known && wanted.i64_at(&["spec", "replicas"]).is_none() {
+                return Err(ApiError::BadRequest(missing(&call.kind.row, "cannot be empty")));
+            }
+            wanted
+        }
         _ => return Err(not_allowed()),
     };
     let replicas = wanted.i64_at(&["spec", "replicas"]).unwrap_or(0);
@@ -44,6 +57,10 @@ pub(super) async fn serve(call: &mut Call<'_>, patch: Option<PatchKind>, body: B
     let Reply::Object(entry) = &served.reply else { return Ok(served) };
     let scale = scale_of(&call.kind.row, entry.tree());
     Ok(Served { reply: Reply::Value(scale), ..served })
+}
+
+fn missing(row: &Resource, what: &str) -> String {
+    format!("the spec replicas field \".{}\" {what}", row.scale.spec_replicas.join("."))
 }
 
 fn patched(call: &Call<'_>, current: &Value, kind: Option<PatchKind>, body: Body) -> Result<Value, ApiError> {
@@ -85,8 +102,9 @@ fn scale_of(row: &Resource, object: &Value) -> Value {
             scale.set_at(&["metadata", field], value.clone());
         }
     }
-    scale.set_at(&["spec", "replicas"], object.i64_at(&at(&row.scale.spec_replicas)).unwrap_or(0));
-    scale.set_at(&["status", "replicas"], object.i64_at(&at(&row.scale.status_replicas)).unwrap_or(0));
+    for (field, path) in [("spec", &row.scale.spec_replicas), ("status", &row.scale.status_replicas)] {
+        scale.set_at(&[field, "replicas"], object.i64_at(&at(path)).unwrap_or(0));
+    }
     let selector = row.strategy.scale_selector(object);
     if !selector.is_empty() {
         scale.set_at(&["status", "selector"], selector);

@@ -2,6 +2,7 @@
 
 mod admission;
 mod concurrency;
+mod custom;
 mod deletion;
 mod fields;
 mod policies;

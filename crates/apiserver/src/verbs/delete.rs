@@ -15,6 +15,7 @@ use super::change;
 use crate::admission::{Operation, Review};
 use crate::allocators;
 use crate::cache::feed::WriteError;
+use crate::custom;
 use crate::request::Served;
 
 const ORPHAN: &str = "orphan";
@@ -147,6 +148,13 @@ async fn once(
         if !current.tree().is_deleting() {
             return terminate_namespace(call, options, current).await;
         }
+    }
+    let is_definition = call.kind.row.plural == custom::PLURAL && call.kind.row.group == custom::GROUP;
+    if is_definition && !current.tree().is_deleting() {
+        let mut object = Value::clone(current.tree());
+        mark(&mut object, 0);
+        custom::keeper::mark(&mut object);
+        return change::store(call, object, Some(current)).await.map(Outcome::Leaving);
     }
     let mut object = Value::clone(current.tree());
     let grace = grace(call, options, &mut object);

@@ -6,6 +6,7 @@ use client::{PatchKind, Reply};
 use machinery::field::{FieldError, Path};
 use machinery::object::ObjectExt;
 use machinery::patch::{decode_patched, json_patch, merge_patch, strategic_merge_patch};
+use machinery::schema::FieldValidation;
 use machinery::{ApiError, Entry, Value};
 use resources::Target;
 
@@ -77,9 +78,11 @@ pub(crate) async fn patch(
 /// Reads a patch.
 pub(crate) fn read_patch(kind: Option<PatchKind>, body: Body) -> Result<Patch, ApiError> {
     let kind = kind.ok_or_else(|| ApiError::UnsupportedMediaType("the type of the patch is not known".to_owned()))?;
+    let mut yaml_duplicates = Vec::new();
     let body = match body {
         // An apply patch is YAML, of which JSON is a part.
         Body::Bytes { bytes, .. } if kind == PatchKind::Apply && bytes.first() != Some(&b'{') => {
+            yaml_duplicates = machinery::yaml::duplicates(&bytes);
             Body::Bytes { content_type: "application/yaml".to_owned(), bytes }
         }
         Body::Bytes { bytes, .. } => Body::Bytes { content_type: String::new(), bytes },
@@ -90,9 +93,10 @@ pub(crate) fn read_patch(kind: Option<PatchKind>, body: Body) -> Result<Patch, A
             let options = machinery::json::ParseOptions { duplicates: true, ..Default::default() };
             let parsed = Value::parse_with(&bytes, options)
                 .map_err(|e| ApiError::BadRequest(format!("error decoding patch: {e}")))?;
-            Some((parsed.tree, parsed.duplicates))
+            let is_yaml = kind == PatchKind::Apply && !parsed.duplicates.is_empty();
+            Some((parsed.tree, if is_yaml { machinery::yaml::duplicates(&bytes) } else { parsed.duplicates }))
         }
-        other => decode::document(other, "patch")?.map(|d| (d.tree, d.duplicates)),
+        other => decode::document(other, "patch")?.map(|d| (d.tree, yaml_duplicates)),
     };
     let (tree, duplicates) = document.ok_or_else(|| ApiError::BadRequest("the patch is empty".to_owned()))?;
     Ok(Patch { kind, tree, duplicates })
@@ -187,18 +191,18 @@ impl Source<'_> {
 /// The object that a patch makes.
 fn patched(call: &mut Call<'_>, patch: &Patch, tree: &Value) -> Result<Value, ApiError> {
     let kind = call.kind;
-    let made = match (patch.kind, kind.ty) {
+    let made = match (patch.kind, kind.ty()) {
         (PatchKind::Json, _) if names_fields(&patch.tree) => json_patch(tree.unfolded(), &patch.tree)?,
         (PatchKind::Json, _) => json_patch(tree.clone(), &patch.tree)?,
-        (PatchKind::StrategicMerge, Some(ty)) => strategic_merge_patch(tree.clone(), patch.tree.clone(), ty)?,
-        (PatchKind::StrategicMerge, None) => {
+        (PatchKind::StrategicMerge, Some(ty)) if kind.custom.is_none() => strategic_merge_patch(tree.clone(), patch.tree.clone(), ty)?,
+        (PatchKind::StrategicMerge, _) => {
             let message = "the body of the request was in an unknown format - accepted media types include: \
                 application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
             return Err(ApiError::UnsupportedMediaType(message.to_owned()));
         }
         (PatchKind::Merge | PatchKind::Apply, _) => merge_patch(tree.clone(), &patch.tree)?,
     };
-    let Some(ty) = kind.ty else { return Ok(made) };
+    let Some(ty) = kind.ty() else { return Ok(made) };
     let (mut made, warnings) = decode_patched(made, &patch.tree, patch.duplicates.clone(), ty, call.validation)?;
     call.warnings.extend(warnings);
     for (field, wanted) in [("kind", kind.row.kind.as_str()), ("apiVersion", kind.api_version.as_str())] {
@@ -230,11 +234,12 @@ fn apply(call: &mut Call<'_>, target: Target, patch: &Patch, live: Option<&Value
         Target::Subresource(name) => name,
     };
     let kind = call.kind;
-    let (Some(fields), Some(ty)) = (kind.fields(subresource), kind.ty) else {
+    let (Some(fields), Some(ty)) = (kind.fields(subresource), kind.ty()) else {
         return Err(ApiError::UnsupportedMediaType("apply is not supported on this resource".to_owned()));
     };
-    let decoded = machinery::schema::decode_tree(patch.tree.clone(), patch.duplicates.clone(), ty, call.validation)?;
-    call.warnings.extend(decoded.warnings);
+    // What the schema does not know is an error of its own here, whatever the client wants done with it elsewhere.
+    fields.check_config(&patch.tree)?;
+    let decoded = machinery::schema::decode_tree(patch.tree.clone(), Vec::new(), ty, FieldValidation::Ignore)?;
     let mut config = decoded.tree;
     if config.name().is_empty() {
         config.set_at(&["metadata", "name"], call.name());
@@ -248,8 +253,22 @@ fn apply(call: &mut Call<'_>, target: Target, patch: &Patch, live: Option<&Value
     }
     config.remove_at(&["metadata", "resourceVersion"]);
     let manager = call.options.field_manager.as_str();
-    fields.apply(live, &config, manager, call.options.force, seams::clock::now_seconds())
+    let applied = fields.apply(live, &config, manager, call.options.force, seams::clock::now_seconds())?;
+    match call.validation {
+        _ if patch.duplicates.is_empty() => {}
+        FieldValidation::Strict => {
+            let detail = patch.duplicates.join("\n  ");
+            return Err(ApiError::BadRequest(format!("error strict decoding YAML: {UNMARSHAL_ERRORS}\n  {detail}")));
+        }
+        FieldValidation::Warn => call.warnings.extend(patch.duplicates.iter().cloned()),
+        FieldValidation::Ignore => {}
+    }
+    Ok(applied)
 }
+
+/// What upstream's YAML reader puts before what it found.
+const UNMARSHAL_ERRORS: &str = "error converting YAML to JSON: yaml: unmarshal errors:";
+
 
 /// Compares the revision that the client changes with the current one. Gives whether it said one.
 fn check_revision(call: &Call<'_>, object: &Value, current: &Entry) -> Result<bool, ApiError> {

@@ -87,8 +87,8 @@ impl Disruption {
     /// The scale of anything else that has one.
     async fn asked_scale(&self, namespace: &str, reference: &OwnerReference) -> Result<Option<Scale>, String> {
         let (group, version) = reference.api_version.split_once('/').unwrap_or(("", &reference.api_version));
-        let mut resources = self.context.options.resources.iter();
-        let served = resources.find(|r| &*r.resource.group == group && *r.kind == *reference.kind);
+        let resources = self.context.resources();
+        let served = resources.iter().find(|r| &*r.resource.group == group && *r.kind == *reference.kind);
         let Some(served) = served else {
             let (kind, group) = (&reference.kind, if group.is_empty() { "" } else { group });
             return Err(format!("no matches for kind {kind:?} in version \"{group}/{version}\""));

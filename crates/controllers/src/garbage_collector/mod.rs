@@ -5,6 +5,8 @@
 
 mod graph;
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -15,7 +17,8 @@ use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::ObjectReference;
 use machinery::ApiError;
 use machinery::json::Value;
-use tokio::task::JoinSet;
+use tokio::sync::mpsc::Sender;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::context::{ApiResource, Context};
 use graph::{FOREGROUND, Graph, Item, ORPHAN, Owner, Uid};
@@ -23,50 +26,59 @@ use graph::{FOREGROUND, Graph, Item, ORPHAN, Owner, Uid};
 const WORKERS: usize = 8;
 /// Waits before a resource is listed anew.
 const RELIST_WAIT: Duration = Duration::from_secs(1);
+/// Owners whose end is remembered (upstream's cache of absent owners has as many).
+const GONE_OWNERS_MAX: usize = 500;
 
 struct Collector {
     context: Arc<Context>,
     client: Client,
     recorder: Recorder,
-    resources: Vec<Arc<ApiResource>>,
     graph: Mutex<Graph>,
+    gone: Mutex<Gone>,
     queue: Queue<Uid>,
 }
 
 /// Runs until shutdown.
 pub async fn run(context: Arc<Context>, shutdown: Shutdown) {
-    // Events own nothing, are owned by nothing, and are many.
-    let resources = context.options.resources.iter().filter(|r| r.resource.resource.as_ref() != "events");
+    context.custom_resources.synced().await;
     let collector = Arc::new(Collector {
         context: context.clone(),
         client: context.client_of("generic-garbage-collector"),
         recorder: context.recorder("garbage-collector-controller"),
-        resources: resources.cloned().map(Arc::new).collect(),
         graph: Mutex::default(),
+        gone: Mutex::default(),
         queue: Queue::new(),
     });
     let mut watches = JoinSet::new();
-    let (listed, mut wait) = tokio::sync::mpsc::channel(collector.resources.len().max(1));
-    for resource in &collector.resources {
-        watches.spawn(collector.clone().follow(resource.clone(), listed.clone()));
+    let mut custom = collector.context.custom_resources.subscribe();
+    let mut followed: HashMap<Arc<ApiResource>, AbortHandle> = HashMap::new();
+    let (listed, mut wait) = tokio::sync::mpsc::channel(1);
+    for resource in collector.resources() {
+        let follow = watches.spawn(collector.clone().follow(resource.clone(), Some(listed.clone())));
+        followed.insert(resource, follow);
     }
     drop(listed);
-    let complete = async {
-        for _ in 0..collector.resources.len() {
-            wait.recv().await;
-        }
-    };
     // Owners may be in lists that did not come yet: nothing is judged before all are there.
     tokio::select! {
-        () = complete => {}
+        // Whoever has listed lets go of its sender.
+        _ = wait.recv() => {}
         () = stopped(shutdown.clone()) => return,
     }
+    let follower = collector.clone();
+    let follow_custom = async move {
+        while custom.changed().await.is_ok() {
+            follower.follow_all(&mut watches, &mut followed);
+        }
+    };
     let queue = collector.queue.clone();
-    reconcile::run("garbage-collector-controller", WORKERS, queue, shutdown, move |uid| {
+    let look = reconcile::run("garbage-collector-controller", WORKERS, queue, shutdown, move |uid| {
         let collector = collector.clone();
         async move { collector.look_at(&uid).await.map(|()| Next::Wait) }
-    })
-    .await;
+    });
+    tokio::select! {
+        () = look => {}
+        () = follow_custom => {}
+    }
 }
 
 impl Collector {
@@ -74,9 +86,33 @@ impl Collector {
         self.graph.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Keeps the graph's part of one resource current.
-    async fn follow(self: Arc<Self>, resource: Arc<ApiResource>, listed: tokio::sync::mpsc::Sender<()>) {
-        let mut first = Some(listed);
+    /// What is followed: events own nothing, are owned by nothing, and are many.
+    fn resources(&self) -> impl Iterator<Item = Arc<ApiResource>> {
+        self.context.resources().into_iter().filter(|r| r.resource.resource.as_ref() != "events")
+    }
+
+    /// Follows the resources that there are now, and no others.
+    fn follow_all(self: &Arc<Self>, watches: &mut JoinSet<()>, followed: &mut HashMap<Arc<ApiResource>, AbortHandle>) {
+        let now: HashSet<Arc<ApiResource>> = self.resources().collect();
+        followed.retain(|resource, follow| {
+            let stays = now.contains(resource);
+            if !stays {
+                follow.abort();
+                let left = self.graph().of_resource(resource);
+                left.iter().for_each(|uid| self.removed(uid));
+            }
+            stays
+        });
+        for resource in now {
+            if let Entry::Vacant(vacant) = followed.entry(resource) {
+                let follow = watches.spawn(self.clone().follow(vacant.key().clone(), None));
+                vacant.insert(follow);
+            }
+        }
+    }
+
+    /// Keeps the graph's part of one resource current. Lets go of `first` once it is complete for the first time.
+    async fn follow(self: Arc<Self>, resource: Arc<ApiResource>, mut first: Option<Sender<()>>) {
         loop {
             let ended = self.list_and_watch(&resource, &mut first).await;
             if let Err(error) = ended {
@@ -89,11 +125,11 @@ impl Collector {
     async fn list_and_watch(
         &self,
         resource: &Arc<ApiResource>,
-        first: &mut Option<tokio::sync::mpsc::Sender<()>>,
+        first: &mut Option<Sender<()>>,
     ) -> Result<(), ApiError> {
         let reply = self.client.call(request(resource, "", None, Action::List)).await?;
         let Reply::List(list) = reply else { return Ok(()) };
-        let mut vanished: std::collections::HashSet<Uid> = self.graph().of_resource(resource).into_iter().collect();
+        let mut vanished: HashSet<Uid> = self.graph().of_resource(resource).into_iter().collect();
         for entry in &list.items {
             if let Some(item) = Item::read(resource, entry.tree()) {
                 vanished.remove(&item.uid);
@@ -101,9 +137,7 @@ impl Collector {
             }
         }
         vanished.iter().for_each(|uid| self.removed(uid));
-        if let Some(listed) = first.take() {
-            let _ = listed.send(()).await;
-        }
+        first.take();
         let mut watch = request(resource, "", None, Action::List);
         watch.options.resource_version = list.resource_version.to_string();
         let mut events = self.client.watch(watch).await?;
@@ -122,6 +156,10 @@ impl Collector {
         Ok(())
     }
 
+    fn gone(&self) -> MutexGuard<'_, Gone> {
+        self.gone.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
     fn changed(&self, item: Item) {
         let look = self.graph().apply(item);
         look.into_iter().for_each(|uid| self.queue.add(uid));
@@ -129,6 +167,9 @@ impl Collector {
 
     fn removed(&self, uid: &str) {
         let gone = self.graph().get(uid).cloned();
+        if !self.graph().dependents(uid).is_empty() {
+            self.gone().add(uid);
+        }
         let look = self.graph().remove(uid);
         if let Some(gone) = gone {
             self.context.removals.tell(&gone.resource, &gone.namespace);
@@ -189,6 +230,9 @@ impl Collector {
 
     /// Asks the API for an owner that the graph does not know.
     async fn ask(&self, item: &Item, owner: &Owner) -> Result<State, ApiError> {
+        if self.gone().uids.contains(&owner.uid) {
+            return Ok(State::Absent);
+        }
         let Some(resource) = self.resource_of(owner) else {
             // A kind that is not served (any more) proves nothing.
             return Ok(State::Solid);
@@ -217,7 +261,8 @@ impl Collector {
         let (group, version) = owner.api_version.split_once('/').unwrap_or(("", &owner.api_version));
         let is = |r: &&Arc<ApiResource>| *r.kind == *owner.kind && r.resource.group.as_ref() == group;
         let same_version = |r: &&Arc<ApiResource>| is(r) && r.resource.version.as_ref() == version;
-        self.resources.iter().find(same_version).or_else(|| self.resources.iter().find(is)).cloned()
+        let resources: Vec<Arc<ApiResource>> = self.resources().collect();
+        resources.iter().find(same_version).or_else(|| resources.iter().find(is)).cloned()
     }
 
     fn say_foreign(&self, item: &Item, owner: &Owner, known: &Item) {
@@ -237,10 +282,10 @@ impl Collector {
             reference.set_at(&["uid"], owner.uid.as_str());
             reference
         });
-        let mut patch = Value::object();
-        patch.set_at(&["metadata", "uid"], item.uid.as_str());
-        patch.set_at(&["metadata", "ownerReferences"], references.collect::<Vec<_>>());
-        self.patch(item, PatchKind::StrategicMerge, patch).await
+        let edit = |references: &mut Vec<Value>| {
+            references.retain(|r| !owners.iter().any(|owner| r.str_at(&["uid"]) == Some(&owner.uid)));
+        };
+        self.patch_references(item, references.collect(), edit).await
     }
 
     /// Says of all owners of an object that they need not wait for it.
@@ -251,10 +296,41 @@ impl Collector {
             reference.set_at(&["blockOwnerDeletion"], false);
             reference
         });
+        let edit = |references: &mut Vec<Value>| {
+            references.iter_mut().for_each(|reference| reference.set_at(&["blockOwnerDeletion"], false));
+        };
+        self.patch_references(item, references.collect(), edit).await
+    }
+
+    /// Changes references to owners. Custom resources know no strategic merge: of them the whole list is written.
+    async fn patch_references(
+        &self,
+        item: &Item,
+        strategic: Vec<Value>,
+        edit: impl FnOnce(&mut Vec<Value>),
+    ) -> Result<(), ApiError> {
         let mut patch = Value::object();
         patch.set_at(&["metadata", "uid"], item.uid.as_str());
-        patch.set_at(&["metadata", "ownerReferences"], references.collect::<Vec<_>>());
-        self.patch(item, PatchKind::StrategicMerge, patch).await
+        patch.set_at(&["metadata", "ownerReferences"], strategic);
+        match self.patch(item, PatchKind::StrategicMerge, patch).await {
+            Err(error) if error.code() == 415 => {}
+            done => return done,
+        }
+        let Some(entry) = self.get(item).await? else { return Ok(()) };
+        let tree = entry.tree();
+        let mut references =
+            tree.at(&["metadata", "ownerReferences"]).and_then(Value::as_array).cloned().unwrap_or_default();
+        edit(&mut references);
+        self.patch(item, PatchKind::Merge, over(item, tree, "ownerReferences", references)).await
+    }
+
+    /// An object as it is now; none when it is gone.
+    async fn get(&self, item: &Item) -> Result<Option<Arc<machinery::Entry>>, ApiError> {
+        match self.client.call(request(&item.resource, &item.namespace, Some(&item.name), Action::Get)).await {
+            Ok(Reply::Object(entry)) => Ok(Some(entry)),
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(None),
+        }
     }
 
     async fn orphan_dependents(&self, owner: &Item) -> Result<(), ApiError> {
@@ -279,20 +355,11 @@ impl Collector {
     }
 
     async fn remove_finalizer(&self, item: &Item, finalizer: &str) -> Result<(), ApiError> {
-        let found = self.client.call(request(&item.resource, &item.namespace, Some(&item.name), Action::Get)).await;
-        let entry = match found {
-            Ok(Reply::Object(entry)) => entry,
-            Err(error) if !error.is_not_found() => return Err(error),
-            _ => return Ok(()),
-        };
+        let Some(entry) = self.get(item).await? else { return Ok(()) };
         let tree = entry.tree();
         let all = tree.at(&["metadata", "finalizers"]).and_then(Value::as_array);
         let rest = all.into_iter().flatten().filter(|f| f.as_str() != Some(finalizer)).cloned();
-        let mut patch = Value::object();
-        patch.set_at(&["metadata", "uid"], item.uid.as_str());
-        patch.set_at(&["metadata", "resourceVersion"], tree.str_at(&["metadata", "resourceVersion"]).unwrap_or(""));
-        patch.set_at(&["metadata", "finalizers"], rest.collect::<Vec<_>>());
-        self.patch(item, PatchKind::Merge, patch).await
+        self.patch(item, PatchKind::Merge, over(item, tree, "finalizers", rest.collect())).await
     }
 
     async fn patch(&self, item: &Item, kind: PatchKind, patch: Value) -> Result<(), ApiError> {
@@ -317,6 +384,35 @@ impl Collector {
         match deleted {
             Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
             other => other.map(drop),
+        }
+    }
+}
+
+/// A patch of a list in an object's metadata, over the revision that it was read at.
+fn over(item: &Item, tree: &Value, field: &str, list: Vec<Value>) -> Value {
+    let mut patch = Value::object();
+    patch.set_at(&["metadata", "uid"], item.uid.as_str());
+    patch.set_at(&["metadata", "resourceVersion"], tree.str_at(&["metadata", "resourceVersion"]).unwrap_or(""));
+    patch.set_at(&["metadata", field], list);
+    patch
+}
+
+/// Owners that went lately. Who asks for one whose kind is no longer served would not learn it.
+#[derive(Default)]
+struct Gone {
+    uids: HashSet<Uid>,
+    order: VecDeque<Uid>,
+}
+
+impl Gone {
+    fn add(&mut self, uid: &str) {
+        if self.uids.insert(uid.to_owned()) {
+            self.order.push_back(uid.to_owned());
+        }
+        if self.order.len() > GONE_OWNERS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.uids.remove(&oldest);
         }
     }
 }

@@ -163,7 +163,8 @@ impl FieldManagement {
         remove::remove(&self.schema, &merged, &in_merged.difference(&in_pruned).intersection(&last))
     }
 
-    fn check_config(&self, config: &Value) -> Result<(), ApiError> {
+    /// Whether a configuration can be applied: its version is this one, and the schema knows all its fields.
+    pub fn check_config(&self, config: &Value) -> Result<(), ApiError> {
         if config.api_version() != self.api_version {
             return Err(ApiError::BadRequest(format!(
                 "Incorrect version specified in apply patch. Specified patch version: {}, expected: {}",

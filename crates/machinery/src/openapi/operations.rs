@@ -17,6 +17,10 @@ const PATCHES: [&str; 4] = [
     "application/apply-patch+yaml",
 ];
 
+/// Nothing is known of how lists of custom resources are merged.
+const CUSTOM_PATCHES: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
+
 const WRITE: &[(&str, &str)] = &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
 const FORCE: &[(&str, &str)] = &[("force", "boolean")];
 const LIST: &[(&str, &str)] = &[
@@ -188,6 +192,7 @@ impl Operation<'_> {
 
     fn consumes(&self) -> &'static [&'static str] {
         match self.verb {
+            "patch" if self.resource.ty.get().definition.is_some() => &CUSTOM_PATCHES,
             "patch" => &PATCHES,
             _ => &["*/*"],
         }

@@ -137,8 +137,10 @@ fn schema(out: &mut Writer, value: &Value) {
         out.message(5, |w| any(w, default));
     }
     texts(out, 19, value.get("required"));
-    if let Some(values) = value.get("additionalProperties") {
-        out.message(21, |item| item.message(1, |w| schema(w, values)));
+    match value.get("additionalProperties") {
+        Some(Value::Bool(any)) => out.message(21, |item| item.flag(2, *any)),
+        Some(values) => out.message(21, |item| item.message(1, |w| schema(w, values))),
+        None => {}
     }
     if let Some(kind) = value.get("type") {
         out.message(22, |item| text(item, 1, Some(kind)));

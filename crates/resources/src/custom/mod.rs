@@ -63,6 +63,7 @@ fn row(crd: &Value, version: &Value, schema: Arc<Node>, storage_schema: Arc<Node
     let gvk = GroupVersionKind::new(group, version.text("name"), kind);
     let mut ty = custom::object_type(gvk, &row.type_name, schema_of(version));
     ty.preserve_unknown |= preserves;
+    ty.definition = Some(schema_of(version).filter(|_| !preserves).cloned().unwrap_or_default());
     let ty = Arc::new(ty);
     row.schema = Some(ty.clone());
     row.columns = columns::columns(version.items("additionalPrinterColumns"));

@@ -46,20 +46,20 @@ async fn controllers(server: Arc<Server>, stop: Shutdown) -> Result<()> {
 }
 
 /// What the garbage collector and the namespace controller look after.
-fn controlled_resources() -> Vec<controllers::ApiResource> {
+fn controlled_resources() -> Vec<Arc<controllers::ApiResource>> {
     let all = [resources::Verb::List, resources::Verb::Watch, resources::Verb::Delete];
     let rows =
         resources::table().into_iter().filter(|row| row.stored && all.iter().all(|verb| row.verbs.contains(verb)));
     // A resource that is served by two groups is looked after once.
     let mut seen = std::collections::BTreeSet::new();
     let once = rows.filter(|row| seen.insert(row.storage.clone()));
-    once.map(|row| controllers::ApiResource {
+    let resource = |row: Arc<resources::Resource>| controllers::ApiResource {
         resource: machinery::GroupVersionResource::new(row.group.as_str(), row.version.as_str(), row.plural.as_str()),
         kind: row.kind.as_str().into(),
         namespaced: row.namespaced,
         delete_collection: row.verbs.contains(&resources::Verb::DeleteCollection),
-    })
-    .collect()
+    };
+    once.map(|row| Arc::new(resource(row))).collect()
 }
 
 async fn scheduler(server: Arc<Server>, stop: Shutdown) -> Result<()> {
