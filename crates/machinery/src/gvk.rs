@@ -1,5 +1,6 @@
 //! The names by which kinds and resources are known.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -92,5 +93,35 @@ impl fmt::Display for GroupVersion {
 impl fmt::Display for GroupResource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.group.is_empty() { f.write_str(&self.resource) } else { write!(f, "{}.{}", self.resource, self.group) }
+    }
+}
+/// The order in which versions of a group are preferred: general availability before beta before alpha, then the higher number;
+/// others come last, by name (`version.CompareKubeAwareVersionStrings`).
+pub fn version_order(a: &str, b: &str) -> Ordering {
+    preference(b).cmp(&preference(a)).then_with(|| a.cmp(b))
+}
+
+fn preference(version: &str) -> (u8, u32, u32) {
+    let Some(rest) = version.strip_prefix('v') else { return (0, 0, 0) };
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let Ok(major) = rest[..digits].parse() else { return (0, 0, 0) };
+    let (stage, minor) = match &rest[digits..] {
+        "" => return (3, major, 0),
+        stage if stage.starts_with("beta") => (2, &stage[4..]),
+        stage if stage.starts_with("alpha") => (1, &stage[5..]),
+        _ => return (0, 0, 0),
+    };
+    minor.parse().map_or((0, 0, 0), |minor| (stage, major, minor))
+}
+
+#[cfg(test)]
+mod version_tests {
+    use super::version_order;
+
+    #[test]
+    fn versions_are_ordered_as_upstream_orders_them() {
+        let mut versions = ["v1alpha1", "v2beta2", "foo", "v1", "v10", "v2", "v1beta", "bar", "v1beta1"];
+        versions.sort_by(|a, b| version_order(a, b));
+        assert_eq!(versions, ["v10", "v2", "v1", "v2beta2", "v1beta1", "v1alpha1", "bar", "foo", "v1beta"]);
     }
 }

@@ -51,6 +51,7 @@ impl Resource {
             graceful_deletion: false,
             stored: true,
             fixed: Vec::new(),
+            deprecated: None,
             strategy: Box::new(Plain),
         }
     }

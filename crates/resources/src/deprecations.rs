@@ -45,6 +45,9 @@ const NOT_YET: [(&str, &str); 1] = [("v1beta2", "DeviceTaintRule")];
 impl Resource {
     /// What clients of a deprecated version are warned of.
     pub fn deprecation(&self) -> Option<String> {
+        if self.schema.is_some() {
+            return self.deprecated.clone();
+        }
         let found = DEPRECATIONS.iter().find(|known| {
             known.version == self.version
                 && known.group == self.group

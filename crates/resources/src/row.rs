@@ -53,6 +53,8 @@ pub struct Resource {
     pub stored: bool,
     /// Objects that are always there, and are neither stored nor changed.
     pub fixed: Vec<Value>,
+    /// What clients of a version made at run time are warned of; [`Resource::deprecation`] knows those of the table.
+    pub deprecated: Option<String>,
     /// What is particular to it.
     pub strategy: Box<dyn Strategy>,
 }

@@ -1,6 +1,7 @@
 //! Admission: what is decided by looking beyond the object, one file per plugin, in upstream's order.
 
 mod certificates;
+mod conversion_webhooks;
 mod default_ingress_class;
 mod default_storage_class;
 mod default_toleration_seconds;
@@ -154,6 +155,7 @@ impl Admission {
                 Box::new(certificates::Certificates),
                 Box::new(default_ingress_class::DefaultIngressClass),
                 Box::new(device_admin_access::DeviceAdminAccess),
+                Box::new(conversion_webhooks::ConversionWebhooks),
             ],
         }
     }

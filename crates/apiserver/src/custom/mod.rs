@@ -49,22 +49,17 @@ pub(crate) struct Defined {
     pub storage: String,
 }
 
-/// Kinds are made anew when this changes, as upstream does.
-#[derive(PartialEq)]
-struct MadeOf {
-    uid: String,
-    spec: Value,
-    accepted_names: Value,
-}
+/// Digest of what kinds are made of. They are made anew when it changes, as upstream does.
+type MadeOf = [u8; 32];
 
-impl MadeOf {
-    fn read(definition: &Value) -> Self {
-        Self {
-            uid: definition.uid().to_owned(),
-            spec: definition.get("spec").cloned().unwrap_or_default(),
-            accepted_names: definition.at(&["status", "acceptedNames"]).cloned().unwrap_or_default(),
-        }
+fn made_of(definition: &Value) -> MadeOf {
+    let mut text = definition.uid().as_bytes().to_vec();
+    for part in [definition.get("spec"), definition.at(&["status", "acceptedNames"])] {
+        part.unwrap_or(&Value::Null).write(&mut text);
     }
+    let mut made_of = MadeOf::default();
+    made_of.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, &text).as_ref());
+    made_of
 }
 
 impl Defined {
@@ -74,7 +69,7 @@ impl Defined {
         if !is_served(definition) {
             return None;
         }
-        let made_of = MadeOf::read(definition);
+        let made_of = made_of(definition);
         if let Some(known) = known.filter(|known| known.made_of == made_of) {
             return Some(known.clone());
         }

@@ -5,11 +5,11 @@ mod documents;
 pub mod subresources;
 pub mod version;
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use machinery::gvk::version_order;
 use resources::Resource;
 
 pub use aggregated::{Aggregated, aggregated};
@@ -26,24 +26,9 @@ fn versions(rows: &[Arc<Resource>]) -> Vec<(&str, Vec<&str>)> {
         }
     }
     for (_, versions) in &mut groups {
-        versions.sort_by_key(|v| Reverse(priority(v)));
+        versions.sort_by(|a, b| version_order(a, b));
     }
     groups
-}
-
-/// How much a version is preferred: general availability before beta before alpha, then the higher number
-/// (`version.CompareKubeAwareVersionStrings`).
-fn priority(version: &str) -> (u8, u32, u32) {
-    let Some(rest) = version.strip_prefix('v') else { return (0, 0, 0) };
-    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let Ok(major) = rest[..digits].parse() else { return (0, 0, 0) };
-    let minor = |text: &str| text.parse().unwrap_or(0);
-    match &rest[digits..] {
-        "" => (3, major, 0),
-        stage if stage.starts_with("beta") => (2, major, minor(&stage[4..])),
-        stage if stage.starts_with("alpha") => (1, major, minor(&stage[5..])),
-        _ => (0, 0, 0),
-    }
 }
 
 /// Upstream's `StorageVersionHash`: changes when objects are stored in another form.
@@ -57,13 +42,6 @@ fn storage_version_hash(row: &Resource) -> String {
 mod tests {
     use super::*;
     use machinery::Value;
-
-    #[test]
-    fn versions_are_ordered_as_upstream_orders_them() {
-        let mut versions = ["v1alpha1", "v2beta2", "v1", "v10", "v2", "foo", "v1beta1"];
-        versions.sort_by_key(|v| Reverse(priority(v)));
-        assert_eq!(versions, ["v10", "v2", "v1", "v2beta2", "v1beta1", "v1alpha1", "foo"]);
-    }
 
     #[test]
     fn pods_look_as_upstream_shows_them() {

@@ -79,8 +79,25 @@ fn row(crd: &Value, version: &Value, schema: Arc<Node>, storage_schema: Arc<Node
             status_replicas: owned_path(scale.text("statusReplicasPath")),
         };
     }
+    row.deprecated = deprecation(spec, version, kind);
     row.strategy = Box::new(Custom::new(crd, version, ty, schema, storage_schema));
     row
+}
+
+/// What clients of a version are warned of, if its definition wants that; without words of its own, what to use instead.
+fn deprecation(spec: &Value, version: &Value, kind: &str) -> Option<String> {
+    if !version.flag("deprecated") {
+        return None;
+    }
+    if let Some(text) = version.get("deprecationWarning").and_then(Value::as_str) {
+        return Some(text.to_owned());
+    }
+    let (group, own) = (spec.text("group"), version.text("name"));
+    let is_better = |other: &&str| machinery::gvk::version_order(other, own).is_lt();
+    let served = spec.items("versions").iter().filter(|other| other.flag("served") && !other.flag("deprecated"));
+    let best = served.map(|other| other.text("name")).filter(is_better).min_by(|a, b| machinery::gvk::version_order(a, b));
+    let instead = best.map(|best| format!("; use {group}/{best} {kind}")).unwrap_or_default();
+    Some(format!("{group}/{own} {kind} is deprecated{instead}"))
 }
 
 /// What OpenAPI calls a custom resource's type: the group's labels reversed, the version and the kind.

@@ -3,6 +3,7 @@
 
 mod clients;
 mod containerd;
+mod custom;
 mod failures;
 mod kube;
 mod life;
