@@ -174,7 +174,9 @@ fn validate_owner(owner: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
 
 fn validate_finalizers(object: &Value, metadata: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     let group = object.text("apiVersion").split_once('/').map_or("", |(group, _)| group);
-    let built_in = !group.contains('.') || group.ends_with(".k8s.io");
+    // Upstream's other servers (of definitions and of API services) ask for no domain.
+    let others = ["apiextensions.k8s.io", "apiregistration.k8s.io"].contains(&group);
+    let built_in = !group.contains('.') || (group.ends_with(".k8s.io") && !others);
     for (index, finalizer) in metadata.texts("finalizers").enumerate() {
         errors.invalid_each(at, finalizer, names::qualified_name(finalizer));
         if built_in {

@@ -117,8 +117,10 @@ fn authority() -> String {
     params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
 }
 
+/// Definitions of custom resources are changed by the server and outlive their deletion: they have tests of their own.
 fn stored() -> impl Iterator<Item = std::sync::Arc<Resource>> {
-    resources::table().into_iter().filter(|row| row.stored && row.verbs.contains(&Verb::Create))
+    let all = resources::table().into_iter().filter(|row| row.stored && row.verbs.contains(&Verb::Create));
+    all.filter(|row| row.plural != "customresourcedefinitions")
 }
 
 /// A short name as this row's names look: IP addresses are named by themselves, APIServices by what they serve.
