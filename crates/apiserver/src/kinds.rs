@@ -114,7 +114,10 @@ impl Kinds {
         let row = &kind.row;
         if kind.custom.is_some() {
             let custom = self.custom();
-            return custom.of_resource(&row.group, &row.plural).map(|defined| defined.kinds.clone()).unwrap_or_default();
+            return custom
+                .of_resource(&row.group, &row.plural)
+                .map(|defined| defined.kinds.clone())
+                .unwrap_or_default();
         }
         let all = self.by_plural.get(&row.plural).map(Vec::as_slice).unwrap_or_default();
         all.iter().filter(|other| other.row.storage == row.storage).cloned().collect()

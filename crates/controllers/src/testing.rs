@@ -129,11 +129,13 @@ fn resources_looked_after() -> Vec<Arc<ApiResource>> {
     let needed = [resources::Verb::List, resources::Verb::Watch, resources::Verb::Delete];
     let rows = resources::table().into_iter().filter(|row| row.stored && needed.iter().all(|v| row.verbs.contains(v)));
     rows.filter(|row| seen.insert(row.storage.clone()))
-        .map(|row| Arc::new(ApiResource {
-            resource: GroupVersionResource::new(row.group.as_str(), row.version.as_str(), row.plural.as_str()),
-            kind: row.kind.as_str().into(),
-            namespaced: row.namespaced,
-            delete_collection: row.verbs.contains(&resources::Verb::DeleteCollection),
-        }))
+        .map(|row| {
+            Arc::new(ApiResource {
+                resource: GroupVersionResource::new(row.group.as_str(), row.version.as_str(), row.plural.as_str()),
+                kind: row.kind.as_str().into(),
+                namespaced: row.namespaced,
+                delete_collection: row.verbs.contains(&resources::Verb::DeleteCollection),
+            })
+        })
         .collect()
 }

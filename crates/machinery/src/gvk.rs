@@ -95,6 +95,7 @@ impl fmt::Display for GroupResource {
         if self.group.is_empty() { f.write_str(&self.resource) } else { write!(f, "{}.{}", self.resource, self.group) }
     }
 }
+
 /// The order in which versions of a group are preferred: general availability before beta before alpha, then the higher number;
 /// others come last, by name (`version.CompareKubeAwareVersionStrings`).
 pub fn version_order(a: &str, b: &str) -> Ordering {

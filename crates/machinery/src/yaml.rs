@@ -42,8 +42,7 @@ pub fn parse(bytes: &[u8]) -> Result<Value, YamlError> {
 /// Of what is no document that [`parse`] reads there are none.
 pub fn duplicates(bytes: &[u8]) -> Vec<String> {
     let text = if bytes.len() > YAML_BYTES_MAX { "" } else { std::str::from_utf8(bytes).unwrap_or_default() };
-    let read: Result<Duplicates, _> =
-        serde_saphyr::from_str_with_options(text, options());
+    let read: Result<Duplicates, _> = serde_saphyr::from_str_with_options(text, options());
     read.map(|found| found.0).unwrap_or_default()
 }
 

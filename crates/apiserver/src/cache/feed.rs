@@ -14,9 +14,9 @@ use machinery::{ApiError, Entry, Value};
 use store::{Event, EventStream, Expect, RangeQuery, Store, StoreError, Write};
 use tokio::sync::watch;
 
+use super::Cache;
 use super::caches::{Caches, ROOT};
 use super::envelope::{self, Envelope};
-use super::Cache;
 
 /// How long a request waits for the caches to become current.
 const CURRENT_WAIT: Duration = Duration::from_secs(5);

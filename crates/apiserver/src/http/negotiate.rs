@@ -237,7 +237,8 @@ mod tests {
         assert_eq!(custom("application/vnd.kubernetes.protobuf").unwrap_err().code(), 406);
         assert_eq!(custom("application/vnd.kubernetes.protobuf,application/json").unwrap().format, Format::Json);
         assert_eq!(custom(TABLE).unwrap().shape, Shape::Table("v1"));
-        let metadata = custom("application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1").unwrap();
+        let metadata =
+            custom("application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1").unwrap();
         assert_eq!((metadata.format, metadata.shape), (Format::Protobuf, Shape::Metadata("v1")));
         for accept in [
             "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io",

@@ -14,7 +14,9 @@ use resources::Resource;
 
 use super::info::RequestInfo;
 use super::metrics::Metrics;
-use super::negotiate::{Accepted, Format, Shape, Transforms, accepted, body_format, check_custom, media_type, patch_kind};
+use super::negotiate::{
+    Accepted, Format, Shape, Transforms, accepted, body_format, check_custom, media_type, patch_kind,
+};
 use super::options::ServeOptions;
 use super::query::{OptionsKind, Query};
 use super::respond::{self, Answer, Wants};

@@ -167,7 +167,8 @@ async fn patches_apply_but_for_the_strategic_one() {
     let conflict = cluster.tree(apply("two", 2, "y")).await.unwrap_err();
     assert_eq!(conflict.code(), 409);
     let unknown = format!(r#"{{"apiVersion":"{V1}","kind":"Widget","metadata":{{"name":"b"}},"spec":{{"seize":1}}}}"#);
-    let unknown = widgets("patch").name("b").patch(PatchKind::Apply, &unknown).options(|o| o.field_manager = "x".into());
+    let unknown =
+        widgets("patch").name("b").patch(PatchKind::Apply, &unknown).options(|o| o.field_manager = "x".into());
     let error = cluster.tree(unknown).await.unwrap_err().to_string();
     assert!(error.ends_with("b; example.com/v1, Kind=Widget): .spec.seize: field not declared in schema"), "{error}");
 }
@@ -215,9 +216,12 @@ async fn objects_go_before_their_definition() {
     cluster.ask(&widget("a", r#"{"size":1}"#)).await.unwrap();
     let held = r#"{"metadata":{"name":"held","finalizers":["example.com/hold"]},"spec":{"size":1}}"#;
     cluster.ask(&widgets("create").body(held)).await.unwrap();
-    let mut watch = cluster.watch(widgets("watch").options(|o| o.send_initial_events = Some(false)).options(|o| {
-        o.resource_version_match = "NotOlderThan".into();
-    })).await.unwrap();
+    let mut watch = cluster
+        .watch(widgets("watch").options(|o| o.send_initial_events = Some(false)).options(|o| {
+            o.resource_version_match = "NotOlderThan".into();
+        }))
+        .await
+        .unwrap();
     let leaving = cluster.tree(crds("delete").name("widgets.example.com")).await.unwrap();
     assert!(leaving.is_deleting() && leaving.finalizers().contains(&crate::custom::keeper::FINALIZER));
     until("the first goes", async || names(&cluster.list(widgets("list")).await.unwrap()) == ["held"]).await;
@@ -265,7 +269,8 @@ async fn a_schema_that_changes_is_felt_by_what_is_stored() {
     let spec = ["schema", "openAPIV3Schema", "properties", "spec", "properties"];
     versions[0].remove_at(&[&spec[..], &["color"]].concat());
     versions[0].remove_at(&["selectableFields"]);
-    versions[0].set_at(&[&spec[..], &["shape"]].concat(), Value::parse(br#"{"type":"string","default":"round"}"#).unwrap());
+    versions[0]
+        .set_at(&[&spec[..], &["shape"]].concat(), Value::parse(br#"{"type":"string","default":"round"}"#).unwrap());
     cluster.ask(&crds("update").name("widgets.example.com").tree(crd)).await.unwrap();
     let found = cluster.tree(widgets("get").name("a")).await.unwrap();
     let spec = Value::parse(br#"{"replicas":1,"shape":"round","size":1}"#).unwrap();
@@ -300,7 +305,8 @@ async fn documents_tell_of_custom_resources() {
     assert!(v3.at(&["paths", patch, "patch"]).is_some());
     let first = documents.hash("apis/example.com/v1");
     assert_eq!(documents.hash("api/v1"), core);
-    let describe = r#"[{"op":"replace","path":"/spec/versions/0/schema/openAPIV3Schema/description","value":"Others."}]"#;
+    let describe =
+        r#"[{"op":"replace","path":"/spec/versions/0/schema/openAPIV3Schema/description","value":"Others."}]"#;
     cluster.ask(&crds("patch").name("widgets.example.com").patch(PatchKind::Json, describe)).await.unwrap();
     assert_ne!(documents.hash("apis/example.com/v1"), first);
     let description = ["components", "schemas", "com.example.v1.Widget", "description"];

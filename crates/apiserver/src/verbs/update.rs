@@ -194,7 +194,9 @@ fn patched(call: &mut Call<'_>, patch: &Patch, tree: &Value) -> Result<Value, Ap
     let made = match (patch.kind, kind.ty()) {
         (PatchKind::Json, _) if names_fields(&patch.tree) => json_patch(tree.unfolded(), &patch.tree)?,
         (PatchKind::Json, _) => json_patch(tree.clone(), &patch.tree)?,
-        (PatchKind::StrategicMerge, Some(ty)) if kind.custom.is_none() => strategic_merge_patch(tree.clone(), patch.tree.clone(), ty)?,
+        (PatchKind::StrategicMerge, Some(ty)) if kind.custom.is_none() => {
+            strategic_merge_patch(tree.clone(), patch.tree.clone(), ty)?
+        }
         (PatchKind::StrategicMerge, _) => {
             let message = "the body of the request was in an unknown format - accepted media types include: \
                 application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
@@ -268,7 +270,6 @@ fn apply(call: &mut Call<'_>, target: Target, patch: &Patch, live: Option<&Value
 
 /// What upstream's YAML reader puts before what it found.
 const UNMARSHAL_ERRORS: &str = "error converting YAML to JSON: yaml: unmarshal errors:";
-
 
 /// Compares the revision that the client changes with the current one. Gives whether it said one.
 fn check_revision(call: &Call<'_>, object: &Value, current: &Entry) -> Result<bool, ApiError> {

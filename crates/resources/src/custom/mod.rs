@@ -63,7 +63,6 @@ fn row(crd: &Value, version: &Value, schema: Arc<Node>, storage_schema: Arc<Node
     let gvk = GroupVersionKind::new(group, version.text("name"), kind);
     let mut ty = custom::object_type(gvk, &row.type_name, schema_of(version));
     ty.preserve_unknown |= preserves;
-    ty.definition = Some(schema_of(version).filter(|_| !preserves).cloned().unwrap_or_default());
     let ty = Arc::new(ty);
     row.schema = Some(ty.clone());
     row.columns = columns::columns(version.items("additionalPrinterColumns"));
@@ -95,7 +94,8 @@ fn deprecation(spec: &Value, version: &Value, kind: &str) -> Option<String> {
     let (group, own) = (spec.text("group"), version.text("name"));
     let is_better = |other: &&str| machinery::gvk::version_order(other, own).is_lt();
     let served = spec.items("versions").iter().filter(|other| other.flag("served") && !other.flag("deprecated"));
-    let best = served.map(|other| other.text("name")).filter(is_better).min_by(|a, b| machinery::gvk::version_order(a, b));
+    let best =
+        served.map(|other| other.text("name")).filter(is_better).min_by(|a, b| machinery::gvk::version_order(a, b));
     let instead = best.map(|best| format!("; use {group}/{best} {kind}")).unwrap_or_default();
     Some(format!("{group}/{own} {kind} is deprecated{instead}"))
 }
