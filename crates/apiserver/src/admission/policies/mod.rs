@@ -20,7 +20,8 @@ use resources::Target;
 use resources::programs::Programs;
 
 use super::Review;
-use crate::kind::{Kind, Kinds};
+use crate::kind::Kind;
+use crate::kinds::Kinds;
 use matching::Matcher;
 
 const GROUP: &str = "admissionregistration.k8s.io";

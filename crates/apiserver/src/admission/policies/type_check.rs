@@ -10,7 +10,8 @@ use machinery::{ApiError, Value};
 use resources::programs::{Expression, Programs};
 
 use super::{GROUP, VALIDATING};
-use crate::kind::{Kind, Kinds};
+use crate::kind::Kind;
+use crate::kinds::Kinds;
 use crate::pipeline::{Attributes, Body, Incoming, Pipeline};
 
 /// Most types that a policy is checked against.
