@@ -5,6 +5,7 @@
 
 mod api;
 mod backend;
+pub mod claims;
 pub mod events;
 pub mod informer;
 pub mod labels;

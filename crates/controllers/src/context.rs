@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use client::events::Recorder;
-use client::{Api, Client, Informer, Resource, User};
+use client::{Api, Client, Informer, Resource, User, claims};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::storage::v1::VolumeAttributesClass;
+use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttributesClass};
 use machinery::GroupVersionResource;
 
 use crate::custom_resources::CustomResources;
@@ -82,10 +82,12 @@ pub struct Informers {
     pub service_accounts: Informer<ServiceAccount>,
     /// Config maps.
     pub config_maps: Informer<ConfigMap>,
-    /// Persistent volumes.
+    /// Persistent volumes, indexed by `class` and by `claim` (`namespace/name`).
     pub persistent_volumes: Informer<PersistentVolume>,
-    /// Claims of persistent volumes.
+    /// Claims of persistent volumes, indexed by `unbound` (their class, of those that are not bound) and by `volume`.
     pub persistent_volume_claims: Informer<PersistentVolumeClaim>,
+    /// Classes of storage.
+    pub storage_classes: Informer<StorageClass>,
     /// Classes of volume attributes.
     pub volume_attributes_classes: Informer<VolumeAttributesClass>,
     /// Ranges of services' addresses.
@@ -152,6 +154,7 @@ impl Context {
             config_maps: start(&client),
             persistent_volumes: start(&client),
             persistent_volume_claims: start(&client),
+            storage_classes: start(&client),
             volume_attributes_classes: start(&client),
             service_cidrs: start(&client),
             ip_addresses: start(&client),
@@ -164,6 +167,17 @@ impl Context {
             let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
             crate::protection::claims_of(pod).map(|name| format!("{namespace}/{name}")).collect()
         });
+        informers.persistent_volumes.index_by("class", |volume| vec![claims::class_of_volume(volume).to_owned()]);
+        informers.persistent_volumes.index_by("claim", |volume| {
+            let text = |field: &Option<String>| field.clone().unwrap_or_default();
+            let reference = claims::claim_of(volume);
+            reference.map(|r| format!("{}/{}", text(&r.namespace), text(&r.name))).into_iter().collect()
+        });
+        informers.persistent_volume_claims.index_by("unbound", |claim| match claims::is_fully_bound(claim) {
+            true => Vec::new(),
+            false => vec![claims::class_of_claim(claim).to_owned()],
+        });
+        informers.persistent_volume_claims.index_by("volume", |claim| vec![claims::volume_name(claim).to_owned()]);
         informers.replica_sets.index_by("owner", |rs| owner(&rs.metadata));
         informers.jobs.index_by("owner", |job| owner(&job.metadata));
         informers.endpoint_slices.index_by("service", |slice| {

@@ -11,6 +11,7 @@ mod disruption;
 mod endpoint_slice_mirroring;
 mod endpoint_slices;
 mod endpoints;
+mod ephemeral_volumes;
 mod expectations;
 mod garbage_collector;
 mod namespaces;
@@ -33,6 +34,7 @@ mod slice_plan;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod volume_binding;
 
 use std::sync::Arc;
 
@@ -74,6 +76,8 @@ pub static CONTROLLERS: &[Controller] = &[
     Controller { name: "garbage-collector-controller", run: |c, s| Box::pin(garbage_collector::run(c, s)) },
     Controller { name: "pod-garbage-collector-controller", run: |c, s| Box::pin(pod_gc::run(c, s)) },
     Controller { name: "node-lifecycle-controller", run: |c, s| Box::pin(node_lifecycle::run(c, s)) },
+    Controller { name: "persistentvolume-binder-controller", run: |c, s| Box::pin(volume_binding::run(c, s)) },
+    Controller { name: "ephemeral-volume-controller", run: |c, s| Box::pin(ephemeral_volumes::run(c, s)) },
     Controller {
         name: "persistentvolumeclaim-protection-controller",
         run: |c, s| Box::pin(protection::run::<protection::Claims>(c, s)),

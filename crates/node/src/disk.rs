@@ -1,7 +1,10 @@
 //! Space on file systems, and what trees of files take of it.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// A file system's space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,6 +31,35 @@ impl Space {
                 inodes_free: s.files_available(),
             },
         )
+    }
+}
+
+/// How long a file system may take that may be on another machine.
+const REMOTE_WAIT: Duration = Duration::from_secs(1);
+
+impl Space {
+    /// The space of a file system that may not answer: then there is nothing, and it is not asked again until it did.
+    pub fn of_remote(path: &Path) -> Self {
+        static ASKED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+        let asked = || ASKED.lock().unwrap_or_else(PoisonError::into_inner);
+        if !asked().insert(path.to_owned()) {
+            return Self::default();
+        }
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let place = path.to_owned();
+        let work = move || {
+            let space = Self::of(&place);
+            ASKED.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
+            // Nobody waits any more when it took too long.
+            let _ = tell.send(space);
+        };
+        match std::thread::Builder::new().name("disk-space".to_owned()).spawn(work) {
+            Ok(_) => told.recv_timeout(REMOTE_WAIT).unwrap_or_default(),
+            Err(_) => {
+                asked().remove(path);
+                Self::default()
+            }
+        }
     }
 }
 
@@ -60,5 +92,6 @@ mod tests {
         assert!((100_000..200_000).contains(&(used_by(place.path()) - empty)));
         assert_eq!(used_by(&place.path().join("missing")), 0);
         assert!(Space::of(place.path()).bytes > 0);
+        assert_eq!(Space::of_remote(place.path()).bytes, Space::of(place.path()).bytes);
     }
 }

@@ -1,5 +1,7 @@
 //! The loop: takes pods from the queue, gives each a node, and tells the API in the background.
 
+mod volumes;
+
 use std::sync::Arc;
 
 use client::events::EventType;
@@ -7,10 +9,11 @@ use client::{Api, PatchKind};
 use k8s_openapi::api::core::v1::Pod;
 use machinery::ApiError;
 use machinery::json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::cluster::PodInfo;
 use crate::cycle::{self, Failure};
+use crate::volumes::Assignment;
 use crate::{Scheduler, State};
 
 /// Bindings and status updates under way at a time.
@@ -30,13 +33,13 @@ impl Scheduler {
                 self.rest().await;
                 continue;
             };
-            let this = self.clone();
+            let (this, writes) = (self.clone(), writes.clone());
             tokio::spawn(async move {
                 match decision {
-                    Ok(node) => this.bind(pod, &node).await,
+                    Ok((node, assignment)) if assignment.is_empty() => this.bind(pod, &node).await,
+                    Ok((node, assignment)) => this.bind_with_volumes(pod, &node, &assignment, place, &writes).await,
                     Err(failure) => this.say_unschedulable(&pod, &failure).await,
                 }
-                drop(place);
             });
         }
     }
@@ -57,16 +60,42 @@ impl Scheduler {
     }
 
     /// Takes the next pod and gives it a node, for which it counts from now on.
-    fn decide(&self, start: &mut usize) -> Option<(Arc<PodInfo>, Result<String, Failure>)> {
+    fn decide(&self, start: &mut usize) -> Option<(Arc<PodInfo>, Result<(String, Assignment), Failure>)> {
         let mut state = self.state();
         let State { cluster, queue } = &mut *state;
         let pod = queue.pop()?;
         let decision = cycle::choose(&pod, cluster, start);
-        match &decision {
-            Ok(node) => cluster.assume(pod.clone(), node),
-            Err(failure) => queue.unschedulable(&pod.uid, failure.rejected_by.clone()),
+        let decision = decision.map(|node| {
+            let assignment = cycle::volumes(&pod, cluster, &node);
+            cluster.volumes.assume(&assignment, &node);
+            cluster.assume(pod.clone(), &node);
+            (node, assignment)
+        });
+        if let Err(failure) = &decision {
+            queue.unschedulable(&pod.uid, failure.rejected_by.clone());
         }
         Some((pod, decision))
+    }
+
+    /// Has the pod's claims bound before it is bound itself. Others may write while this waits for it.
+    async fn bind_with_volumes(
+        &self,
+        pod: Arc<PodInfo>,
+        node: &str,
+        assignment: &Assignment,
+        place: OwnedSemaphorePermit,
+        writes: &Arc<Semaphore>,
+    ) {
+        drop(place);
+        let bound = self.bind_volumes(&pod, node, assignment).await;
+        self.state().cluster.volumes.settle(assignment);
+        match bound {
+            Ok(()) => {
+                let _place = writes.clone().acquire_owned().await;
+                self.bind(pod, node).await;
+            }
+            Err(why) => self.give_back(&pod, &format!("running PreBind plugin \"VolumeBinding\": {why}")),
+        }
     }
 
     async fn bind(&self, pod: Arc<PodInfo>, node: &str) {
@@ -88,25 +117,33 @@ impl Scheduler {
                 let message = format!("Successfully assigned {namespace}/{name} to {node}");
                 self.recorder.event_on(pod.pod.as_ref(), EventType::Normal, "Scheduled", message);
             }
-            Err(error) => self.binding_failed(pod, &error).await,
+            Err(error) => self.binding_failed(&pod, &error),
         }
     }
 
-    async fn binding_failed(&self, pod: Arc<PodInfo>, error: &ApiError) {
-        let gone = error.is_not_found();
-        {
+    fn binding_failed(&self, pod: &Arc<PodInfo>, error: &ApiError) {
+        if error.is_not_found() {
             let mut state = self.state();
             state.cluster.remove_pod(&pod.uid);
-            if gone {
-                state.queue.remove(&pod.uid);
-            } else {
-                state.queue.failed(pod.clone());
-            }
+            state.queue.remove(&pod.uid);
+            drop(state);
+            return self.wake.notify_one();
         }
+        let message = if error.is_conflict() { String::new() } else { format!("binding rejected: {error}") };
+        self.give_back(pod, &message);
+    }
+
+    /// Takes the node from a pod that could not be bound there. It is tried again, unless it is gone meanwhile.
+    fn give_back(&self, pod: &Arc<PodInfo>, message: &str) {
+        let mut state = self.state();
+        let known = state.cluster.remove_pod(&pod.uid);
+        if known {
+            state.queue.failed(pod.clone());
+        }
+        drop(state);
         self.wake.notify_one();
-        if !gone && !error.is_conflict() {
-            tracing::warn!(pod = ?pod.pod.metadata.name, %error, "a pod could not be bound");
-            let message = format!("binding rejected: {error}");
+        if known && !message.is_empty() {
+            tracing::warn!(pod = ?pod.pod.metadata.name, message, "a pod could not be bound");
             self.recorder.event_on(pod.pod.as_ref(), EventType::Warning, "FailedScheduling", message);
         }
     }

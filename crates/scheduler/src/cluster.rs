@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{ContainerPort, Node, Pod, PodAffinityTerm, Weig
 
 use crate::resources::{self, Resources};
 use crate::selectors::Term;
+use crate::volumes::Volumes;
 
 /// A pod with what is computed from it once.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct PodInfo {
     pub weights: Resources,
     /// Ports that it takes on its node.
     pub host_ports: Vec<HostPort>,
+    /// Whether it has volumes behind claims.
+    pub has_claims: bool,
     /// Which pods must, must not, should and should not be near (with weights).
     pub affinity: Affinity,
 }
@@ -67,7 +70,9 @@ impl PodInfo {
         let sidecars = sidecars.filter(|c| c.restart_policy.as_deref() == Some("Always"));
         let containers = spec.into_iter().flat_map(|s| &s.containers).chain(sidecars);
         let host_ports = containers.flat_map(|c| c.ports.iter().flatten()).filter_map(HostPort::new).collect();
+        let mut volumes = spec.into_iter().flat_map(|s| s.volumes.iter().flatten());
         Self {
+            has_claims: volumes.any(|v| v.persistent_volume_claim.is_some() || v.ephemeral.is_some()),
             uid: pod.metadata.uid.clone().unwrap_or_default(),
             priority: spec.and_then(|s| s.priority).unwrap_or(0),
             requests: resources::requests(&pod),
@@ -185,6 +190,8 @@ pub struct Cluster {
     homeless: HashMap<String, (String, Arc<PodInfo>)>,
     /// Labels of namespaces.
     pub namespaces: BTreeMap<String, Labels>,
+    /// Claims and volumes.
+    pub volumes: Volumes,
     /// Pods whose terms concern others, with their node.
     felt: HashMap<String, String>,
 }

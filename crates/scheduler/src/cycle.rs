@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cluster::{Cluster, NodeInfo, PodInfo};
 use crate::framework::{Filter, Prepared};
 use crate::plugins::PLUGINS;
+use crate::volumes::Assignment;
 
 /// Fewer feasible nodes than this are never stopped at.
 const FEASIBLE_MIN: usize = 100;
@@ -29,6 +30,14 @@ pub fn choose(pod: &PodInfo, cluster: &Cluster, start: &mut usize) -> Result<Str
         [only] => Ok(only.name().to_owned()),
         _ => Ok(best(pod, cluster, &feasible)),
     }
+}
+
+/// What the pod's claims get on the node that was chosen.
+pub fn volumes(pod: &PodInfo, cluster: &Cluster, node: &str) -> Assignment {
+    let asked = pod.has_claims.then(|| cluster.volumes.asked(&pod.pod).ok()).flatten();
+    let node = cluster.nodes().find(|n| n.name() == node);
+    let both = asked.zip(node);
+    both.and_then(|(asked, node)| cluster.volumes.assign(&asked, &node.node).ok()).unwrap_or_default()
 }
 
 /// How many feasible nodes are enough (upstream's adaptive percentageOfNodesToScore).

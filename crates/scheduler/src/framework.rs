@@ -16,6 +16,8 @@ pub enum Event {
     PodAdded,
     /// A pod left its node.
     PodRemoved,
+    /// A claim, a volume or a class of storage is new or changed.
+    VolumeChanged,
 }
 
 /// Why a node cannot take a pod; one line each, in upstream's words.

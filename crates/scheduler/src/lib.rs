@@ -12,16 +12,18 @@ mod plugins;
 mod queue;
 mod resources;
 mod selectors;
+mod volumes;
 #[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use client::events::Recorder;
-use client::{Api, Change, Client, Informer, Shutdown, stopped};
+use client::{Api, Change, Client, Informer, Resource, Shutdown, stopped};
 use futures_util::future::BoxFuture;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-use tokio::sync::Notify;
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
+use tokio::sync::{Notify, watch};
 
 use cluster::{Cluster, PodInfo};
 use framework::Event;
@@ -54,6 +56,18 @@ struct Scheduler {
     options: Options,
     state: Mutex<State>,
     wake: Notify,
+    /// A claim or a volume changed.
+    volumes_changed: watch::Sender<()>,
+}
+
+/// Copies of what pods are weighed against.
+struct Informers {
+    pods: Informer<Pod>,
+    nodes: Informer<Node>,
+    namespaces: Informer<Namespace>,
+    claims: Informer<PersistentVolumeClaim>,
+    volumes: Informer<PersistentVolume>,
+    classes: Informer<StorageClass>,
 }
 
 /// Runs until shutdown. Boxed, so that the scheduler is compiled here and not by its caller.
@@ -62,17 +76,30 @@ pub fn run(client: Client, options: Options, shutdown: Shutdown) -> BoxFuture<'s
 }
 
 async fn work(client: Client, options: Options, shutdown: Shutdown) {
-    let pods = Informer::<Pod>::start(Api::all(&client), client::Options::default());
-    let nodes = Informer::<Node>::start(Api::all(&client), client::Options::default());
-    let namespaces = Informer::<Namespace>::start(Api::all(&client), client::Options::default());
+    let informers = Informers {
+        pods: informer(&client),
+        nodes: informer(&client),
+        namespaces: informer(&client),
+        claims: informer(&client),
+        volumes: informer(&client),
+        classes: informer(&client),
+    };
     let recorder = Recorder::new(&client, &options.scheduler_name, "");
-    let scheduler = Arc::new(Scheduler { client, recorder, options, state: Mutex::default(), wake: Notify::new() });
+    let (wake, volumes_changed) = (Notify::new(), watch::Sender::default());
+    let scheduler =
+        Arc::new(Scheduler { client, recorder, options, state: Mutex::default(), wake, volumes_changed });
+    let Informers { pods, nodes, namespaces, claims, volumes, classes } = &informers;
     tokio::join!(pods.synced(), nodes.synced(), namespaces.synced());
-    scheduler.follow(&pods, &nodes, &namespaces);
+    tokio::join!(claims.synced(), volumes.synced(), classes.synced());
+    scheduler.follow(&informers);
     tokio::select! {
         () = stopped(shutdown) => {}
         () = scheduler.work() => {}
     }
+}
+
+fn informer<K: Resource>(client: &Client) -> Informer<K> {
+    Informer::start(Api::all(client), client::Options::default())
 }
 
 impl Scheduler {
@@ -80,9 +107,9 @@ impl Scheduler {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn follow(self: &Arc<Self>, pods: &Informer<Pod>, nodes: &Informer<Node>, namespaces: &Informer<Namespace>) {
+    fn follow(self: &Arc<Self>, informers: &Informers) {
         let this = self.clone();
-        namespaces.on_change(move |change| {
+        informers.namespaces.on_change(move |change| {
             let object = change.object();
             let name = object.metadata.name.clone().unwrap_or_default();
             let mut state = this.state();
@@ -94,9 +121,44 @@ impl Scheduler {
             }
         });
         let this = self.clone();
-        nodes.on_change(move |change| this.node_changed(change));
+        informers.nodes.on_change(move |change| this.node_changed(change));
+        // Before the pods that name them.
+        self.follow_volumes(informers);
         let this = self.clone();
-        pods.on_change(move |change| this.pod_changed(change));
+        informers.pods.on_change(move |change| this.pod_changed(change));
+    }
+
+    fn follow_volumes(self: &Arc<Self>, informers: &Informers) {
+        let this = self.clone();
+        informers.claims.on_change(move |change| {
+            this.volume_changed(|known| match change {
+                Change::Applied { new, .. } => known.set_claim((*new).clone()),
+                Change::Deleted(claim) => known.remove_claim(claim),
+            });
+        });
+        let this = self.clone();
+        informers.volumes.on_change(move |change| {
+            this.volume_changed(|known| match change {
+                Change::Applied { new, .. } => known.set_volume((*new).clone()),
+                Change::Deleted(volume) => known.remove_volume(volume.metadata.name.as_deref().unwrap_or_default()),
+            });
+        });
+        let this = self.clone();
+        informers.classes.on_change(move |change| {
+            this.volume_changed(|known| match change {
+                Change::Applied { new, .. } => known.set_class((*new).clone()),
+                Change::Deleted(class) => known.remove_class(class.metadata.name.as_deref().unwrap_or_default()),
+            });
+        });
+    }
+
+    fn volume_changed(&self, apply: impl FnOnce(&mut volumes::Volumes)) {
+        let mut state = self.state();
+        apply(&mut state.cluster.volumes);
+        state.queue.cluster_changed(Event::VolumeChanged);
+        drop(state);
+        self.volumes_changed.send_replace(());
+        self.wake.notify_one();
     }
 
     fn node_changed(&self, change: &Change<'_, Node>) {

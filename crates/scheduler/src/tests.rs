@@ -68,7 +68,7 @@ fn reasons_are_told_in_upstreams_words() {
         (
             vec![json!({})],
             json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}),
-            "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.",
+            "0/1 nodes are available: persistentvolumeclaim \"c\" not found.",
         ),
         (
             vec![json!({})],
@@ -155,4 +155,150 @@ fn pods_spread_over_domains() {
     three.remove_pod("a");
     let empty = three.nodes().find(|n| n.pods.is_empty()).unwrap().name().to_owned();
     assert_eq!(choose(&pod("d", &spread), &three, &mut 0).unwrap(), empty);
+}
+
+fn object<K: client::Resource>(value: Value) -> Arc<K> {
+    Arc::new(serde_json::from_value(value).unwrap())
+}
+
+fn claim(name: &str, class: &str, more: &Value) -> Value {
+    let mut claim = json!({"metadata": {"name": name, "namespace": "default", "uid": name}, "spec": {
+        "accessModes": ["ReadWriteOnce"], "storageClassName": class, "resources": {"requests": {"storage": "1Gi"}}}});
+    merge(&mut claim, more);
+    claim
+}
+
+fn volume(name: &str, class: &str, node: &str, more: &Value) -> Value {
+    let term = json!({"matchExpressions": [{"key": "host", "operator": "In", "values": [node]}]});
+    let mut volume = json!({"metadata": {"name": name}, "status": {"phase": "Available"}, "spec": {
+        "accessModes": ["ReadWriteOnce"], "storageClassName": class, "capacity": {"storage": "1Gi"},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [term]}}}});
+    merge(&mut volume, more);
+    volume
+}
+
+fn with_claim(name: &str) -> Value {
+    json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": name}}]})
+}
+
+/// Two nodes with a local volume each, and classes of all sorts.
+fn storage() -> Cluster {
+    let mut cluster = cluster(&[json!({}), json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "z"}}})]);
+    for (name, provisioner, mode, zone) in [
+        ("local", "kubernetes.io/no-provisioner", "WaitForFirstConsumer", None),
+        ("made", "example.com/maker", "WaitForFirstConsumer", Some("z0")),
+        ("soon", "example.com/maker", "Immediate", None),
+    ] {
+        let terms = zone.map(|z| json!([{"matchLabelExpressions": [{"key": "zone", "values": [z]}]}]));
+        cluster.volumes.set_class(object(json!({"metadata": {"name": name}, "provisioner": provisioner,
+            "volumeBindingMode": mode, "allowedTopologies": terms})));
+    }
+    for node in ["n0", "n1"] {
+        cluster.volumes.set_volume(object(volume(&format!("on-{node}"), "local", node, &json!({}))));
+    }
+    cluster
+}
+
+#[test]
+fn claims_without_volumes_say_what_they_wait_for() {
+    let mut cluster = storage();
+    let bound = json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}, "spec": {"volumeName": "x"}});
+    let leaving = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    let large = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
+    for claim in [
+        claim("soon", "soon", &json!({})),
+        claim("lost", "", &json!({"status": {"phase": "Lost"}, "spec": {"volumeName": "x"}})),
+        claim("leaving", "", &leaving),
+        claim("nowhere", "local", &bound),
+        claim("large", "local", &large),
+        claim("p-v", "local", &json!({})),
+    ] {
+        cluster.volumes.set_claim(object(claim));
+    }
+    let none = "didn't find available persistent volumes to bind";
+    let cases = [
+        ("soon", "pod has unbound immediate PersistentVolumeClaims".to_owned()),
+        ("lost", "persistentvolumeclaim \"lost\" bound to non-existent persistentvolume \"x\"".to_owned()),
+        ("leaving", "persistentvolumeclaim \"leaving\" is being deleted".to_owned()),
+        ("nowhere", "2 node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)".to_owned()),
+        ("large", format!("2 node(s) {none}")),
+    ];
+    for (name, why) in cases {
+        let failure = choose(&pod("p", &with_claim(name)), &cluster, &mut 0).unwrap_err();
+        assert_eq!(failure.message, format!("0/2 nodes are available: {why}."));
+    }
+    let ephemeral = |volume: &str| json!({"volumes": [{"name": volume, "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}]});
+    for (volume, why) in [
+        ("w", "waiting for ephemeral volume controller to create the persistentvolumeclaim \"p-w\""),
+        ("v", "PVC default/p-v was not created for pod default/p (pod is not owner)"),
+    ] {
+        let failure = choose(&pod("p", &ephemeral(volume)), &cluster, &mut 0).unwrap_err();
+        assert_eq!(failure.message, format!("0/2 nodes are available: {why}."));
+    }
+}
+
+#[test]
+fn claims_that_wait_get_volumes_on_the_pods_node() {
+    let mut cluster = storage();
+    for name in ["a", "b", "c"] {
+        cluster.volumes.set_claim(object(claim(name, "local", &json!({}))));
+    }
+    let mut given = Vec::new();
+    for name in ["a", "b"] {
+        let pod = pod(name, &with_claim(name));
+        let node = choose(&pod, &cluster, &mut 0).unwrap();
+        let assignment = crate::cycle::volumes(&pod, &cluster, &node);
+        assert_eq!(assignment.bindings[0].0.metadata.name, Some(format!("on-{node}")));
+        cluster.volumes.assume(&assignment, &node);
+        given.push((node, assignment));
+    }
+    assert_ne!(given[0].0, given[1].0);
+    let failure = choose(&pod("c", &with_claim("c")), &cluster, &mut 0).unwrap_err();
+    assert!(failure.message.contains("2 node(s) didn't find available persistent volumes to bind"), "{failure:?}");
+    // A second pod with the first one's claim goes where its volume is.
+    assert_eq!(choose(&pod("a2", &with_claim("a")), &cluster, &mut 0).unwrap(), given[0].0);
+    cluster.volumes.settle(&given[1].1);
+    assert_eq!(choose(&pod("c", &with_claim("c")), &cluster, &mut 0).unwrap(), given[1].0);
+    // What is to be made is made where the class allows it, and only there from then on.
+    cluster.volumes.set_claim(object(claim("m", "made", &json!({}))));
+    cluster.set_node(object(json!({"metadata": {"name": "n9", "labels": {"zone": "z9"}},
+        "status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "10"}}})));
+    let maker = pod("m", &with_claim("m"));
+    let node = choose(&maker, &cluster, &mut 0).unwrap();
+    let assignment = crate::cycle::volumes(&maker, &cluster, &node);
+    assert!(node != "n9" && assignment.provisions.len() == 1, "{node}");
+    cluster.volumes.assume(&assignment, &node);
+    for _ in 0..8 {
+        assert_eq!(choose(&pod("m2", &with_claim("m")), &cluster, &mut 0).unwrap(), node);
+    }
+}
+
+#[test]
+fn bound_claims_go_where_their_volumes_are() {
+    let mut cluster = storage();
+    let bound = |volume: &str| json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
+        "spec": {"volumeName": volume}});
+    cluster.volumes.set_claim(object(claim("one", "local", &bound("on-n1"))));
+    assert_eq!(choose(&pod("p", &with_claim("one")), &cluster, &mut 0).unwrap(), "n1");
+    let mut here = with_claim("one");
+    merge(&mut here, &json!({"nodeSelector": {"host": "n0"}}));
+    let failure = choose(&pod("p", &here), &cluster, &mut 0).unwrap_err();
+    let reasons = "1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had volume node affinity conflict";
+    assert_eq!(failure.message, format!("0/2 nodes are available: {reasons}."));
+    // Zones.
+    let zoned = json!({"metadata": {"labels": {"failure-domain.beta.kubernetes.io/zone": "a__b"}},
+        "spec": {"nodeAffinity": null}});
+    cluster.volumes.set_volume(object(volume("zoned", "local", "n0", &zoned)));
+    cluster.volumes.set_claim(object(claim("zoned", "local", &bound("zoned"))));
+    assert_eq!(choose(&pod("p", &with_claim("zoned")), &cluster, &mut 0).unwrap(), "n0", "n1 is in another zone");
+    // One pod only.
+    let mut only = bound("on-n0");
+    merge(&mut only, &json!({"spec": {"accessModes": ["ReadWriteOncePod"]}}));
+    cluster.volumes.set_claim(object(claim("only", "local", &only)));
+    let first = Arc::new(pod("first", &with_claim("only")));
+    assert_eq!(choose(&first, &cluster, &mut 0).unwrap(), "n0");
+    cluster.assume(first, "n0");
+    let failure = choose(&pod("second", &with_claim("only")), &cluster, &mut 0).unwrap_err();
+    let why = "2 node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode";
+    assert_eq!(failure.message, format!("0/2 nodes are available: {why}."));
 }

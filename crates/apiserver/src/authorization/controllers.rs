@@ -104,6 +104,31 @@ pub(super) const ROLES: &[Role] = &[
         ],
     },
     Role {
+        name: "system:controller:persistent-volume-binder",
+        subjects: &[
+            Subject::Controller("persistent-volume-binder"),
+            Subject::Controller("persistentvolume-binder-controller"),
+        ],
+        rules: &[
+            rule(&["get", "list", "watch", "update", "create", "delete"], CORE, &["persistentvolumes"]),
+            rule(&["get", "list", "watch", "update"], CORE, &["persistentvolumeclaims"]),
+            rule(&["update"], CORE, &["persistentvolumes/status", "persistentvolumeclaims/status"]),
+            rule(&["get", "list", "watch"], CORE, &["pods"]),
+            rule(READ, &["storage.k8s.io"], &["storageclasses"]),
+            RECORD,
+        ],
+    },
+    Role {
+        name: "system:controller:ephemeral-volume-controller",
+        subjects: &[Subject::Controller("ephemeral-volume-controller")],
+        rules: &[
+            rule(READ, CORE, &["pods"]),
+            rule(&["update"], CORE, &["pods/finalizers"]),
+            rule(&["create", "get", "list", "watch"], CORE, &["persistentvolumeclaims"]),
+            RECORD,
+        ],
+    },
+    Role {
         name: "system:controller:pvc-protection-controller",
         subjects: &[Subject::Controller("pvc-protection-controller")],
         rules: &[

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use client::claims::claim_name;
 use client::{Change, Informer, ObjectKey, Queue};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Volume};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 
 use super::Protection;
 use crate::context::{Context, Informers};
@@ -47,15 +48,7 @@ impl Protection for Claims {
 /// The claims that a pod names, for the index `claim`.
 pub(crate) fn claims_of(pod: &Pod) -> impl Iterator<Item = String> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    volumes.filter_map(|volume| match &volume.persistent_volume_claim {
-        Some(claim) => Some(claim.claim_name.clone()),
-        None => volume.ephemeral.as_ref().map(|_| ephemeral_name(pod, volume)),
-    })
-}
-
-/// The claim of an ephemeral volume is named after both.
-fn ephemeral_name(pod: &Pod, volume: &Volume) -> String {
-    format!("{}-{}", pod.metadata.name.as_deref().unwrap_or_default(), volume.name)
+    volumes.filter_map(|volume| claim_name(pod, volume))
 }
 
 /// A pod without a node will not start any more with a claim that is being deleted.
@@ -67,7 +60,7 @@ fn uses(pod: &Pod, claim: &PersistentVolumeClaim) -> bool {
         None => {
             volume.ephemeral.is_some()
                 && !is_shut_down(pod)
-                && ephemeral_name(pod, volume) == name
+                && claim_name(pod, volume).as_deref() == Some(name)
                 && owners::is_controlled_by(&claim.metadata, &pod.metadata)
         }
     })

@@ -123,14 +123,7 @@ fn se_linux(wanted: &Wanted, context: &PodSecurityContext) -> Option<String> {
 /// Why a container is not made here.
 pub fn unsupported_container(member: &Member) -> Option<String> {
     let own = member.spec.security_context.clone().unwrap_or_default();
-    let what = if own.windows_options.is_some() {
-        "Windows options (securityContext.windowsOptions)"
-    } else if member.spec.volume_devices.as_ref().is_some_and(|d| !d.is_empty()) {
-        "block devices (volumeDevices)"
-    } else {
-        return None;
-    };
-    unsupported(what)
+    own.windows_options.is_some().then(|| unsupported("Windows options (securityContext.windowsOptions)")).flatten()
 }
 
 #[cfg(test)]
@@ -172,12 +165,8 @@ mod tests {
         let text = "this node does not support dynamic resource allocation (spec.resourceClaims)";
         assert_eq!(unsupported_pod(&claims).as_deref(), Some(text));
         assert_eq!(unsupported_pod(&pod("p", r#"{"containers":[]}"#)), None);
-        for (fields, text) in [
-            (r#""volumeDevices":[{"name":"d","devicePath":"/d"}]"#, "block devices (volumeDevices)"),
-            (r#""securityContext":{"windowsOptions":{}}"#, "Windows options (securityContext.windowsOptions)"),
-        ] {
-            let wanted = pod("p", &format!(r#"{{"containers":[{{"name":"a",{fields}}}]}}"#));
-            assert_eq!(unsupported_container(&wanted.members[0]), Some(format!("this node does not support {text}")));
-        }
+        let wanted = pod("p", r#"{"containers":[{"name":"a","securityContext":{"windowsOptions":{}}}]}"#);
+        let text = "this node does not support Windows options (securityContext.windowsOptions)";
+        assert_eq!(unsupported_container(&wanted.members[0]).as_deref(), Some(text));
     }
 }

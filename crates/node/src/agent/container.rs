@@ -165,6 +165,8 @@ pub async fn config(
         (MESSAGE_POLICY_ANNOTATION.to_owned(), spec.termination_message_policy.clone().unwrap_or_default()),
     ]);
     annotations.extend(images.map(|text| (IMAGES_ANNOTATION.to_owned(), text)));
+    let mut security = security::security(wanted, member, &agent.options.data_dir.join("seccomp"));
+    security.supplemental_groups.extend(volumes.mounted.values().filter_map(|volume| volume.group));
     let log_path = PathBuf::from(&spec.name).join(format!("{attempt}.log"));
     std::fs::create_dir_all(agent.pod_log_dir(wanted).join(&spec.name)).map_err(|e| e.to_string())?;
     Ok(ContainerConfig {
@@ -176,7 +178,7 @@ pub async fn config(
         args: all(&spec.args),
         working_dir: spec.working_dir.clone().filter(|d| !d.is_empty()),
         mounts,
-        devices: given.devices,
+        devices: given.devices.into_iter().chain(volumes::devices(member, volumes.mounted)?).collect(),
         cdi_devices: given.cdi_devices,
         labels,
         annotations,
@@ -186,7 +188,7 @@ pub async fn config(
         tty: spec.tty == Some(true),
         pid_target: target(agent, member, sandbox).await?,
         resources: agent.container_resources(wanted, member),
-        security: security::security(wanted, member, &agent.options.data_dir.join("seccomp")),
+        security,
         stop_signal: spec.lifecycle.as_ref().and_then(|l| l.stop_signal.clone()),
         env,
     })

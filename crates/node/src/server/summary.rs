@@ -1,7 +1,7 @@
 //! `/stats/summary` (stats.v1alpha1 of upstream's kubelet).
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use jiff::Timestamp;
@@ -12,6 +12,7 @@ use super::used::{self, Container, Pod};
 use crate::agent::Agent;
 use crate::disk::{Space, used_by};
 use crate::register::meminfo;
+use crate::volumes;
 use crate::wanted::Wanted;
 
 /// CPU time at a moment, by container, pod or node: the next answer tells the pace since then.
@@ -147,6 +148,10 @@ impl Summary<'_> {
         let volumes = sizes.volumes.iter().map(|volume| {
             let mut one = self.disk(&volume.space, volume.used);
             one.set_at(&["name"], volume.name.clone());
+            if let Some(claim) = &volume.claim {
+                one.set_at(&["pvcRef", "name"], claim.clone());
+                one.set_at(&["pvcRef", "namespace"], pod.sandbox.namespace.clone());
+            }
             one
         });
         tree.set_at(&["volume"], volumes.collect::<Vec<_>>());
@@ -197,6 +202,8 @@ struct Volume {
     space: Space,
     /// Bytes, where it shares its file system with others.
     used: Option<u64>,
+    /// The claim behind it: what is there is not the pod's own.
+    claim: Option<String>,
 }
 
 /// What a pod takes on disk, in bytes.
@@ -216,10 +223,10 @@ impl Sizes {
         }
         let Some(wanted) = wanted else { return sizes };
         let names: Vec<String> = pod.containers.iter().map(|c| c.name.clone()).collect();
-        let (logs, volumes) = (agent.pod_log_dir(wanted), agent.pod_dir(wanted.uid()).join("volumes"));
+        let (logs, own) = (agent.pod_log_dir(wanted), agent.pod_dir(wanted.uid()));
         let walk = move || {
             let logs = names.into_iter().map(|name| (name.clone(), used_by(&logs.join(name)))).collect();
-            (logs, volumes_below(&volumes))
+            (logs, volumes_of(&own))
         };
         (sizes.logs, sizes.volumes) = tokio::task::spawn_blocking(walk).await.unwrap_or_default();
         sizes
@@ -231,18 +238,32 @@ impl Sizes {
     }
 }
 
-/// The volumes of a pod: `volumes/PLUGIN/NAME`.
-fn volumes_below(place: &std::path::Path) -> Vec<Volume> {
+/// The volumes of a pod: `volumes/PLUGIN/NAME`, and those of claims.
+fn volumes_of(pod_dir: &Path) -> Vec<Volume> {
+    let place = pod_dir.join("volumes");
+    let claims = volumes::records(pod_dir);
     let below = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    let own = |path: &std::path::Path| nix::sys::stat::stat(path).map(|s| s.st_dev).ok();
-    let mut list: Vec<Volume> = below(place.to_owned())
+    let own = |path: &Path| nix::sys::stat::stat(path).map(|s| s.st_dev).ok();
+    let of_claim = |path: &Path| claims.iter().any(|(_, record)| record.path == path);
+    let remote = |path: &Path| path.parent().is_some_and(|plugin| plugin.ends_with("kubernetes.io~nfs"));
+    let mut list: Vec<Volume> = below(place.clone())
         .flat_map(below)
+        .filter(|path| !of_claim(path))
         .filter_map(|path| {
             let name = path.file_name()?.to_str()?.to_owned();
-            let shared = own(&path) == own(place);
-            Some(Volume { name, space: Space::of(&path), used: shared.then(|| used_by(&path)) })
+            if remote(&path) {
+                return Some(Volume { name, space: Space::of_remote(&path), used: None, claim: None });
+            }
+            let shared = own(&path) == own(&place);
+            Some(Volume { name, space: Space::of(&path), used: shared.then(|| used_by(&path)), claim: None })
         })
         .collect();
+    list.extend(claims.iter().filter(|(_, record)| !record.device).map(|(name, record)| Volume {
+        name: name.clone(),
+        space: Space::of_remote(&record.path),
+        used: None,
+        claim: Some(record.claim.clone()),
+    }));
     list.sort_by(|a, b| a.name.cmp(&b.name));
     list
 }

@@ -16,7 +16,7 @@ impl Kind for EmptyDir {
         Box::pin(async move {
             let directory = context.directory("empty-dir");
             let failed = |e: std::io::Error| format!("{}: {e}", directory.display());
-            let done = Mounted { host_path: directory.clone(), read_only: false, refresh_at: None };
+            let done = Mounted::new(directory.clone(), false);
             let in_memory = self.0.medium.as_deref() == Some("Memory");
             if if in_memory { kernel::is_mount(&directory) } else { directory.exists() } {
                 return Ok(done);

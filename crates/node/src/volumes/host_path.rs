@@ -19,7 +19,7 @@ impl Kind for HostPath {
             // A network file system below may never answer: only this pod waits for it.
             let checked = tokio::task::spawn_blocking(move || check(&path, &kind)).await;
             checked.map_err(|e| e.to_string())??;
-            Ok(Mounted { host_path, read_only: false, refresh_at: None })
+            Ok(Mounted::new(host_path, false))
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 /// Mounts a tmpfs at `path`, unless one is there.
@@ -25,6 +26,69 @@ pub fn bind_fd(fd: i32, target: &Path) -> Result<(), String> {
     let source = format!("/proc/self/fd/{fd}");
     mount(Some(source.as_str()), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
         .map_err(|e| format!("bind at {}: {e}", target.display()))
+}
+
+/// Binds a directory at `target`, with these flags over it.
+pub fn bind(path: &Path, target: &Path, flags: MsFlags) -> Result<(), String> {
+    if is_mount(target) {
+        return Ok(());
+    }
+    mount(Some(path), target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .map_err(|e| format!("bind of {} at {}: {e}", path.display(), target.display()))?;
+    if flags.is_empty() {
+        return Ok(());
+    }
+    change(target, flags)
+}
+
+/// Gives a mount other flags, or takes it away; what the file system itself is stays.
+pub fn change(target: &Path, flags: MsFlags) -> Result<(), String> {
+    let flags = flags | MsFlags::MS_BIND | MsFlags::MS_REMOUNT;
+    mount(None::<&str>, target, None::<&str>, flags, None::<&str>).map_err(|e| {
+        let _ = umount2(target, MntFlags::MNT_DETACH);
+        format!("flags of the mount at {}: {e}", target.display())
+    })
+}
+
+/// Mounts a disk.
+pub fn mount_device(path: &Path, target: &Path, fs_type: &str, flags: MsFlags, words: &str) -> Result<(), Errno> {
+    if is_mount(target) {
+        return Ok(());
+    }
+    mount(Some(path), target, Some(fs_type), flags, Some(words))
+}
+
+/// Does what may hang in a thread of its own, and takes the mount away again when nobody waits for it any more: the pod ended
+/// meanwhile.
+pub async fn apart<T: Send + 'static>(
+    name: &str,
+    target: &Path,
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let target = target.to_owned();
+    let work = move || {
+        let result = work();
+        let mounted = result.is_ok();
+        if tell.send(result).is_err() && mounted {
+            let _ = umount2(&target, MntFlags::MNT_DETACH);
+        }
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|e| e.to_string())?;
+    told.await.map_err(|e| e.to_string())?
+}
+
+/// Whether what is mounted at `target` is mounted at another place below `directory` too.
+pub fn is_mounted_elsewhere(target: &Path, directory: &Path) -> bool {
+    let table = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+    // 36 35 98:0 /root /place rw …: the device and what of it is mounted.
+    let lines = table.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split(' ').take(5).collect();
+        Some(((*fields.get(2)?, *fields.get(3)?), std::path::PathBuf::from(unescape(fields.get(4)?))))
+    });
+    let all: Vec<_> = lines.collect();
+    let Some((what, _)) = all.iter().rev().find(|(_, place)| place == target) else { return false };
+    all.iter().any(|(own, place)| own == what && place != target && place.starts_with(directory))
 }
 
 /// All mount points at and below `path`, the deepest first.

@@ -1,11 +1,14 @@
 //! A pod's volumes: one file per kind behind one trait.
 
 mod atomic;
+mod claim;
 mod config_map;
 mod downward;
 mod empty_dir;
 mod host_path;
 mod kernel;
+mod local;
+mod mount_options;
 mod nfs;
 mod ownership;
 mod pod_certificate;
@@ -20,9 +23,11 @@ use std::path::{Component, Path, PathBuf};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{KeyToPath, Volume, VolumeMount};
-use runtime::{Mount, Propagation};
+use runtime::{Device, Mount, Propagation};
 
+pub use claim::records;
 pub use kernel::{remove_pod_dir, unmount_pod};
+use mount_options::MountOptions;
 pub use sub_path::read_file;
 
 use crate::agent::Agent;
@@ -38,6 +43,16 @@ pub struct Mounted {
     pub read_only: bool,
     /// When its contents should be made anew: a token's time comes.
     pub refresh_at: Option<Timestamp>,
+    /// It is a device, for `volumeDevices`.
+    pub device: bool,
+    /// The group that processes need to use it.
+    pub group: Option<i64>,
+}
+
+impl Mounted {
+    fn new(host_path: PathBuf, read_only: bool) -> Self {
+        Self { host_path, read_only, refresh_at: None, device: false, group: None }
+    }
 }
 
 /// An image that is a volume.
@@ -99,7 +114,7 @@ fn kind(volume: &Volume) -> Result<Box<dyn Kind>, String> {
         return Ok(Box::new(host_path::HostPath(source.clone())));
     }
     if let Some(source) = &volume.nfs {
-        return Ok(Box::new(nfs::Nfs(source.clone())));
+        return Ok(Box::new(nfs::Nfs { source: source.clone(), options: MountOptions::default() }));
     }
     if let Some(source) = &volume.config_map {
         return Ok(Box::new(config_map::ConfigMapVolume(source.clone())));
@@ -112,6 +127,13 @@ fn kind(volume: &Volume) -> Result<Box<dyn Kind>, String> {
     }
     if let Some(source) = &volume.projected {
         return Ok(Box::new(projected::Projected(source.clone())));
+    }
+    if let Some(source) = &volume.csi {
+        let driver = &source.driver;
+        return Err(format!(
+            "kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: driver name {driver} not found in the list of \
+             registered CSI drivers"
+        ));
     }
     Err(format!("volumes of the kind {} are not supported by this node", kind_name(volume)))
 }
@@ -138,6 +160,12 @@ pub(crate) async fn mount_all(agent: &Agent, wanted: &Wanted) -> Result<BTreeMap
     // Images are pulled when a container that mounts one starts, and the runtime mounts them.
     for volume in wanted.spec().volumes.iter().flatten().filter(|v| v.image.is_none()) {
         let context = Context { agent, wanted, name: &volume.name };
+        if let Some(name) = client::claims::claim_name(&wanted.pod, volume) {
+            if let Some(done) = claim::mount(&context, volume, &name).await? {
+                mounted.insert(volume.name.clone(), done);
+            }
+            continue;
+        }
         let result = match kind(volume) {
             Ok(kind) => kind.mount(&context).await,
             Err(error) => Err(error),
@@ -193,6 +221,20 @@ pub(crate) fn mounts(
         });
     }
     Ok(list)
+}
+
+/// A container's devices that are volumes. The error is the message of `CreateContainerConfigError`.
+pub(crate) fn devices(member: &Member, volumes: &BTreeMap<String, Mounted>) -> Result<Vec<Device>, String> {
+    let devices = member.spec.volume_devices.iter().flatten().map(|device| {
+        let volume = volumes.get(&device.name).filter(|volume| volume.device);
+        let volume = volume.ok_or_else(|| format!("cannot find volume {:?} to pass into container {:?}", device.name, member.name()))?;
+        Ok(Device {
+            container_path: device.device_path.clone(),
+            host_path: volume.host_path.clone(),
+            permissions: if volume.read_only { "r" } else { "mrw" }.to_owned(),
+        })
+    });
+    devices.collect()
 }
 
 fn sub_path_of(mount: &VolumeMount, of: &dyn Fn(&str) -> Option<String>) -> Option<String> {
@@ -262,5 +304,5 @@ async fn write_contents(context: &Context<'_>, plugin: &str, files: Files, in_me
         Ok(())
     };
     tokio::task::spawn_blocking(write).await.map_err(|e| e.to_string())??;
-    Ok(Mounted { host_path: directory, read_only: true, refresh_at: None })
+    Ok(Mounted::new(directory, true))
 }

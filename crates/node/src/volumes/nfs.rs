@@ -7,8 +7,9 @@ use std::path::Path;
 use futures_util::future::BoxFuture;
 use k8s_openapi::api::core::v1::NFSVolumeSource;
 use nix::errno::Errno;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MsFlags, mount};
 
+use super::mount_options::MountOptions;
 use super::{Context, Kind, Mounted, kernel};
 
 /// Where servers of version 4 listen.
@@ -16,33 +17,29 @@ const PORT: u16 = 2049;
 /// Tried in this order, as mount.nfs does.
 const VERSIONS: [&str; 4] = ["4.2", "4.1", "4.0", "3"];
 
-pub struct Nfs(pub NFSVolumeSource);
+/// A share, mounted with more options than those that are found out.
+pub struct Nfs {
+    pub source: NFSVolumeSource,
+    pub options: MountOptions,
+}
 
 impl Kind for Nfs {
     fn mount<'a>(&'a self, context: &'a Context<'a>) -> BoxFuture<'a, Result<Mounted, String>> {
         Box::pin(async move {
             let directory = context.directory("nfs");
-            let read_only = self.0.read_only == Some(true);
-            let done = Mounted { host_path: directory.clone(), read_only, refresh_at: None };
+            let read_only = self.source.read_only == Some(true);
+            let done = Mounted::new(directory.clone(), read_only);
             if kernel::is_mount(&directory) {
                 return Ok(done);
             }
             std::fs::create_dir_all(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
-            let server = address(&self.0.server).await?;
+            let server = address(&self.source.server).await?;
             let client = own_address(server).await?;
-            let share = share(&self.0.server, &self.0.path);
-            let (tell, told) = tokio::sync::oneshot::channel();
-            // A thread of its own: a server that does not answer holds it for minutes.
-            let work = move || {
-                let result = mount_share(&share, &directory, (server, client), read_only);
-                let mounted = result.is_ok();
-                if tell.send(result).is_err() && mounted {
-                    // The pod ended meanwhile.
-                    let _ = umount2(&directory, MntFlags::MNT_DETACH);
-                }
-            };
-            std::thread::Builder::new().name("mount-nfs".to_owned()).spawn(work).map_err(|e| e.to_string())?;
-            told.await.map_err(|e| e.to_string())?.map(|()| done)
+            let share = share(&self.source.server, &self.source.path);
+            let (target, given) = (directory.clone(), self.options.clone());
+            // A server that does not answer holds it for minutes.
+            let work = move || mount_share(&share, &target, (server, client), read_only, &given);
+            kernel::apart("mount-nfs", &directory, work).await.map(|()| done)
         })
     }
 }
@@ -82,11 +79,18 @@ fn mount_share(
     directory: &Path,
     (server, client): (IpAddr, IpAddr),
     read_only: bool,
+    given: &MountOptions,
 ) -> Result<(), String> {
-    let flags = if read_only { MsFlags::MS_RDONLY } else { MsFlags::empty() };
+    let mut flags = given.flags;
+    flags.set(MsFlags::MS_RDONLY, read_only || flags.contains(MsFlags::MS_RDONLY));
     let mut last = Errno::EPROTONOSUPPORT;
-    for version in VERSIONS {
-        let options = options(version, server, client);
+    let asked = given.value("nfsvers").or(given.value("vers"));
+    let versions = asked.map_or_else(|| VERSIONS.to_vec(), |version| vec![version]);
+    for version in versions {
+        let own = options(version, server, client);
+        // What was given comes last and wins.
+        let words = given.words.iter().filter(|w| !w.starts_with("nfsvers=") && !w.starts_with("vers="));
+        let options = words.fold(own, |all, word| format!("{all},{word}"));
         match mount(Some(share), directory, Some("nfs"), flags, Some(options.as_str())) {
             Ok(()) => return Ok(()),
             // The server, or this kernel, does not speak it.
@@ -122,7 +126,7 @@ mod tests {
     async fn a_share_that_cannot_be_mounted_is_named() {
         let place = tempfile::tempdir().unwrap();
         let local = IpAddr::from([127, 0, 0, 1]);
-        let error = mount_share("127.0.0.1:/none", place.path(), (local, local), true).unwrap_err();
+        let error = mount_share("127.0.0.1:/none", place.path(), (local, local), true, &MountOptions::default()).unwrap_err();
         assert!(error.starts_with("mount of 127.0.0.1:/none failed: "), "{error}");
         let known = std::fs::read_to_string("/proc/filesystems").unwrap().lines().any(|l| l.ends_with("\tnfs"));
         let root = nix::unistd::geteuid().is_root();

@@ -105,7 +105,7 @@ fn prepare(target: &Path, is_dir: bool) -> std::io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::os::unix::fs::symlink;
 
     use nix::mount::{MsFlags, mount};
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     /// A mount namespace of this thread's own; `false` without the right to have one.
-    fn private() -> bool {
+    pub fn private() -> bool {
         let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         unshare(CloneFlags::CLONE_NEWNS).is_ok() && mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).is_ok()
     }

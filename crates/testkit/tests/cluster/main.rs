@@ -14,5 +14,6 @@ mod pods;
 mod policies;
 mod restart;
 mod robust;
+mod storage;
 mod vm;
 mod workshop;

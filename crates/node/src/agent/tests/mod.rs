@@ -1,5 +1,6 @@
 //! The whole agent against a fake API and a fake runtime.
 
+mod claims;
 mod devices;
 mod fake_api;
 mod https;
