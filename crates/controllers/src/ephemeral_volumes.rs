@@ -48,12 +48,7 @@ fn has_ephemeral(pod: &Pod) -> bool {
     volumes.into_iter().any(|volume| volume.ephemeral.is_some())
 }
 
-async fn reconcile(
-    context: &Context,
-    client: &Client,
-    recorder: &Recorder,
-    key: &ObjectKey,
-) -> Result<Next, ApiError> {
+async fn reconcile(context: &Context, client: &Client, recorder: &Recorder, key: &ObjectKey) -> Result<Next, ApiError> {
     let Some(pod) = context.informers.pods.get(&key.namespace, &key.name) else { return Ok(Next::Wait) };
     if pod.metadata.deletion_timestamp.is_some() {
         return Ok(Next::Wait);

@@ -260,6 +260,8 @@ pub struct Security {
     pub no_new_privileges: bool,
     /// Which seccomp filter.
     pub seccomp: Seccomp,
+    /// Which AppArmor profile, when the pod asks for one.
+    pub app_armor: Option<AppArmor>,
     /// Show /proc without masks.
     pub unmasked_proc: bool,
 }
@@ -274,6 +276,17 @@ pub enum Seccomp {
     Unconfined,
     /// A profile file on the host (OCI JSON form).
     Localhost(PathBuf),
+}
+
+/// An AppArmor profile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AppArmor {
+    /// The runtime's default profile.
+    RuntimeDefault,
+    /// No profile.
+    Unconfined,
+    /// A profile that the kernel knows by this name.
+    Localhost(String),
 }
 
 /// Where a sandbox stands.

@@ -6,6 +6,7 @@
 //! [`FakeRuntime`] has no containers at all, for tests and simulations.
 
 mod api;
+mod app_armor;
 mod builtin;
 mod cgroup;
 mod cri;
@@ -17,6 +18,7 @@ mod shim;
 mod sys;
 
 pub use api::*;
+pub use app_armor::is_enabled as app_armor_is_enabled;
 pub use builtin::{BuiltinOptions, BuiltinRuntime};
 pub use cri::{CniDirectories, CriOptions, CriRuntime, parse_endpoint};
 pub use fake::{FakeRuntime, FakeState};

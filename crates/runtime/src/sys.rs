@@ -530,6 +530,15 @@ pub fn receive_with_fds(socket: BorrowedFd<'_>, buffer: &mut [u8], fds: &mut Vec
     Ok(count)
 }
 
+/// Milliseconds on the clock that nobody sets.
+pub fn monotonic_millis() -> i64 {
+    // SAFETY: zero is a valid time.
+    let mut time = unsafe { std::mem::zeroed::<libc::timespec>() };
+    // SAFETY: the kernel writes one time; the call fails for no clock that it has.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+}
+
 /// Sends a signal.
 pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: plain numbers.

@@ -19,6 +19,9 @@ use crate::{Scheduler, State};
 /// Bindings and status updates under way at a time.
 const WRITES_MAX: usize = 64;
 
+/// A pod's node and what its claims get there, or why there is none.
+type Decision = Result<(String, Assignment), Failure>;
+
 impl Scheduler {
     /// Schedules until it is dropped.
     pub(crate) async fn work(self: Arc<Self>) {
@@ -60,7 +63,7 @@ impl Scheduler {
     }
 
     /// Takes the next pod and gives it a node, for which it counts from now on.
-    fn decide(&self, start: &mut usize) -> Option<(Arc<PodInfo>, Result<(String, Assignment), Failure>)> {
+    fn decide(&self, start: &mut usize) -> Option<(Arc<PodInfo>, Decision)> {
         let mut state = self.state();
         let State { cluster, queue } = &mut *state;
         let pod = queue.pop()?;

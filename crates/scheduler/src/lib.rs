@@ -12,9 +12,9 @@ mod plugins;
 mod queue;
 mod resources;
 mod selectors;
-mod volumes;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -86,8 +86,7 @@ async fn work(client: Client, options: Options, shutdown: Shutdown) {
     };
     let recorder = Recorder::new(&client, &options.scheduler_name, "");
     let (wake, volumes_changed) = (Notify::new(), watch::Sender::default());
-    let scheduler =
-        Arc::new(Scheduler { client, recorder, options, state: Mutex::default(), wake, volumes_changed });
+    let scheduler = Arc::new(Scheduler { client, recorder, options, state: Mutex::default(), wake, volumes_changed });
     let Informers { pods, nodes, namespaces, claims, volumes, classes } = &informers;
     tokio::join!(pods.synced(), nodes.synced(), namespaces.synced());
     tokio::join!(claims.synced(), volumes.synced(), classes.synced());

@@ -202,7 +202,8 @@ fn storage() -> Cluster {
 #[test]
 fn claims_without_volumes_say_what_they_wait_for() {
     let mut cluster = storage();
-    let bound = json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}, "spec": {"volumeName": "x"}});
+    let bound =
+        json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}, "spec": {"volumeName": "x"}});
     let leaving = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
     let large = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
     for claim in [
@@ -227,7 +228,8 @@ fn claims_without_volumes_say_what_they_wait_for() {
         let failure = choose(&pod("p", &with_claim(name)), &cluster, &mut 0).unwrap_err();
         assert_eq!(failure.message, format!("0/2 nodes are available: {why}."));
     }
-    let ephemeral = |volume: &str| json!({"volumes": [{"name": volume, "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}]});
+    let ephemeral =
+        |volume: &str| json!({"volumes": [{"name": volume, "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}]});
     for (volume, why) in [
         ("w", "waiting for ephemeral volume controller to create the persistentvolumeclaim \"p-w\""),
         ("v", "PVC default/p-v was not created for pod default/p (pod is not owner)"),
@@ -276,8 +278,10 @@ fn claims_that_wait_get_volumes_on_the_pods_node() {
 #[test]
 fn bound_claims_go_where_their_volumes_are() {
     let mut cluster = storage();
-    let bound = |volume: &str| json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
-        "spec": {"volumeName": volume}});
+    let bound = |volume: &str| {
+        json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
+        "spec": {"volumeName": volume}})
+    };
     cluster.volumes.set_claim(object(claim("one", "local", &bound("on-n1"))));
     assert_eq!(choose(&pod("p", &with_claim("one")), &cluster, &mut 0).unwrap(), "n1");
     let mut here = with_claim("one");

@@ -130,7 +130,8 @@ impl Binder {
 
     /// A claim that names no class gets the default one, also when that came later. Whether it did.
     async fn assign_default_class(&self, claim: &PersistentVolumeClaim) -> Result<bool, ApiError> {
-        if claim.spec.as_ref().is_some_and(|s| s.storage_class_name.is_some()) || !claims::class_of_claim(claim).is_empty()
+        if claim.spec.as_ref().is_some_and(|s| s.storage_class_name.is_some())
+            || !claims::class_of_claim(claim).is_empty()
         {
             return Ok(false);
         }

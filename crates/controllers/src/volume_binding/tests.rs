@@ -41,8 +41,10 @@ async fn claim(cluster: &Cluster, name: &str, storage: &str, more: &str) {
 
 async fn volume_is(cluster: &Cluster, name: &str, phase: &str) -> Arc<PersistentVolume> {
     let api = cluster.api::<PersistentVolume>("");
-    until(&format!("volume {name} {phase}"), async || Some(api.get(name).await.unwrap()).filter(|v| phase_of(v) == phase))
-        .await
+    until(&format!("volume {name} {phase}"), async || {
+        Some(api.get(name).await.unwrap()).filter(|v| phase_of(v) == phase)
+    })
+    .await
 }
 
 async fn claim_is(cluster: &Cluster, name: &str, phase: &str) -> Arc<PersistentVolumeClaim> {
@@ -56,7 +58,8 @@ async fn told(cluster: &Cluster, about: &str, text: &str) {
     until(&format!("{about}: {text}"), async || {
         let events = api.list(client::Options::default()).await.unwrap();
         let says = |e: &Arc<Event>| {
-            let whole = format!("{}: {}", e.reason.as_deref().unwrap_or_default(), e.message.as_deref().unwrap_or_default());
+            let whole =
+                format!("{}: {}", e.reason.as_deref().unwrap_or_default(), e.message.as_deref().unwrap_or_default());
             e.involved_object.name.as_deref() == Some(about) && whole.contains(text)
         };
         events.iter().any(says).then_some(())
@@ -72,7 +75,8 @@ async fn remove_claim(cluster: &Cluster, name: &str) {
 async fn a_claim_is_bound_to_what_fits_and_the_volume_kept_after_it() {
     let cluster = cluster().await;
     claim(&cluster, "c", "1Gi", r#","storageClassName":"""#).await;
-    told(&cluster, "c", "FailedBinding: no persistent volumes available for this claim and no storage class is set").await;
+    told(&cluster, "c", "FailedBinding: no persistent volumes available for this claim and no storage class is set")
+        .await;
     volume(&cluster, "large", "9Gi", r#","storageClassName":"fast""#).await;
     volume_is(&cluster, "large", "Available").await;
     volume(&cluster, "small", "2Gi", "").await;
@@ -148,7 +152,9 @@ fn tempdir() -> String {
 async fn classes_say_when_and_by_whom() {
     let cluster = cluster().await;
     let class = |name: &str, provisioner: &str, mode: &str, more: &str| {
-        format!(r#"{{"metadata":{{"name":"{name}"{more}}},"provisioner":"{provisioner}","volumeBindingMode":"{mode}"}}"#)
+        format!(
+            r#"{{"metadata":{{"name":"{name}"{more}}},"provisioner":"{provisioner}","volumeBindingMode":"{mode}"}}"#
+        )
     };
     cluster.create::<StorageClass>("", &class("local", claims::NO_PROVISIONER, "WaitForFirstConsumer", "")).await;
     cluster.create::<StorageClass>("", &class("static", claims::NO_PROVISIONER, "Immediate", "")).await;

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use k8s_openapi::api::core::v1::{AppArmorProfile, PodSecurityContext, SecurityContext};
+use k8s_openapi::api::core::v1::{PodSecurityContext, SecurityContext};
+use runtime::AppArmor;
 
 use super::Refusal;
+use crate::config::app_armor;
 use crate::wanted::{Member, Wanted};
 
 /// Kernel parameters that belong to the pod's own namespaces and can hurt nobody else (upstream's safe set).
@@ -22,8 +24,6 @@ const SAFE_SYSCTLS: [&str; 12] = [
     "net.ipv4.tcp_rmem",
     "net.ipv4.tcp_wmem",
 ];
-/// How AppArmor profiles were named before they had fields.
-const APP_ARMOR_ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// Why this node rejects the pod for good: where upstream does so too.
 pub fn rejected(wanted: &Wanted) -> Option<Refusal> {
@@ -34,7 +34,7 @@ pub fn rejected(wanted: &Wanted) -> Option<Refusal> {
         let message = "Failed to admit pod as the OS field doesn't match node OS";
         return Some(("PodOSNotSupported".to_owned(), message.to_owned()));
     }
-    sysctls(wanted, &context).or_else(|| app_armor(wanted, &context))
+    sysctls(wanted, &context).or_else(|| app_armor(wanted, runtime::app_armor_is_enabled()))
 }
 
 fn unsupported(what: &str) -> Option<String> {
@@ -96,19 +96,18 @@ fn contexts(wanted: &Wanted) -> impl Iterator<Item = &SecurityContext> {
     wanted.members.iter().filter_map(|m| m.spec.security_context.as_ref())
 }
 
-/// Any profile but `Unconfined`: nothing here applies profiles. The texts are upstream's validator's.
-fn app_armor(wanted: &Wanted, context: &PodSecurityContext) -> Option<Refusal> {
-    let asked = |p: Option<&AppArmorProfile>| p.is_some_and(|p| p.type_ != "Unconfined");
-    let annotations = wanted.pod.metadata.annotations.iter().flatten();
-    let old = annotations.filter(|(key, _)| key.starts_with(APP_ARMOR_ANNOTATION)).any(|(_, v)| v != "unconfined");
-    let any = asked(context.app_armor_profile.as_ref())
-        || contexts(wanted).any(|own| asked(own.app_armor_profile.as_ref()))
-        || old;
-    let why = match Path::new("/sys/kernel/security/apparmor").exists() {
-        true => "the container runtime of this node applies no profiles",
-        false => "AppArmor is not enabled on the host",
-    };
-    any.then(|| ("AppArmor".to_owned(), format!("Cannot enforce AppArmor: {why}")))
+/// Profiles on a machine that applies none. The texts are upstream's validator's.
+fn app_armor(wanted: &Wanted, enabled: bool) -> Option<Refusal> {
+    let asked = wanted.members.iter().filter_map(|member| app_armor::profile(wanted, member));
+    let why = asked.into_iter().find_map(|profile| match profile {
+        AppArmor::Unconfined => None,
+        _ if !enabled => Some("AppArmor is not enabled on the host".to_owned()),
+        AppArmor::Localhost(name) if name.trim().is_empty() => {
+            Some(format!("invalid empty AppArmor profile name: {:?}", format!("localhost/{name}")))
+        }
+        _ => None,
+    });
+    why.map(|why| ("AppArmor".to_owned(), format!("Cannot enforce AppArmor: {why}")))
 }
 
 /// Labels mean nothing on a machine without SELinux, as upstream has it; on one with it they are not applied here.
@@ -147,9 +146,6 @@ mod tests {
                 context(r#""sysctls":[{"name":"net.ipv4.tcp_rmem","value":"1"}]},"hostNetwork":true,"x":{"#),
                 r#"SysctlForbidden: forbidden sysctl: "net.ipv4.tcp_rmem" not allowed with host net enabled"#,
             ),
-            (context(r#""appArmorProfile":{"type":"Unconfined"}"#), ""),
-            (context(r#""appArmorProfile":{"type":"RuntimeDefault"}"#), "AppArmor: Cannot enforce AppArmor: "),
-            (container(r#""securityContext":{"appArmorProfile":{"type":"Localhost"}}"#), "AppArmor: "),
             (r#""containers":[],"os":{"name":"windows"}"#.to_owned(), "PodOSNotSupported: "),
         ];
         for (spec, wanted) in cases {
@@ -157,6 +153,22 @@ mod tests {
             let text = found.map(|(reason, message)| format!("{reason}: {message}")).unwrap_or_default();
             assert!(text.starts_with(wanted) && text.is_empty() == wanted.is_empty(), "{spec}: {text}");
         }
+    }
+
+    #[test]
+    fn profiles_are_rejected_where_nothing_applies_them() {
+        let asks = |fields: &str| {
+            pod("p", &format!(r#"{{"containers":[{{"name":"a","securityContext":{{"appArmorProfile":{fields}}}}}]}}"#))
+        };
+        let said =
+            |fields: &str, enabled| app_armor(&asks(fields), enabled).map(|(reason, why)| format!("{reason}: {why}"));
+        let without = "AppArmor: Cannot enforce AppArmor: AppArmor is not enabled on the host";
+        assert_eq!(said(r#"{"type":"Unconfined"}"#, false), None);
+        assert_eq!(said(r#"{"type":"RuntimeDefault"}"#, false).as_deref(), Some(without));
+        assert_eq!(said(r#"{"type":"Localhost","localhostProfile":"x"}"#, false).as_deref(), Some(without));
+        assert_eq!(said(r#"{"type":"Localhost","localhostProfile":"x"}"#, true), None);
+        let empty = "AppArmor: Cannot enforce AppArmor: invalid empty AppArmor profile name: \"localhost/\"";
+        assert_eq!(said(r#"{"type":"Localhost"}"#, true).as_deref(), Some(empty));
     }
 
     #[test]

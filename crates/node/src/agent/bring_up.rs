@@ -231,9 +231,11 @@ async fn start(
     let image = image(up, member, name, policy).await?;
     let images = volume_images(up, member).await?;
     let volumes = volumes::Ready { mounted: mounts, images: &images };
-    let config = container::config(&up.agent, &up.wanted, member, sandbox, &image, attempt, &volumes)
-        .await
-        .map_err(|message| StartError::new("CreateContainerConfigError", message))?;
+    let config = container::config(&up.agent, &up.wanted, member, sandbox, &image, attempt, &volumes);
+    let Some(config) = unless_ended(up, config).await else {
+        return Err(StartError::new("ContainerCreating", POD_ENDS));
+    };
+    let config = config.map_err(|message| StartError::new("CreateContainerConfigError", message))?;
     if *up.cancel.borrow() {
         return Err(StartError::new("ContainerCreating", POD_ENDS));
     }

@@ -150,7 +150,7 @@ pub async fn config(
     let spec = &member.spec;
     let (message_file, mut mounts) = own_files(agent, wanted, member, sandbox, attempt)?;
     mounts.extend(given.mounts);
-    mounts.extend(volumes::mounts(agent, wanted, member, volumes, &of)?);
+    mounts.extend(volumes::mounts(agent, wanted, member, volumes, &of).await?);
     let mut labels = pod_labels(wanted);
     labels.insert("io.kubernetes.container.name".to_owned(), spec.name.clone());
     let images: BTreeMap<&str, &str> =

@@ -1,5 +1,6 @@
 //! From a container's spec to what the runtime is told.
 
+pub mod app_armor;
 pub mod env;
 pub mod env_file;
 pub mod fields;

@@ -5,6 +5,7 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::SeccompProfile;
 use runtime::{ImageStatus, Seccomp, Security};
 
+use super::app_armor;
 use crate::wanted::{Member, Wanted};
 
 /// The merged settings of one container.
@@ -26,6 +27,7 @@ pub fn security(wanted: &Wanted, member: &Member, seccomp_root: &Path) -> Securi
         read_only_rootfs: own.read_only_root_filesystem == Some(true),
         no_new_privileges: own.allow_privilege_escalation == Some(false),
         seccomp: if privileged { Seccomp::Unconfined } else { seccomp(profile.as_ref(), seccomp_root) },
+        app_armor: app_armor::profile(wanted, member),
         unmasked_proc: own.proc_mount.as_deref() == Some("Unmasked"),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use runtime::{ContainerState, Resources};
 use tokio::net::UnixListener;
 
-use super::pod_resources;
+use super::{devices, pod_resources};
 use crate::agent::Agent;
 
 /// How often everything is looked at anew (upstream's cpuManagerReconcilePeriod).
@@ -24,7 +24,9 @@ pub struct Sockets {
 /// Serves plugins, tells workers of changed devices and moves containers to other CPUs, for ever.
 pub async fn keep(agent: Arc<Agent>, sockets: Sockets) {
     let devices = agent.managers.devices.clone();
+    let registry = agent.options.root_dir.join("plugins_registry");
     tokio::join!(
+        devices::registry::keep(devices.clone(), registry),
         devices.serve(sockets.plugins),
         pod_resources::serve(agent.clone(), sockets.pod_resources),
         tell(&agent),

@@ -130,8 +130,7 @@ async fn find(context: &Context<'_>, volume: &Volume, name: &str, used: &Use) ->
     }
     let bound_to = claims::volume_name(&claim).to_owned();
     let volume_read = Api::<PersistentVolume>::all(client).get(&bound_to).await;
-    let bound =
-        volume_read.map_err(|e| of_claim(format!("failed to fetch PV {bound_to} from API server: {e}")))?;
+    let bound = volume_read.map_err(|e| of_claim(format!("failed to fetch PV {bound_to} from API server: {e}")))?;
     check_bound(&claim, &bound, &bound_to).map_err(of_claim)?;
     let mode = claims::mode_of(&bound);
     for (uses, fits, field) in [(used.mounts, "Filesystem", "volumeMounts"), (used.devices, "Block", "volumeDevices")] {
@@ -163,7 +162,8 @@ fn check_bound(claim: &PersistentVolumeClaim, volume: &PersistentVolume, name: &
             "found PV object {name} but it has a nil pv.Spec.ClaimRef indicating it is not yet bound to the claim"
         ));
     };
-    let (own, wanted) = (reference.uid.as_deref().unwrap_or_default(), claim.metadata.uid.as_deref().unwrap_or_default());
+    let (own, wanted) =
+        (reference.uid.as_deref().unwrap_or_default(), claim.metadata.uid.as_deref().unwrap_or_default());
     if own == wanted {
         return Ok(());
     }
@@ -227,7 +227,10 @@ async fn mount_found(context: &Context<'_>, found: &Found) -> Result<(PathBuf, b
         Some(source) => {
             let driver = source.driver;
             let why = "kubernetes.io/csi: attacher.MountDevice failed to create newCsiDriverClient";
-            failed("MountDevice", format!("{why}: driver name {driver} not found in the list of registered CSI drivers"))
+            failed(
+                "MountDevice",
+                format!("{why}: driver name {driver} not found in the list of registered CSI drivers"),
+            )
         }
         None => failed("FindPluginBySpec", "no volume plugin matched".to_owned()),
     })

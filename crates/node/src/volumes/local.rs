@@ -81,8 +81,7 @@ static MOUNTING: Mutex<()> = Mutex::new(());
 
 fn mount_plan(plan: &Plan) -> Result<Option<String>, String> {
     let failed = |step: &str, why: String| format!("MountVolume.{step} failed for volume {:?} : {why}", plan.name);
-    let data = fs::metadata(&plan.path)
-        .map_err(|e| failed("NewMounter initialization", missing(&plan.path, &e)))?;
+    let data = fs::metadata(&plan.path).map_err(|e| failed("NewMounter initialization", missing(&plan.path, &e)))?;
     let kind = data.file_type();
     if !kind.is_dir() && !kind.is_block_device() {
         let why = "only directory and block device are supported".to_owned();

@@ -177,12 +177,12 @@ pub(crate) async fn mount_all(agent: &Agent, wanted: &Wanted) -> Result<BTreeMap
 }
 
 /// A container's mounts of the pod's volumes. The error is the message of `CreateContainerConfigError`.
-pub(crate) fn mounts(
+pub(crate) async fn mounts(
     agent: &Agent,
     wanted: &Wanted,
     member: &Member,
     volumes: &Ready<'_>,
-    of: &dyn Fn(&str) -> Option<String>,
+    of: &(dyn Fn(&str) -> Option<String> + Sync),
 ) -> Result<Vec<Mount>, String> {
     let mut list = Vec::new();
     for (index, mount) in member.spec.volume_mounts.iter().flatten().enumerate() {
@@ -197,7 +197,10 @@ pub(crate) fn mounts(
             Some(path) => {
                 let place = agent.pod_dir(wanted.uid()).join("volume-subpaths").join(&mount.name);
                 let target = place.join(member.name()).join(index.to_string());
-                sub_path::bind(&volume.host_path, &path, &target).map_err(|e| {
+                let (place, own) = (volume.host_path.clone(), target.clone());
+                // The volume's file system may not answer.
+                let bound = kernel::apart("sub-path", &target, move || sub_path::bind(&place, &path, &own)).await;
+                bound.map_err(|e| {
                     format!(
                         "failed to prepare subPath for volumeMount {:?} of container {:?}: {e}",
                         mount.name,
@@ -227,7 +230,9 @@ pub(crate) fn mounts(
 pub(crate) fn devices(member: &Member, volumes: &BTreeMap<String, Mounted>) -> Result<Vec<Device>, String> {
     let devices = member.spec.volume_devices.iter().flatten().map(|device| {
         let volume = volumes.get(&device.name).filter(|volume| volume.device);
-        let volume = volume.ok_or_else(|| format!("cannot find volume {:?} to pass into container {:?}", device.name, member.name()))?;
+        let volume = volume.ok_or_else(|| {
+            format!("cannot find volume {:?} to pass into container {:?}", device.name, member.name())
+        })?;
         Ok(Device {
             container_path: device.device_path.clone(),
             host_path: volume.host_path.clone(),

@@ -126,7 +126,8 @@ mod tests {
     async fn a_share_that_cannot_be_mounted_is_named() {
         let place = tempfile::tempdir().unwrap();
         let local = IpAddr::from([127, 0, 0, 1]);
-        let error = mount_share("127.0.0.1:/none", place.path(), (local, local), true, &MountOptions::default()).unwrap_err();
+        let error =
+            mount_share("127.0.0.1:/none", place.path(), (local, local), true, &MountOptions::default()).unwrap_err();
         assert!(error.starts_with("mount of 127.0.0.1:/none failed: "), "{error}");
         let known = std::fs::read_to_string("/proc/filesystems").unwrap().lines().any(|l| l.ends_with("\tnfs"));
         let root = nix::unistd::geteuid().is_root();

@@ -290,7 +290,17 @@ fn security(
         masked_paths: paths(&crate::shim::MASKED),
         readonly_paths: paths(&crate::shim::READ_ONLY),
         seccomp: Some(proto::SecurityProfile { profile_type, localhost_ref }),
+        apparmor: security.app_armor.as_ref().map(app_armor),
     })
+}
+
+fn app_armor(profile: &AppArmor) -> proto::SecurityProfile {
+    let (profile_type, localhost_ref) = match profile {
+        AppArmor::RuntimeDefault => (0, String::new()),
+        AppArmor::Unconfined => (1, String::new()),
+        AppArmor::Localhost(name) => (2, name.clone()),
+    };
+    proto::SecurityProfile { profile_type, localhost_ref }
 }
 
 #[cfg(test)]

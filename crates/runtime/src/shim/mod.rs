@@ -1,6 +1,7 @@
 //! The shim: one small single-threaded process per pod. It holds the pod's namespaces, starts and reaps its containers,
 //! keeps their logs, and writes how they ended to disk. It outlives the agent, which finds it by its socket.
 
+mod births;
 pub mod capabilities;
 mod logs;
 mod process;

@@ -79,6 +79,7 @@ pub fn run_init(record: &ContainerRecord, place: &rootfs::Place<'_>, wiring: Wir
     let report = &wiring.report;
     let result = (|| {
         sys::new_session().map_err(|error| plain(&error))?;
+        crate::app_armor::prepare(&record.config.security)?;
         let filter = security_filter(record)?;
         let null = open_null()?;
         rootfs::build(record, place)?;
@@ -103,6 +104,7 @@ pub fn run_exec(
     let report = &wiring.report;
     let result = (|| {
         sys::new_session().map_err(|error| plain(&error))?;
+        crate::app_armor::prepare(&record.config.security)?;
         let filter = security_filter(record)?;
         let null = open_null()?;
         wait_for(&wiring.go)?;

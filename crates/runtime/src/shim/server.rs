@@ -6,11 +6,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
+use super::births::{Birth, Child, NewContainer};
 use super::logs::{Log, Stream};
 use super::process::{self, Wiring};
 use super::rootfs::{self, plain};
 use super::users::Users;
-use crate::api::{NamespaceMode, UserIds};
+use crate::api::NamespaceMode;
 use crate::cgroup::{Cgroups, container_devices};
 use crate::record::{
     ContainerRecord, ProcessState, ProcessStatus, Request, Response, SandboxRecord, frame, nanoseconds, read_json,
@@ -21,9 +22,6 @@ use crate::sys;
 /// How long a container waits for a slow attached client, in milliseconds, before the client is dropped.
 const CLIENT_WAIT_MILLIS: i32 = 1000;
 
-/// How long a program may take to start, in milliseconds: less than the agent waits for an answer.
-const START_WAIT_MILLIS: i32 = 100_000;
-
 struct Connection {
     socket: UnixStream,
     input: Vec<u8>,
@@ -31,29 +29,29 @@ struct Connection {
     watches: bool,
 }
 
-struct Client {
+pub(super) struct Client {
     output: [Option<OwnedFd>; 2],
     stdin: Option<OwnedFd>,
     connection: u64,
 }
 
-struct Container {
-    record: ContainerRecord,
-    status: ProcessStatus,
-    pid: i32,
-    outputs: Vec<(Stream, OwnedFd)>,
-    stdin: Option<OwnedFd>,
+pub(super) struct Container {
+    pub record: ContainerRecord,
+    pub status: ProcessStatus,
+    pub pid: i32,
+    pub outputs: Vec<(Stream, OwnedFd)>,
+    pub stdin: Option<OwnedFd>,
     /// Input that the process has not taken yet. While there is some, no more is read from clients.
-    pending: Vec<u8>,
-    master: Option<OwnedFd>,
-    log: Log,
-    clients: Vec<Client>,
+    pub pending: Vec<u8>,
+    pub master: Option<OwnedFd>,
+    pub log: Log,
+    pub clients: Vec<Client>,
 }
 
-struct Exec {
-    id: u64,
-    pid: i32,
-    connection: u64,
+pub(super) struct Exec {
+    pub id: u64,
+    pub pid: i32,
+    pub connection: u64,
 }
 
 /// What a descriptor in the poll list belongs to.
@@ -64,6 +62,7 @@ enum Token {
     Output(String, usize),
     Stdin(String, usize),
     Pending(String),
+    Birth(i32),
 }
 
 /// What a shim holds from its start.
@@ -89,13 +88,14 @@ pub struct Server {
     users: Option<Users>,
     connections: BTreeMap<u64, Connection>,
     next_connection: u64,
-    containers: BTreeMap<String, Container>,
-    execs: Vec<Exec>,
+    pub(super) containers: BTreeMap<String, Container>,
+    pub(super) execs: Vec<Exec>,
+    pub(super) births: Vec<Birth>,
     buffer: Vec<u8>,
     ending: bool,
 }
 
-type Outcome = Result<(Response, Option<OwnedFd>), String>;
+pub(super) type Outcome = Result<(Response, Option<OwnedFd>), String>;
 
 impl Server {
     /// A shim that listens and runs nothing yet.
@@ -113,6 +113,7 @@ impl Server {
             next_connection: 0,
             containers: BTreeMap::new(),
             execs: Vec::new(),
+            births: Vec::new(),
             buffer: vec![0; 16 << 10],
             ending: false,
         }
@@ -122,7 +123,7 @@ impl Server {
     pub fn run(&mut self) {
         while !self.ending {
             let (mut entries, tokens) = self.entries();
-            if sys::poll(&mut entries, -1).is_err() {
+            if sys::poll(&mut entries, self.births_wait()).is_err() {
                 return;
             }
             for (entry, token) in entries.iter().zip(tokens) {
@@ -130,6 +131,7 @@ impl Server {
                     self.handle(token);
                 }
             }
+            self.end_late_births();
         }
         self.cgroups.kill(&self.sandbox.cgroup);
         if let Some(pid) = self.pause {
@@ -148,6 +150,9 @@ impl Server {
         add(self.listener.as_fd(), libc::POLLIN, Token::Listener);
         for (id, connection) in &self.connections {
             add(connection.socket.as_fd(), libc::POLLIN, Token::Connection(*id));
+        }
+        for birth in &self.births {
+            add(birth.report.as_fd(), libc::POLLIN, Token::Birth(birth.pid));
         }
         for (id, container) in &self.containers {
             for (index, (_, fd)) in container.outputs.iter().enumerate() {
@@ -177,6 +182,7 @@ impl Server {
                 }
             }
             Token::Connection(id) => self.receive(id),
+            Token::Birth(pid) => self.look_at_birth(pid),
             Token::Output(id, index) => {
                 if let Some(container) = self.containers.get_mut(&id) {
                     container.pump(index, &mut self.buffer);
@@ -201,6 +207,7 @@ impl Server {
         let count = got.unwrap_or(0);
         if count == 0 {
             self.connections.remove(&id);
+            self.end_births_of(id);
             return;
         }
         connection.input.extend_from_slice(&self.buffer[..count]);
@@ -225,12 +232,23 @@ impl Server {
             _ => true,
         };
         let watches = matches!(request, Request::Watch);
-        let outcome = if known { self.perform(id, request, fds) } else { Err("container not found".to_owned()) };
-        let (response, fd) = match outcome {
-            Ok(done) => done,
-            Err(message) => (Response::Failed { message, not_found: !known }, None),
+        // One that only begins to run is given up when it is to end.
+        let ended = match &request {
+            Request::Signal { container, .. } | Request::Forget { container } => self.end_birth_in(container),
+            _ => false,
         };
-        self.send(id, &response, fd.as_ref());
+        let result = match known {
+            true => self.perform(id, request, fds),
+            false if ended => Ok(true),
+            false => Err("container not found".to_owned()),
+        };
+        let response = match result {
+            Ok(true) => Response::Done,
+            // Answered when the program runs.
+            Ok(false) => return,
+            Err(message) => Response::Failed { message, not_found: !known },
+        };
+        self.send(id, &response, None);
         if watches {
             // What could not be written to a full disk is told, at least.
             let all = self.containers.values().map(|container| (container.record.id.clone(), container.status.clone()));
@@ -240,7 +258,7 @@ impl Server {
         }
     }
 
-    fn send(&mut self, id: u64, response: &Response, fd: Option<&OwnedFd>) {
+    pub(super) fn send(&mut self, id: u64, response: &Response, fd: Option<&OwnedFd>) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let bytes = frame(response);
         let fds: Vec<BorrowedFd<'_>> = fd.iter().map(|fd| fd.as_fd()).collect();
@@ -251,16 +269,17 @@ impl Server {
         }
     }
 
-    fn perform(&mut self, id: u64, request: Request, fds: Vec<OwnedFd>) -> Outcome {
+    /// Does what is asked for; `false` when the answer comes later.
+    fn perform(&mut self, id: u64, request: Request, fds: Vec<OwnedFd>) -> Result<bool, String> {
         match request {
             Request::Watch => {
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.watches = true;
                 }
             }
-            Request::Start { container } => return self.start(&container),
+            Request::Start { container } => return self.start(id, &container).map(|()| false),
             Request::Exec { container, exec, command, tty } => {
-                return self.exec(id, &container, exec, command, tty, fds);
+                return self.exec(id, &container, exec, command, tty, fds).map(|()| false);
             }
             Request::Attach { container, stdin } => self.attach(id, &container, stdin, fds)?,
             Request::Signal { container, signal, all } => self.signal(&container, signal, all),
@@ -290,7 +309,7 @@ impl Server {
             }
             Request::Shutdown => self.ending = true,
         }
-        Ok((Response::Done, None))
+        Ok(true)
     }
 
     fn attach(&mut self, id: u64, name: &str, stdin: bool, fds: Vec<OwnedFd>) -> Result<(), String> {
@@ -332,27 +351,18 @@ impl Server {
         forked.map_err(|error| format!("fork: {}", plain(&error)))
     }
 
-    fn start(&mut self, name: &str) -> Outcome {
+    fn start(&mut self, connection: u64, name: &str) -> Result<(), String> {
         let directory = self.directory.join("containers").join(name);
         let record: ContainerRecord =
             read_json(&directory.join("container.json")).map_err(|error| format!("read container: {error}"))?;
-        let result = self.launch(record);
-        let status = match &result {
-            Ok(_) => self.containers.get(name).map(|container| container.status.clone()).unwrap_or_default(),
-            Err(message) => ProcessStatus {
-                state: ProcessState::Exited,
-                finished_at: Some(now()),
-                exit_code: Some(128),
-                reason: "StartError".to_owned(),
-                message: message.clone(),
-                ..ProcessStatus::default()
-            },
-        };
-        self.publish(name, &status);
-        result.map(|pid| (Response::Started { pid }, None))
+        let launched = self.launch(connection, record);
+        if launched.is_err() {
+            self.publish_start(name, &launched);
+        }
+        launched
     }
 
-    fn launch(&mut self, record: ContainerRecord) -> Result<i32, String> {
+    fn launch(&mut self, connection: u64, record: ContainerRecord) -> Result<(), String> {
         let config = &record.config;
         let devices = if config.security.privileged {
             None
@@ -392,30 +402,9 @@ impl Server {
         drop(wiring);
         let ShimSide { report, go, stdin, outputs } = shim_side;
         let admitted = self.admit(&record.cgroup, pid, config.resources.oom_score_adj, &go);
-        // What failed early on is told by the process itself, which is gone then: that is the reason.
-        let Running { master, user } = outcome(&report, pid)?;
-        admitted?;
-        let (outputs, stdin) = match &master {
-            Some(master) => {
-                let copy = || sys::duplicate(master).map_err(|error| plain(&error));
-                (vec![(Stream::Stdout, copy()?)], Some(copy()?))
-            }
-            None => (outputs, stdin),
-        };
-        for (_, fd) in &outputs {
-            let _ = sys::set_nonblocking(fd.as_fd(), true);
-        }
-        let status = ProcessStatus {
-            state: ProcessState::Running,
-            pid: Some(pid),
-            started_at: Some(now()),
-            user,
-            ..ProcessStatus::default()
-        };
-        let (pending, clients) = (Vec::new(), Vec::new());
-        let container = Container { status, pid, outputs, stdin, pending, master, log, clients, record };
-        self.containers.insert(container.record.id.clone(), container);
-        Ok(pid)
+        let child = Child::Container(Box::new(NewContainer { record, log, outputs, stdin }));
+        self.births.push(Birth::new(connection, pid, report, child, admitted));
+        Ok(())
     }
 
     /// The first process of a running container.
@@ -447,7 +436,7 @@ impl Server {
         command: Vec<String>,
         tty: bool,
         fds: Vec<OwnedFd>,
-    ) -> Outcome {
+    ) -> Result<(), String> {
         let Some(container) = self.containers.get(name) else { return Err("container not found".to_owned()) };
         if container.status.state != ProcessState::Running {
             return Err("container is not running".to_owned());
@@ -468,15 +457,15 @@ impl Server {
         };
         drop(wiring);
         let admitted = self.admit(&group, pid, container.record.config.resources.oom_score_adj, &side.go);
-        let master = outcome(&side.report, pid)?.master;
-        admitted?;
-        self.execs.push(Exec { id, pid, connection });
-        Ok((Response::Started { pid }, master))
+        self.births.push(Birth::new(connection, pid, side.report, Child::Exec(id), admitted));
+        Ok(())
     }
 
     fn reap(&mut self) {
         let _ = sys::read(self.signals.as_fd(), &mut [0; 1024]);
         while let Some((pid, wait)) = sys::reap() {
+            // All that it told is there.
+            self.look_at_birth(pid);
             if let Some(index) = self.execs.iter().position(|exec| exec.pid == pid) {
                 let exec = self.execs.swap_remove(index);
                 self.send(exec.connection, &Response::Exited { code: exit_code(wait).0 }, None);
@@ -524,7 +513,7 @@ impl Server {
     }
 
     /// Writes a status to disk and tells who watches.
-    fn publish(&mut self, id: &str, status: &ProcessStatus) {
+    pub(super) fn publish(&mut self, id: &str, status: &ProcessStatus) {
         let _ = write_json(&self.directory.join("containers").join(id).join("status.json"), status);
         let watching: Vec<u64> = self.connections.iter().filter(|(_, c)| c.watches).map(|(id, _)| *id).collect();
         for connection in watching {
@@ -642,38 +631,6 @@ fn wire(tty: bool, stdin: bool) -> std::io::Result<(Wiring, ShimSide)> {
     Ok((wiring, side))
 }
 
-/// What a new process told on its way to its program.
-#[derive(Default)]
-struct Running {
-    /// The master of its terminal.
-    master: Option<OwnedFd>,
-    /// Whom it runs as.
-    user: Option<UserIds>,
-}
-
-/// Waits until a new process runs its program, or why it failed.
-fn outcome(report: &OwnedFd, pid: i32) -> Result<Running, String> {
-    let mut buffer = vec![0; process::REPORT_BYTES_MAX];
-    let (mut fds, mut user) = (Vec::new(), None);
-    loop {
-        let mut entries = [libc::pollfd { fd: report.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
-        sys::poll(&mut entries, START_WAIT_MILLIS).map_err(|error| plain(&error))?;
-        if entries[0].revents == 0 {
-            let _ = sys::kill(pid, libc::SIGKILL);
-            return Err("the program did not start in time: a file system of its container may not answer".to_owned());
-        }
-        let count = sys::receive_with_fds(report.as_fd(), &mut buffer, &mut fds).map_err(|error| plain(&error))?;
-        match count {
-            0 => return Ok(Running { master: fds.pop(), user }),
-            _ if buffer[..count].starts_with(process::USER_MARK) => {
-                user = serde_json::from_slice(&buffer[process::USER_MARK.len()..count]).ok();
-            }
-            _ if !fds.is_empty() && &buffer[..count] == b"tty" => {}
-            _ => return Err(String::from_utf8_lossy(&buffer[..count]).into_owned()),
-        }
-    }
-}
-
 /// Exit code and signal of a wait status.
 fn exit_code(wait: i32) -> (i32, Option<i32>) {
     if libc::WIFSIGNALED(wait) {
@@ -684,6 +641,6 @@ fn exit_code(wait: i32) -> (i32, Option<i32>) {
     }
 }
 
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     nanoseconds(seams::clock::now())
 }

@@ -175,3 +175,77 @@ pub async fn disk() {
     // Before the directory that it is mounted in.
     drop(small);
 }
+
+/// A file system whose server never answers; it goes with this.
+struct DeadMount {
+    place: PathBuf,
+    server: std::process::Child,
+}
+
+const DEAD_MOUNT: &str = "
+import ctypes, os, sys, time
+fd = os.open('/dev/fuse', os.O_RDWR)
+options = f'fd={fd},rootmode=40000,user_id=0,group_id=0'.encode()
+if ctypes.CDLL(None, use_errno=True).mount(b'dead', sys.argv[1].encode(), b'fuse', 0, options) != 0:
+    sys.exit(os.strerror(ctypes.get_errno()))
+print('mounted', flush=True)
+time.sleep(1000)
+";
+
+impl DeadMount {
+    fn new(place: PathBuf) -> Self {
+        std::fs::create_dir_all(&place).unwrap();
+        let mut command = std::process::Command::new("python3");
+        command.args(["-c", DEAD_MOUNT]).arg(&place).stdout(std::process::Stdio::piped());
+        let mut server = command.spawn().unwrap();
+        std::io::Read::read_exact(server.stdout.as_mut().unwrap(), &mut [0; 7]).expect("FUSE can be mounted");
+        Self { place, server }
+    }
+}
+
+impl Drop for DeadMount {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.place).status();
+    }
+}
+
+pub async fn hanging_start() {
+    let world = World::new().await;
+    let sandbox = world.sandbox().await;
+    let beside = world.start(&sandbox, "exec sleep 1000", |_| ()).await;
+    let volume = world.directory.path().join("volume");
+    let dead = DeadMount::new(volume.join("dead"));
+    let config = |name: &str| ContainerConfig {
+        name: name.to_owned(),
+        image: "busybox:test".to_owned(),
+        command: vec!["/volume/dead/program".to_owned()],
+        log_path: PathBuf::from(format!("{name}.log")),
+        mounts: vec![Mount { container_path: "/volume".to_owned(), host_path: volume.clone(), ..Mount::default() }],
+        ..ContainerConfig::default()
+    };
+    let begin = tokio::time::Instant::now();
+    let given_up = world.runtime.create_container(&sandbox, config("given-up")).await.unwrap();
+    let stopped = world.runtime.create_container(&sandbox, config("stopped")).await.unwrap();
+    // Nobody waits any more: the program ends.
+    let start = tokio::time::timeout(Duration::from_secs(1), world.runtime.start_container(&given_up));
+    assert!(start.await.is_err(), "it cannot have started");
+    // The others of the pod go on meanwhile, and stopping it is no matter of waiting either.
+    let start = world.runtime.start_container(&stopped);
+    let others = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let seen = output(&world, &beside, "echo here").await;
+        assert_eq!(seen, "here\n");
+        world.runtime.stop_container(&stopped, Duration::from_secs(20)).await.unwrap();
+    };
+    let (start, ()) = tokio::join!(start, others);
+    let why = start.unwrap_err().to_string();
+    assert!(why.contains("the container was stopped before its program started"), "{why}");
+    for id in [given_up, stopped] {
+        assert_eq!(world.ended(&id).await.reason, "StartError");
+    }
+    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+    drop(dead);
+    world.finish(&sandbox).await;
+}

@@ -58,6 +58,7 @@ const TESTS: &[Test] = &[
     ("mounts_do_not_follow_links_into_proc", || hostile::links().boxed()),
     ("a_terminal_is_no_link", || hostile::terminal().boxed()),
     ("a_shim_that_hangs_does_not_keep_its_pod", || exhaustion::hung_shim().boxed()),
+    ("a_start_that_hangs_ends_when_it_is_told_to", || exhaustion::hanging_start().boxed()),
     ("a_fork_bomb_is_contained", || exhaustion::fork_bomb().boxed()),
     ("a_flood_of_output_stays_small", || exhaustion::flood().boxed()),
     ("a_full_disk_is_told_and_recovered_from", || exhaustion::disk().boxed()),

@@ -27,12 +27,7 @@ fn revision(meta: &ObjectMeta) -> u64 {
 
 impl Scheduler {
     /// Gives a pod's claims what was assigned. The error says why the pod must be tried anew.
-    pub(super) async fn bind_volumes(
-        &self,
-        pod: &PodInfo,
-        node: &str,
-        assignment: &Assignment,
-    ) -> Result<(), String> {
+    pub(super) async fn bind_volumes(&self, pod: &PodInfo, node: &str, assignment: &Assignment) -> Result<(), String> {
         let written = self.write_volumes(node, assignment).await.map_err(|e| e.to_string())?;
         let mut changed = self.volumes_changed.subscribe();
         let bound = async {

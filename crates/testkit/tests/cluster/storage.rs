@@ -126,7 +126,13 @@ fn a_disk_is_mounted_or_passed_on_as_it_is() {
     let bytes = std::fs::read(c.path("disk")).unwrap();
     assert!(bytes[51200..].starts_with(b"written\n"));
     // A disk without a file system is not formatted behind anybody's back.
-    assert!(Command::new("dd").args(["if=/dev/zero", "bs=1M", "count=1", &format!("of={}", disk.0)]).status().unwrap().success());
+    assert!(
+        Command::new("dd")
+            .args(["if=/dev/zero", "bs=1M", "count=1", &format!("of={}", disk.0)])
+            .status()
+            .unwrap()
+            .success()
+    );
     c.apply(&pod("files", "files", "echo kept > /data/file; sync; sleep 1000", MOUNTED));
     c.wait("the reason", || {
         let events = c.kubectl(&["get", "events", "-o", "jsonpath={.items[*].message}"]);

@@ -104,7 +104,10 @@ async fn a_claims_volume_reaches_the_container_and_is_kept() {
     world.start();
     world.runtime.finish("a", 1);
     world.until("p", |s| container(s).i64_at(&["restartCount"]) == Some(1)).await;
-    assert_eq!(world.runtime.state.lock().unwrap().configs[1].mounts.iter().filter(|m| m.host_path == place).count(), 1);
+    assert_eq!(
+        world.runtime.state.lock().unwrap().configs[1].mounts.iter().filter(|m| m.host_path == place).count(),
+        1
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,8 @@
 //! Device plugins over real sockets: registration, allocation, health, restarts; and the pod-resources API.
 
 use super::*;
-use crate::managers::devices::fake::{FakePlugin, device};
-use crate::managers::devices::proto::{ContainerAllocateResponse, DeviceSpec, Empty, Mount};
+use crate::managers::devices::fake::{FakePlugin, FakeRegistration, device};
+use crate::managers::devices::proto::{ContainerAllocateResponse, DeviceSpec, Empty, Mount, PluginInfo};
 use crate::managers::pod_resources::proto::{AllocatableResponse, GetRequest, GetResponse, ListResponse};
 
 const NAME: &str = "example.com/device";
@@ -191,4 +191,60 @@ async fn the_pod_resources_api_tells_who_has_what() {
     let missing = GetRequest { pod_name: "x".to_owned(), ..wanted };
     let error = channel.call::<GetResponse>("v1.PodResourcesLister/Get", &missing, None).await.unwrap_err();
     assert_eq!(error.message, "pod x in namespace n not found");
+}
+
+#[tokio::test]
+async fn plugins_are_found_by_their_sockets() {
+    let world = World::new();
+    world.until_socket().await;
+    let registry = world.directory.path().join("kubelet/plugins_registry");
+    let info = |kind: &str, name: &str, version: &str, endpoint: String| PluginInfo {
+        r#type: kind.to_owned(),
+        name: name.to_owned(),
+        endpoint,
+        supported_versions: vec![version.to_owned()],
+    };
+    let told = async |registration: &FakeRegistration| {
+        let wait = async {
+            loop {
+                if let Some(status) = registration.told.lock().unwrap().first() {
+                    return (status.plugin_registered, status.error.clone());
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it is told")
+    };
+    let none = || "/none".to_owned();
+    for (number, (info, text)) in [
+        (
+            info("CSIPlugin", "d.example.com", "1.0.0", none()),
+            "no handler registered for plugin type: CSIPlugin at socket",
+        ),
+        (
+            info("DevicePlugin", NAME, "v9", none()),
+            "manager version, v1beta1, is not among plugin supported versions [v9]",
+        ),
+        (info("DevicePlugin", "cpu", "v1beta1", none()), r#"socket: the ResourceName "cpu" is invalid"#),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let refused = FakeRegistration::start(&registry, &format!("{number}.sock"), info).unwrap();
+        let (taken, why) = told(&refused).await;
+        assert!(!taken && why.starts_with("RegisterPlugin error -- ") && why.contains(text), "{why}");
+    }
+    let plugin = world.plugin(&[("a", true), ("b", true)]);
+    let endpoint = world.plugins().join("example.com-device.sock").display().to_string();
+    let below = registry.join("deep");
+    let info = info("DevicePlugin", NAME, "v1beta1", endpoint);
+    let registration = FakeRegistration::start(&below, "reg.sock", info).unwrap();
+    assert_eq!(told(&registration).await, (true, String::new()));
+    world.until_amounts("2", "2").await;
+    world.pod("p", &asking(1));
+    world.until("p", |s| phase(s) == "Running").await;
+    assert!(plugin.calls().iter().any(|call| call.starts_with("Allocate ")));
+    // Its socket goes, and its devices with it.
+    drop(registration);
+    world.until_amounts("2", "0").await;
 }

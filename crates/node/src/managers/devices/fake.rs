@@ -38,6 +38,46 @@ impl Drop for FakePlugin {
     }
 }
 
+/// A plugin's way to the node by its directory for sockets: it says who it is, and remembers what it was told.
+pub struct FakeRegistration {
+    /// What it was told.
+    pub told: Arc<Mutex<Vec<RegistrationStatus>>>,
+    /// Its socket.
+    pub path: PathBuf,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for FakeRegistration {
+    fn drop(&mut self) {
+        self.task.abort();
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl FakeRegistration {
+    /// A socket below `registry` for a plugin.
+    pub fn start(registry: &Path, name: &str, info: PluginInfo) -> io::Result<Self> {
+        std::fs::create_dir_all(registry)?;
+        let (path, told) = (registry.join(name), Arc::new(Mutex::new(Vec::new())));
+        let listener = UnixListener::bind(&path)?;
+        let heard = told.clone();
+        let answer =
+            move |method: &str, request: Bytes| match method.strip_prefix("pluginregistration.Registration/")? {
+                "GetInfo" => Some(grpc::reply(ready(Ok(info.clone())))),
+                "NotifyRegistrationStatus" => {
+                    let status = grpc::decode::<RegistrationStatus>(request);
+                    Some(grpc::reply(ready(status.map(|status| {
+                        lock(&heard).push(status);
+                        Empty {}
+                    }))))
+                }
+                _ => None,
+            };
+        let task = tokio::spawn(grpc::serve(listener, answer));
+        Ok(Self { told, path, task })
+    }
+}
+
 /// A device, healthy or not, on a NUMA node or none.
 pub fn device(id: &str, healthy: bool, node: Option<i64>) -> Device {
     let health = if healthy { "Healthy" } else { "Unhealthy" };

@@ -6,6 +6,7 @@ mod choose;
 pub mod fake;
 #[allow(missing_docs, reason = "names and field numbers are the API's")]
 pub mod proto;
+pub mod registry;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -16,6 +16,31 @@ pub struct DevicePluginOptions {
     pub get_preferred_allocation_available: bool,
 }
 
+/// Who a plugin is that put its socket into the registry (`pluginregistration.v1`).
+#[derive(Clone, PartialEq, Message)]
+pub struct PluginInfo {
+    #[prost(string, tag = "1")]
+    pub r#type: String,
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// The path of its service's socket, when it is another one.
+    #[prost(string, tag = "3")]
+    pub endpoint: String,
+    #[prost(string, repeated, tag = "4")]
+    pub supported_versions: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct InfoRequest {}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct RegistrationStatus {
+    #[prost(bool, tag = "1")]
+    pub plugin_registered: bool,
+    #[prost(string, tag = "2")]
+    pub error: String,
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub struct RegisterRequest {
     #[prost(string, tag = "1")]

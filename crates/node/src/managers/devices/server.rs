@@ -18,7 +18,7 @@ use super::{Devices, Known, Plugin, Resource, lock};
 
 /// The socket's name, and the one version of the API.
 const SOCKET: &str = "kubelet.sock";
-const VERSION: &str = "v1beta1";
+pub const VERSION: &str = "v1beta1";
 /// How long a plugin may take to answer when it registers.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 
@@ -93,27 +93,37 @@ impl Devices {
                 "requested API version {version:?} is not supported by kubelet. Supported version is [{VERSION:?}]"
             ));
         }
-        if !is_extended(&name) {
-            return refused(format!("the ResourceName {name:?} is invalid"));
+        if let Err(why) = check_name(&name) {
+            return refused(why);
         }
         // A plugin names a file beside our socket.
         if request.endpoint.is_empty() || request.endpoint.contains('/') {
             return refused(format!("the endpoint {:?} is not the name of a socket", request.endpoint));
         }
-        let channel = Arc::new(Channel::new(&self.directory.join(&request.endpoint)));
+        match self.connect(&name, &self.directory.join(&request.endpoint)).await {
+            Ok(_) => Ok(Empty {}),
+            Err(why) => refused(why),
+        }
+    }
+
+    /// Follows the devices of the plugin at this socket from now on; its number.
+    pub async fn connect(&self, name: &str, endpoint: &Path) -> Result<u64, String> {
+        let channel = Arc::new(Channel::new(endpoint));
         let method = "v1beta1.DevicePlugin/GetDevicePluginOptions";
         let options = channel.call::<DevicePluginOptions>(method, &Empty {}, Some(CONNECT_MAX)).await;
-        let options = match options {
-            Ok(options) => options,
-            Err(status) => {
-                return refused(format!("failed to get device plugin options: {}", status.as_go_prints_it()));
-            }
-        };
+        let failed = |status: Status| format!("failed to get device plugin options: {}", status.as_go_prints_it());
+        let options = options.map_err(failed)?;
         tracing::info!(resource = name, "a device plugin registered");
-        let number = self.adopt(&name, &channel, options);
-        let follow = Follow { resource: name, channel, number };
-        self.registered.0.send(follow).await.map_err(|_| Status::unavailable("the node stops"))?;
-        Ok(Empty {})
+        let number = self.adopt(name, &channel, options);
+        let follow = Follow { resource: name.to_owned(), channel, number };
+        self.registered.0.send(follow).await.map_err(|_| "the node stops".to_owned())?;
+        Ok(number)
+    }
+
+    /// A plugin took its leave.
+    pub fn leave(&self, resource: &str, number: u64) {
+        tracing::info!(resource, "a device plugin left");
+        self.lose(resource, number);
     }
 
     fn adopt(&self, resource: &str, channel: &Arc<Channel>, options: DevicePluginOptions) -> u64 {
@@ -141,7 +151,7 @@ impl Devices {
         };
         let ended = ended.await;
         tracing::info!(resource = name, ?ended, "ListAndWatch ended for a device plugin");
-        self.lose(&plugin);
+        self.lose(&plugin.resource, plugin.number);
     }
 
     /// Takes a new list of devices. `false` when another plugin took this one's place.
@@ -162,18 +172,23 @@ impl Devices {
     }
 
     /// The plugin went: its devices are not healthy any more.
-    fn lose(&self, plugin: &Follow) {
+    fn lose(&self, name: &str, number: u64) {
         let mut state = lock(&self.state);
-        let Some(resource) = state.resources.get_mut(&plugin.resource) else { return };
-        if resource.plugin.as_ref().is_none_or(|known| known.number != plugin.number) {
+        let Some(resource) = state.resources.get_mut(name) else { return };
+        if resource.plugin.as_ref().is_none_or(|known| known.number != number) {
             return;
         }
         resource.plugin = None;
         resource.stopped = Some(Instant::now());
         resource.devices.values_mut().for_each(|device| device.healthy = false);
-        state.touch(&plugin.resource);
+        state.touch(name);
         self.changed.send_replace(());
     }
+}
+
+/// Whether a plugin may have a name.
+pub fn check_name(name: &str) -> Result<(), String> {
+    if is_extended(name) { Ok(()) } else { Err(format!("the ResourceName {name:?} is invalid")) }
 }
 
 fn known(device: super::proto::Device) -> (String, Known) {

@@ -85,6 +85,8 @@ pub struct LinuxContainerSecurityContext {
     pub readonly_paths: Vec<String>,
     #[prost(message, optional, tag = "15")]
     pub seccomp: Option<SecurityProfile>,
+    #[prost(message, optional, tag = "16")]
+    pub apparmor: Option<SecurityProfile>,
     /// 0 merge, 1 strict
     #[prost(int32, tag = "17")]
     pub supplemental_groups_policy: i32,
