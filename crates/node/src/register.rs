@@ -288,9 +288,24 @@ async fn status(agent: &Agent, before: &NodeStatus) -> NodeStatus {
         images: images(agent).await,
         conditions: Some(conditions(agent, before).await),
         runtime_handlers: runtime_handlers(agent),
+        declared_features: Some(declared_features(agent.options.policies.cpu.is_some())),
         features: Some(NodeFeatures { supplemental_groups_policy: Some(agent.options.runtime.has_strict_groups()) }),
         ..before.clone()
     }
+}
+
+/// What this node can of what not every node of a cluster may know yet (KEP-5328), sorted. CPUs of a container's own do not
+/// change while it runs.
+fn declared_features(own_cpus: bool) -> Vec<String> {
+    let always = [
+        "ExtendWebSocketsToKubelet",
+        "InPlacePodLevelResourcesVerticalScaling",
+        "RestartAllContainersOnContainerExits",
+    ];
+    let mut all: Vec<String> = always.iter().map(|name| (*name).to_owned()).collect();
+    all.extend((!own_cpus).then(|| "GuaranteedQoSPodCPUResize".to_owned()));
+    all.sort();
+    all
 }
 
 fn runtime_handlers(agent: &Agent) -> Option<Vec<NodeRuntimeHandler>> {

@@ -51,7 +51,7 @@ fn each_field_of_a_pod_has_its_row() {
 #[test]
 fn the_tests_that_rows_name_exist() {
     let (page, mut code) = (page(), String::new());
-    for name in ["client", "controllers", "node", "runtime", "scheduler", "testkit"] {
+    for name in ["apiserver", "client", "controllers", "node", "resources", "runtime", "scheduler", "testkit"] {
         for directory in ["src", "tests"] {
             read(&root().join("crates").join(name).join(directory), &mut code);
         }

@@ -214,6 +214,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn gated_pods_wait_until_their_gates_open() {
+        let mut queue = Queue::default();
+        let gated = serde_json::json!({"metadata": {"uid": "a"},
+            "spec": {"containers": [], "schedulingGates": [{"name": "example.com/later"}]}});
+        queue.set(Arc::new(PodInfo::new(Arc::new(serde_json::from_value(gated).unwrap()))));
+        tokio::time::advance(UNSCHEDULABLE_MAX).await;
+        queue.cluster_changed(Event::NodeAdded);
+        assert_eq!(next(&mut queue), None);
+        queue.set(pod("a", 0));
+        assert_eq!(next(&mut queue).as_deref(), Some("a"));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn only_what_may_help_wakes_a_pod() {
         let mut queue = Queue::default();
         queue.set(pod("a", 0));

@@ -13,6 +13,10 @@ async fn pods_get_account_token_tolerations_and_priority() {
     let spec = made.get("spec").unwrap();
     assert_eq!(spec.str_at(&["serviceAccountName"]), Some("default"));
     assert_eq!(
+        (spec.str_at(&["serviceAccount"]), spec.str_at(&["schedulerName"])),
+        (Some("default"), Some("default-scheduler"))
+    );
+    assert_eq!(
         (spec.i64_at(&["priority"]), spec.str_at(&["preemptionPolicy"])),
         (Some(0), Some("PreemptLowerPriority"))
     );

@@ -147,6 +147,7 @@ mod tests {
                 r#"SysctlForbidden: forbidden sysctl: "net.ipv4.tcp_rmem" not allowed with host net enabled"#,
             ),
             (r#""containers":[],"os":{"name":"windows"}"#.to_owned(), "PodOSNotSupported: "),
+            (context(r#""windowsOptions":{}"#), "PodOSNotSupported: "),
         ];
         for (spec, wanted) in cases {
             let found = rejected(&pod("p", &format!("{{{spec}}}")));
@@ -177,6 +178,14 @@ mod tests {
         let text = "this node does not support dynamic resource allocation (spec.resourceClaims)";
         assert_eq!(unsupported_pod(&claims).as_deref(), Some(text));
         assert_eq!(unsupported_pod(&pod("p", r#"{"containers":[]}"#)), None);
+        let labels = r#""securityContext":{"seLinuxOptions":{"level":"s0"}}"#;
+        for spec in
+            [format!(r#"{{"containers":[],{labels}}}"#), format!(r#"{{"containers":[{{"name":"a",{labels}}}]}}"#)]
+        {
+            let text = "this node does not support SELinux labels (securityContext.seLinuxOptions) on a machine that enforces them";
+            let enforces = Path::new("/sys/fs/selinux/enforce").exists();
+            assert_eq!(unsupported_pod(&pod("p", &spec)).as_deref(), enforces.then_some(text), "{spec}");
+        }
         let wanted = pod("p", r#"{"containers":[{"name":"a","securityContext":{"windowsOptions":{}}}]}"#);
         let text = "this node does not support Windows options (securityContext.windowsOptions)";
         assert_eq!(unsupported_container(&wanted.members[0]).as_deref(), Some(text));

@@ -105,14 +105,22 @@ impl Amount {
     }
 }
 
+/// Signals of the file system of containers' own layers. It has no thresholds of its own, in upstream either: those of the
+/// images' hold there too, and what options say of it is overridden.
+const OVERRIDDEN: [&str; 2] = ["containerfs.available", "containerfs.inodesFree"];
+
 /// `A<B,C<D` or `A=B,C=D` as pairs; `form` tells how one looks.
 fn pairs<'a>(text: &'a str, between: char, form: &str) -> Result<Vec<(Signal, &'a str)>, String> {
     let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
     let one = |part: &'a str| {
         let (signal, rest) = part.split_once(between).ok_or_else(|| format!("{part:?} is not of the form {form}"))?;
-        Ok((Signal::parse(signal)?, rest.trim()))
+        if OVERRIDDEN.contains(&signal.trim()) {
+            tracing::warn!(signal = signal.trim(), "overridden: what holds for imagefs holds here");
+            return Ok(None);
+        }
+        Ok(Some((Signal::parse(signal)?, rest.trim())))
     };
-    parts.map(one).collect()
+    parts.map(one).filter_map(Result::transpose).collect()
 }
 
 /// `memory.available<100Mi,nodefs.available<10%`
@@ -253,7 +261,8 @@ mod tests {
 
     #[test]
     fn the_flags_are_read_as_kubelet_reads_them() {
-        let hard: Thresholds = "memory.available<5%, nodefs.available<1Gi,pid.available<0%".parse().unwrap();
+        let hard: Thresholds =
+            "memory.available<5%, nodefs.available<1Gi,pid.available<0%,containerfs.available<9Gi".parse().unwrap();
         let soft: Thresholds = "memory.available<10%".parse().unwrap();
         let graces: GracePeriods = "memory.available=1m30s".parse().unwrap();
         let reclaims: Reclaims = "memory.available=0Mi,nodefs.available=500Mi".parse().unwrap();

@@ -1,9 +1,10 @@
 //! local: a directory or a disk of this machine, behind a claim.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use client::events::EventType;
 use k8s_openapi::api::core::v1::LocalVolumeSource;
@@ -76,8 +77,11 @@ pub async fn mount(
     Ok(target)
 }
 
-/// Volumes are mounted one after the other: the first pod that has one gives it its owner.
-static MOUNTING: Mutex<()> = Mutex::new(());
+/// A volume is mounted for one pod after the other: the first one gives it its owner. Others do not wait for that.
+fn turn(path: &Path) -> Arc<Mutex<()>> {
+    static TURNS: Mutex<BTreeMap<PathBuf, Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
+    TURNS.lock().unwrap_or_else(PoisonError::into_inner).entry(path.to_owned()).or_default().clone()
+}
 
 fn mount_plan(plan: &Plan) -> Result<Option<String>, String> {
     let failed = |step: &str, why: String| format!("MountVolume.{step} failed for volume {:?} : {why}", plan.name);
@@ -88,7 +92,8 @@ fn mount_plan(plan: &Plan) -> Result<Option<String>, String> {
         return Err(failed("NewMounter initialization", why));
     }
     let first = {
-        let _one = MOUNTING.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn(&plan.path);
+        let _one = turn.lock().unwrap_or_else(PoisonError::into_inner);
         fs::create_dir_all(&plan.target).map_err(|e| failed("SetUp", format!("{}: {e}", plan.target.display())))?;
         match kind.is_dir() {
             true => bind(plan).map_err(|why| failed("SetUp", why))?,

@@ -80,10 +80,17 @@ impl BuiltinRuntime {
     pub(super) async fn stop(&self, id: &str, grace: Duration) -> Result<()> {
         let Ok((container, sandbox)) = self.container(id) else { return Ok(()) };
         let mut status = container.status.subscribe();
-        if status.borrow().state != ProcessState::Running {
+        let signal = |signal, all| Request::Signal { container: id.to_owned(), signal, all };
+        let state = status.borrow().state;
+        if state == ProcessState::Created && sandbox.shim.is_alive() {
+            // Its program may be about to start, and never get there. One that nobody starts is not known there.
+            let request = signal(libc::SIGKILL, true);
+            let _ = tokio::time::timeout(SHIM_WAIT, shim_client::ask(&sandbox.directory, &request)).await;
             return Ok(());
         }
-        let signal = |signal, all| Request::Signal { container: id.to_owned(), signal, all };
+        if state != ProcessState::Running {
+            return Ok(());
+        }
         if !grace.is_zero() {
             let request = signal(Self::stop_signal(&container), false);
             let told = shim_client::ask(&sandbox.directory, &request);

@@ -54,6 +54,11 @@ impl Birth {
         Self { connection, pid, report, child, admitted, master: None, user: None, until }
     }
 
+    /// Whether it becomes the first process of this container.
+    pub(super) fn is_of(&self, container: &str) -> bool {
+        matches!(&self.child, Child::Container(new) if new.record.id == container)
+    }
+
     /// Reads what it told; nothing while it is on its way.
     fn hear(&mut self) -> Option<Result<(), String>> {
         let mut buffer = vec![0; process::REPORT_BYTES_MAX];
@@ -99,15 +104,9 @@ impl Server {
         self.give_up_births(why, |birth| birth.until <= now);
     }
 
-    /// Gives up those that nobody waits for any more.
-    pub(super) fn end_births_of(&mut self, connection: u64) {
-        self.give_up_births("nobody waits for the program any more", |birth| birth.connection == connection);
-    }
-
     /// Gives up a container's, and says whether it had one.
     pub(super) fn end_birth_in(&mut self, container: &str) -> bool {
-        let own = |birth: &Birth| matches!(&birth.child, Child::Container(new) if new.record.id == container);
-        self.give_up_births("the container was stopped before its program started", own)
+        self.give_up_births("the container was stopped before its program started", |birth| birth.is_of(container))
     }
 
     fn give_up_births(&mut self, why: &str, which: impl Fn(&Birth) -> bool) -> bool {

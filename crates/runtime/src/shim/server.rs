@@ -206,8 +206,8 @@ impl Server {
         let got = sys::receive_with_fds(connection.socket.as_fd(), &mut self.buffer, &mut connection.fds);
         let count = got.unwrap_or(0);
         if count == 0 {
+            // What it asked for goes on: an agent that died will look for it.
             self.connections.remove(&id);
-            self.end_births_of(id);
             return;
         }
         connection.input.extend_from_slice(&self.buffer[..count]);
@@ -352,6 +352,9 @@ impl Server {
     }
 
     fn start(&mut self, connection: u64, name: &str) -> Result<(), String> {
+        if self.containers.contains_key(name) || self.births.iter().any(|birth| birth.is_of(name)) {
+            return Err(format!("container {name} was started already"));
+        }
         let directory = self.directory.join("containers").join(name);
         let record: ContainerRecord =
             read_json(&directory.join("container.json")).map_err(|error| format!("read container: {error}"))?;

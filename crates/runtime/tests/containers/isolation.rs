@@ -80,6 +80,11 @@ pub async fn masks() {
     let id = world.start(&sandbox, "exec sleep 1000", all).await;
     assert_eq!(output(&world, &id, "mount -t tmpfs none /dev/shm && echo done").await, "done\n");
     assert!(!output(&world, &id, "head -c 1 /proc/timer_list | wc -c").await.contains("0\n"));
+    // `procMount: Unmasked` shows /proc as it is, and gives no more rights than that.
+    let open = |config: &mut ContainerConfig| config.security.unmasked_proc = true;
+    let id = world.start(&sandbox, "exec sleep 1000", open).await;
+    assert!(!output(&world, &id, "head -c 1 /proc/timer_list | wc -c").await.contains("0\n"));
+    assert!(output(&world, &id, "mount -t tmpfs none /dev/shm").await.contains("ermission denied"));
     world.finish(&sandbox).await;
 }
 

@@ -130,6 +130,10 @@ async fn a_pod_runs_and_is_reported() {
     assert_eq!(status.str_at(&["qosClass"]), Some("BestEffort"));
     let id = container(&status).str_at(&["containerID"]).unwrap().to_owned();
     assert!(id.starts_with("fake://"), "{id}");
+    let told = container(&status);
+    assert_eq!((told.str_at(&["name"]), told.str_at(&["image"])), (Some("a"), Some("app")));
+    assert!(told.str_at(&["imageID"]).is_some_and(|image| !image.is_empty()), "{told:?}");
+    assert_eq!(told.get("started").and_then(Value::as_bool), Some(true));
     let env = world.runtime.state.lock().unwrap().configs[0].env.clone();
     assert!(env.contains(&("URL".to_owned(), "http://127.0.0.1".to_owned())), "{env:?}");
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -137,7 +141,9 @@ async fn a_pod_runs_and_is_reported() {
     for wanted in [r#"Pulled: Container image "app" already present on machine"#, "Created: ", "Started: "] {
         assert!(events.contains(wanted), "{events}");
     }
-    assert!(world.api.get("nodes", "", "node1").is_some());
+    let node = world.api.get("nodes", "", "node1").unwrap();
+    let declared = node.at(&["status", "declaredFeatures"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    assert!(declared.iter().any(|name| name.as_str() == Some("RestartAllContainersOnContainerExits")), "{declared:?}");
     assert!(world.api.get("leases", "kube-node-lease", "node1").is_some());
 }
 
@@ -228,6 +234,21 @@ async fn an_image_that_is_missing_shows_in_the_status() {
     world.until("p", |s| reason(s).as_deref() == Some("ErrImagePull")).await;
     world.until("p", |s| reason(s).as_deref() == Some("ImagePullBackOff")).await;
     assert_eq!(phase(&world.status("p")), "Pending");
+}
+
+#[tokio::test(start_paused = true)]
+async fn signals_are_told_and_hooks_by_tcp_fail() {
+    let world = World::new();
+    let hook = r#""lifecycle":{"stopSignal":"SIGUSR1","postStart":{"tcpSocket":{"port":80}}}"#;
+    let spec =
+        format!(r#"{{"nodeName":"node1","os":{{"name":"linux"}},"containers":[{{"name":"a","image":"app",{hook}}}]}}"#);
+    world.pod("p", &spec);
+    world.until("p", |s| container(s).str_at(&["stopSignal"]) == Some("SIGUSR1")).await;
+    // As upstream has it: the field is there, and the hook fails when its time comes.
+    world.until("p", |s| container(s).i64_at(&["restartCount"]).is_some_and(|count| count > 0)).await;
+    assert!(world.api.events().iter().any(|e| e == "FailedPostStartHook: PostStartHook failed"));
+    let config = world.runtime.state.lock().unwrap().configs[0].clone();
+    assert_eq!(config.stop_signal.as_deref(), Some("SIGUSR1"));
 }
 
 #[tokio::test(start_paused = true)]
