@@ -27,7 +27,7 @@ pub async fn end(agent: Arc<Agent>, known: BTreeSet<String>) {
     for entry in entries.flatten() {
         let uid = entry.file_name().to_string_lossy().into_owned();
         if !known.contains(&uid) && !has_worker(&uid) {
-            crate::volumes::remove_pod_dir(&entry.path());
+            crate::volumes::in_time(&entry.path(), crate::volumes::remove_pod_dir).await;
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::allocation::Pending;
 use crate::plan::{self, Action, Ending, Facts, Health, Hook, Plan, Stopping, Volumes};
 use crate::probes::Kind;
 use crate::status::{Cause, Failure, Waiting};
-use crate::volumes::Mounted;
+use crate::volumes::{self, Mounted};
 use crate::wanted::{Member, Wanted, seconds};
 use resize::{Resized, Resizing};
 
@@ -540,7 +540,7 @@ impl Worker {
         let facts_changed = old.labels != new.labels
             || old.annotations != new.annotations
             || self.wanted.members.iter().zip(&wanted.members).any(|(a, b)| a.spec.resources != b.spec.resources);
-        if facts_changed && crate::volumes::shows_the_pod(&wanted) {
+        if facts_changed && volumes::shows_the_pod(&wanted) {
             self.refresh();
         }
         self.reported = merged(std::mem::take(&mut self.reported), wanted.pod.status.as_ref());
@@ -769,7 +769,7 @@ impl Worker {
             if !self.settled {
                 self.settled = true;
                 self.agent.managers.release(self.wanted.uid());
-                crate::volumes::unmount_pod(&directory);
+                volumes::in_time(&directory, volumes::unmount_pod).await;
             }
             return false;
         }
@@ -784,7 +784,7 @@ impl Worker {
                 return false;
             }
         }
-        crate::volumes::remove_pod_dir(&directory);
+        volumes::in_time(&directory, volumes::remove_pod_dir).await;
         if !self.removed && !self.wanted.is_static() {
             let spare = Writer::new(&self.agent.options.client, self.wanted.pod.clone());
             std::mem::replace(&mut self.writer, spare).delete().await;

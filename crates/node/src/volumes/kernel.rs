@@ -1,6 +1,7 @@
 //! The few mounts that volumes need, and their end.
 
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -119,6 +120,19 @@ fn unescape(text: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// How long the end of a pod's mounts is waited for.
+const REMOVE_WAIT: Duration = Duration::from_secs(10);
+
+/// Has `work` done on a pod's directory in a thread of its own: a server that went can keep the kernel busy with the end of its
+/// mount for minutes, and only this pod waits for that, for a while.
+pub async fn in_time(directory: &Path, work: fn(&Path)) {
+    let place = directory.to_owned();
+    let done = tokio::task::spawn_blocking(move || work(&place));
+    if tokio::time::timeout(REMOVE_WAIT, done).await.is_err() {
+        tracing::warn!(path = %directory.display(), "a pod's volumes take long to end; that goes on");
+    }
 }
 
 /// Unmounts whatever is mounted for a pod.
