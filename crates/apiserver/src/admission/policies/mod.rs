@@ -2,6 +2,9 @@
 //!
 //! Policies are compiled when they are first needed after a change, and kept. A request costs two atomic loads as long as there is
 //! no policy.
+//!
+//! DIVERGES: what is written through `binding` and `scale` is seen as an update of the object itself, not as the Binding or Scale
+//! that came; an eviction as the deletion that it leads to.
 
 mod context;
 mod matching;
