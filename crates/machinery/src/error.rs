@@ -9,6 +9,23 @@ use crate::json::{Map, Value};
 /// After how many seconds a revision that is not there yet may be asked for again.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
+/// Refused by an admission policy, for a reason of the policy's choice.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Denied {
+    /// The HTTP code that goes with the reason.
+    pub code: u16,
+    /// The reason.
+    pub reason: String,
+    /// The whole message.
+    pub message: String,
+    /// What the policy says.
+    pub cause: String,
+    /// The object's resource.
+    pub resource: GroupResource,
+    /// Its name.
+    pub name: String,
+}
+
 /// Why a request failed. `Display` gives the Status message.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ApiError {
@@ -49,22 +66,9 @@ pub enum ApiError {
         /// `(field path, message)` of each conflict.
         causes: Vec<(String, String)>,
     },
-    /// Refused by an admission policy, for a reason of the policy's choice.
-    #[error("{message}")]
-    Denied {
-        /// The HTTP code that goes with the reason.
-        code: u16,
-        /// The reason.
-        reason: String,
-        /// The whole message.
-        message: String,
-        /// What the policy says.
-        cause: String,
-        /// Its resource.
-        resource: GroupResource,
-        /// Its name.
-        name: String,
-    },
+    /// Refused by an admission policy.
+    #[error("{}", .0.message)]
+    Denied(Box<Denied>),
     /// 422 Invalid: validation failed.
     #[error("{}", invalid_message(.group, .kind, .name, .errors))]
     Invalid {
@@ -231,7 +235,8 @@ impl ApiError {
             Self::Timeout(_) | Self::TooLargeResourceVersion { .. } => 504,
             Self::Internal(_) => 500,
             Self::ServiceUnavailable(_) => 503,
-            Self::Other { code, .. } | Self::Denied { code, .. } => *code,
+            Self::Other { code, .. } => *code,
+            Self::Denied(denied) => denied.code,
         }
     }
 
@@ -255,7 +260,8 @@ impl ApiError {
             Self::Timeout(_) | Self::TooLargeResourceVersion { .. } => "Timeout",
             Self::Internal(_) => "InternalError",
             Self::ServiceUnavailable(_) => "ServiceUnavailable",
-            Self::Other { reason, .. } | Self::Denied { reason, .. } => reason,
+            Self::Other { reason, .. } => reason,
+            Self::Denied(denied) => &denied.reason,
         }
     }
 
@@ -333,11 +339,12 @@ impl ApiError {
                     details.insert("causes", causes);
                 }
             }
-            Self::Denied { cause: message, resource, name, .. } => {
-                insert_filled(&mut details, "name", name);
-                insert_filled(&mut details, "group", &resource.group);
-                insert_filled(&mut details, "kind", &resource.resource);
-                details.insert("causes", vec![Value::Object([("message", message.as_str())].into_iter().collect())]);
+            Self::Denied(denied) => {
+                insert_filled(&mut details, "name", &denied.name);
+                insert_filled(&mut details, "group", &denied.resource.group);
+                insert_filled(&mut details, "kind", &denied.resource.resource);
+                let cause = Value::Object([("message", denied.cause.as_str())].into_iter().collect());
+                details.insert("causes", vec![cause]);
             }
             Self::Invalid { group, kind, name, errors } => {
                 insert_filled(&mut details, "name", name);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cel::{Attributes, Authorizer, Bindings, Budget, Failure, Program, Question, Verdict};
 use client::User;
+use machinery::error::Denied;
 use machinery::{ApiError, Entry, Value};
 use resources::programs::{Expression, Named, Programs};
 
@@ -247,5 +248,6 @@ pub(super) fn denied(review: &Review<'_>, reason: &str, message: &str) -> ApiErr
     let ApiError::Forbidden { message: whole, resource, name, .. } = review.forbidden(message) else {
         return review.forbidden(message);
     };
-    ApiError::Denied { code, reason: reason.to_owned(), message: whole, cause: message.to_owned(), resource, name }
+    let (reason, cause) = (reason.to_owned(), message.to_owned());
+    ApiError::Denied(Box::new(Denied { code, reason, message: whole, cause, resource, name }))
 }
