@@ -9,6 +9,7 @@ mod compare;
 mod element;
 mod managers;
 mod merge;
+mod misfit;
 mod remove;
 mod set;
 mod shape;
@@ -178,14 +179,17 @@ impl FieldManagement {
         let Some(ty) = self.schema.as_type() else { return Ok(()) };
         let mut fitted = config.clone();
         let issues = check(&mut fitted, ty).map_err(|e| self.untyped(config, &e.0))?;
-        let undeclared: Vec<String> = issues
+        let mut wrong: Vec<String> = issues
             .iter()
             .filter_map(|issue| match issue {
                 crate::schema::FieldIssue::Unknown(path) => Some(format!(".{path}: field not declared in schema")),
                 crate::schema::FieldIssue::Duplicate(_) => None,
             })
             .collect();
-        match undeclared.as_slice() {
+        if ty.custom {
+            wrong.extend(misfit::misfits(&self.schema, config));
+        }
+        match wrong.as_slice() {
             [] => Ok(()),
             [one] => Err(self.untyped(config, one)),
             many => {

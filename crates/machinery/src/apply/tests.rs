@@ -285,3 +285,32 @@ fn managed_fields_given_at_creation_lose_to_the_creator() {
     pods("").update(None, &mut pod, "me", at(0), None);
     assert_eq!(fields_of(&pod, "me"), Some(parse(r#"{"f:spec":{"f:hostname":{}}}"#)));
 }
+
+#[test]
+fn all_that_a_custom_object_sets_is_owned() {
+    let schema = parse(
+        r#"{"type":"object","properties":{"spec":{"type":"object","properties":{"replicas":{"type":"integer"},"text":{"type":"string"},
+        "list":{"type":"array","items":{"type":"string"}},"set":{"type":"array","x-kubernetes-list-type":"set","items":{"type":"string"}},
+        "left":{"type":"object","properties":{"out":{"type":"integer"}}},
+        "template":{"type":"object","x-kubernetes-embedded-resource":true,"properties":{"spec":{"type":"object"}}}}}}}"#,
+    );
+    let kind = crate::gvk::GroupVersionKind::new("example.com", "v1", "Foo");
+    let ty = crate::schema::custom::object_type(kind, "com.example.v1.Foo", Some(&schema));
+    let fields = FieldManagement::new(TypeRef::Owned(ty.into()), "example.com/v1", "");
+    let mut object = parse(
+        r#"{"apiVersion":"example.com/v1","kind":"Foo","metadata":{"name":"a","labels":{"x":"y"}},
+        "spec":{"replicas":0,"text":"","list":[],"set":["a"],"template":{"kind":"Pod","apiVersion":"v1"}}}"#,
+    );
+    fields.update(None, &mut object, "me", at(0), None);
+    let wanted = parse(
+        r#"{"f:metadata":{"f:labels":{".":{},"f:x":{}}},"f:spec":{".":{},"f:list":{},"f:replicas":{},
+        "f:set":{".":{},"v:\"a\"":{}},"f:template":{".":{},"f:apiVersion":{},"f:kind":{}},"f:text":{}}}"#,
+    );
+    assert_eq!(fields_of(&object, "me"), Some(wanted));
+    let config =
+        parse(r#"{"apiVersion":"example.com/v1","kind":"Foo","metadata":{"name":"a"},"spec":{"replicas":"many"}}"#);
+    let error = fields.apply(Some(&object), &config, "other", false, at(1)).unwrap_err().to_string();
+    let wanted = "failed to create typed patch object (/a; example.com/v1, Kind=Foo): .spec.replicas: expected numeric \
+        (int or float), got string";
+    assert_eq!(error, wanted);
+}

@@ -137,7 +137,7 @@ impl Strategy for Custom {
     fn wants_new_generation(&self, object: &Value, old: &Value) -> bool {
         let (Some(new), Some(old)) = (object.as_object(), old.as_object()) else { return false };
         let counts =
-            |key: &str| !matches!(key, "metadata" | "apiVersion" | "kind") && !(self.has_status && key == "status");
+            |key: &str| !(matches!(key, "metadata" | "apiVersion" | "kind") || self.has_status && key == "status");
         new.iter().filter(|(key, _)| counts(key)).ne(old.iter().filter(|(key, _)| counts(key)))
     }
 

@@ -47,6 +47,9 @@ pub(super) fn validate_form(schema: &Value, rule: &Value, at: &Place<'_>, errors
 }
 
 /// The expressions of the rules of a schema.
+///
+/// DIVERGES: what rules cost is bounded when they run. Upstream also estimates it beforehand, and refuses definitions whose
+/// rules could cost too much for the largest values that the schema allows.
 pub(super) fn validate(
     schema: &Value,
     is_root: bool,

@@ -122,16 +122,33 @@ pub(super) fn normalize(schema: &mut Value) {
     }
 }
 
-/// Fits a tree to the type of schemas; why it does not fit otherwise.
-fn fit(schema: &mut Value) -> Option<String> {
-    let mut fitted = schema.clone();
-    match check(&mut fitted, lookup(SCHEMA_TYPE)?) {
-        Ok(_) => {
-            *schema = fitted;
-            None
-        }
-        Err(error) => Some(error.to_string()),
+/// Whether schemas stand in a field, which are looked at by themselves.
+fn holds_schemas(field: &str, value: &Value) -> bool {
+    match field {
+        "properties" | "definitions" | "patternProperties" | "not" => matches!(value, Value::Object(_)),
+        "allOf" | "anyOf" | "oneOf" => matches!(value, Value::Array(_)),
+        "items" | "additionalProperties" | "additionalItems" => matches!(value, Value::Object(_) | Value::Array(_)),
+        _ => false,
     }
+}
+
+/// Fits a schema, without those below it, to the type of schemas.
+fn fit(schema: &mut Value) {
+    let (Some(map), Some(ty)) = (schema.as_object_mut(), lookup(SCHEMA_TYPE)) else { return };
+    let (below, own): (Vec<_>, Vec<_>) =
+        std::mem::take(map).into_iter().partition(|(field, value)| holds_schemas(field, value));
+    let mut own = Value::from(own.into_iter().collect::<Map>());
+    // What does not fit is told by validation.
+    _ = check(&mut own, ty);
+    let Value::Object(own) = own else { return };
+    *map = own.into_iter().chain(below).collect();
+}
+
+/// Why a schema, without those below it, is none.
+fn misfit(schema: &Value) -> Option<String> {
+    let own = schema.as_object()?.iter().filter(|(field, value)| !holds_schemas(field, value));
+    let own: Map = own.map(|(field, value)| (field, value.clone())).collect();
+    check(&mut own.into(), lookup(SCHEMA_TYPE)?).err().map(|error| error.to_string())
 }
 
 /// What holds for a schema by where it stands.
@@ -251,7 +268,7 @@ fn walk_children(schema: &Value, inside: Inside<'_>, at: &Place<'_>, errors: &mu
 
 /// Fields that schemas of definitions may not have.
 fn validate_fields(schema: &Value, inside: Inside<'_>, at: &Place<'_>, errors: &mut Vec<FieldError>) {
-    if let Some(detail) = fit(&mut schema.clone()) {
+    if let Some(detail) = misfit(schema) {
         errors.invalid(at, Json(schema), &detail);
         return;
     }

@@ -111,112 +111,114 @@ fn schema_problems(schema: &str) -> Vec<String> {
     found.into_iter().map(|text| text.replace("spec.validation.openAPIV3Schema", "S")).collect()
 }
 
-#[test]
-fn schemas_have_to_be_structural() {
-    let cases: [(&str, &[&str]); 16] = [
-        ("{}", &["S.type: Required value: must not be empty at the root"]),
-        (r#"{"type":"string"}"#, &["S.type: Invalid value: \"string\": must be object at the root"]),
-        (
-            r#"{"type":"object","properties":{"a":{}},"additionalProperties":{"type":"string"}}"#,
-            &[
-                "S.additionalProperties: Forbidden: must not be used at the root",
-                "S.properties[a].type: Required value: must not be empty for specified object fields",
-                "S.additionalProperties: Forbidden: additionalProperties and properties are mutual exclusive",
-            ],
-        ),
-        (
-            r#"{"type":"object","properties":{"a":{"type":"array"},"b":{"type":"array","items":{}}}}"#,
-            &[
-                "S.properties[a].items: Required value: must be specified",
-                "S.properties[b].items.type: Required value: must not be empty for specified array items",
-            ],
-        ),
-        (
-            r#"{"type":"object","properties":{"a":{"type":"object"}},"anyOf":[{"type":"object","description":"x",
+/// `(schema, what is wrong with it)`
+const SCHEMAS: &[(&str, &[&str])] = &[
+    ("{}", &["S.type: Required value: must not be empty at the root"]),
+    (r#"{"type":"string"}"#, &["S.type: Invalid value: \"string\": must be object at the root"]),
+    (
+        r#"{"type":"object","properties":{"a":{}},"additionalProperties":{"type":"string"}}"#,
+        &[
+            "S.additionalProperties: Forbidden: must not be used at the root",
+            "S.properties[a].type: Required value: must not be empty for specified object fields",
+            "S.additionalProperties: Forbidden: additionalProperties and properties are mutual exclusive",
+        ],
+    ),
+    (
+        r#"{"type":"object","properties":{"a":{"type":"array"},"b":{"type":"array","items":{}}}}"#,
+        &[
+            "S.properties[a].items: Required value: must be specified",
+            "S.properties[b].items.type: Required value: must not be empty for specified array items",
+        ],
+    ),
+    (
+        r#"{"type":"object","properties":{"a":{"type":"object"}},"anyOf":[{"type":"object","description":"x",
                 "properties":{"a":{"properties":{"b":{"minimum":1}}}}}]}"#,
-            &[
-                "S.anyOf[0].description: Forbidden: must be empty to be structural",
-                "S.anyOf[0].type: Forbidden: must be empty to be structural",
-                "S.properties[a].properties[b]: Required value: because it is defined in S.anyOf[0].properties[a].properties[b]",
-            ],
-        ),
-        (
-            r#"{"type":"object","properties":{"a":{"type":"string","pattern":"(?!x)"}}}"#,
-            &[
-                "S.properties[a].pattern: Invalid value: \"(?!x)\": must be a valid regular expression, but isn't: error parsing regexp: invalid or unsupported Perl syntax: `(?!`",
-            ],
-        ),
-        (
-            r#"{"type":"object","properties":{"metadata":{"type":"object","properties":{"labels":{"type":"object"}}}}}"#,
-            &[
-                "S.properties[metadata]: Forbidden: must not specify anything other than name and generateName, but metadata is implicitly specified",
-            ],
-        ),
-        (
-            r#"{"type":"object","properties":{"metadata":{"type":"object","properties":{"name":{"type":"string","maxLength":9}}}}}"#,
-            &[],
-        ),
-        (
-            r#"{"type":"object","properties":{"e":{"type":"object","x-kubernetes-embedded-resource":true}}}"#,
-            &[
-                "S.properties[e].properties: Required value: must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields",
-            ],
-        ),
-        (
-            r##"{"type":"object","$ref":"#/x","properties":{"a":{"type":"null","uniqueItems":true,"id":"i"}}}"##,
-            &[
-                "S.$ref: Forbidden: $ref is not supported",
-                "S.properties[a].type: Unsupported value: \"null\": supported values: \"array\", \"boolean\", \"integer\", \"number\", \"object\", \"string\"",
-                "S.properties[a].id: Forbidden: id is not supported",
-                "S.properties[a].type: Forbidden: type cannot be set to null, use nullable as an alternative",
-                "S.properties[a].uniqueItems: Forbidden: uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
-            ],
-        ),
-        (r#"{"type":"object","$schema":"x"}"#, &["S: Invalid value: \"\": OpenAPIV3Schema 'schema' is not supported"]),
-        (
-            r#"{"type":"object","nullable":true,"x-kubernetes-preserve-unknown-fields":true,"properties":{"l":{"type":"array",
+        &[
+            "S.anyOf[0].description: Forbidden: must be empty to be structural",
+            "S.anyOf[0].type: Forbidden: must be empty to be structural",
+            "S.properties[a].properties[b]: Required value: because it is defined in S.anyOf[0].properties[a].properties[b]",
+        ],
+    ),
+    (
+        r#"{"type":"object","properties":{"a":{"type":"string","pattern":"(?!x)"}}}"#,
+        &[
+            "S.properties[a].pattern: Invalid value: \"(?!x)\": must be a valid regular expression, but isn't: error parsing regexp: invalid or unsupported Perl syntax: `(?!`",
+        ],
+    ),
+    (
+        r#"{"type":"object","properties":{"metadata":{"type":"object","properties":{"labels":{"type":"object"}}}}}"#,
+        &[
+            "S.properties[metadata]: Forbidden: must not specify anything other than name and generateName, but metadata is implicitly specified",
+        ],
+    ),
+    (
+        r#"{"type":"object","properties":{"metadata":{"type":"object","properties":{"name":{"type":"string","maxLength":9}}}}}"#,
+        &[],
+    ),
+    (
+        r#"{"type":"object","properties":{"e":{"type":"object","x-kubernetes-embedded-resource":true}}}"#,
+        &[
+            "S.properties[e].properties: Required value: must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields",
+        ],
+    ),
+    (
+        r##"{"type":"object","$ref":"#/x","properties":{"a":{"type":"null","uniqueItems":true,"id":"i"}}}"##,
+        &[
+            "S.$ref: Forbidden: $ref is not supported",
+            "S.properties[a].type: Unsupported value: \"null\": supported values: \"array\", \"boolean\", \"integer\", \"number\", \"object\", \"string\"",
+            "S.properties[a].id: Forbidden: id is not supported",
+            "S.properties[a].type: Forbidden: type cannot be set to null, use nullable as an alternative",
+            "S.properties[a].uniqueItems: Forbidden: uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
+        ],
+    ),
+    (r#"{"type":"object","$schema":"x"}"#, &["S: Invalid value: \"\": OpenAPIV3Schema 'schema' is not supported"]),
+    (
+        r#"{"type":"object","nullable":true,"x-kubernetes-preserve-unknown-fields":true,"properties":{"l":{"type":"array",
                 "x-kubernetes-list-type":"map","x-kubernetes-list-map-keys":["k","k","z"],
                 "items":{"type":"object","nullable":true,"properties":{"k":{"type":"string"}}}}}}"#,
-            &[
-                "S.nullable: Forbidden: nullable cannot be true at the root",
-                "S.properties[l].items.properties[k].default: Required value: this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
-                "S.properties[l].items.properties[k].default: Required value: this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
-                "S.properties[l].x-kubernetes-list-map-keys: Invalid value: [\"k\",\"k\",\"z\"]: must not contain duplicate entries",
-                "S.properties[l].x-kubernetes-list-map-keys: Invalid value: [\"k\",\"k\",\"z\"]: entries must all be names of item properties",
-                "S.properties[l].items.nullable: Forbidden: cannot be nullable when x-kubernetes-list-type is map",
-            ],
-        ),
-        (
-            r#"{"type":"object","properties":{"a":{"type":"string","x-kubernetes-list-type":"set"},"b":{"type":"object","x-kubernetes-map-type":"loose"}}}"#,
-            &[
-                "S.properties[a].type: Invalid value: \"string\": must be array if x-kubernetes-list-type is specified",
-                "S.properties[b].x-kubernetes-map-type: Unsupported value: \"loose\": supported values: \"atomic\", \"granular\"",
-            ],
-        ),
-        (
-            r#"{"type":"object","properties":{"a":{"type":"array","items":{"type":"string","bogus":1}},"b":{"type":"array","items":{"type":5}}}}"#,
-            &[
-                "S.properties[b].items.type: Required value: must not be empty for specified array items",
-                "S.properties[b].items: Invalid value: {\"type\":5}: json: cannot unmarshal number into Go struct field JSONSchemaProps.type of type string",
-            ],
-        ),
-        (
-            r#"{"type":"object","properties":{"metadata":{"type":"object"},"kind":{"type":"string","default":"x"}}}"#,
-            &["S.properties[kind].default: Forbidden: must not be set in top-level kind"],
-        ),
-        (
-            r#"{"type":"object","properties":{"a":{"type":"object","properties":{"b":{"type":"integer"}},
+        &[
+            "S.nullable: Forbidden: nullable cannot be true at the root",
+            "S.properties[l].items.properties[k].default: Required value: this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
+            "S.properties[l].items.properties[k].default: Required value: this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
+            "S.properties[l].x-kubernetes-list-map-keys: Invalid value: [\"k\",\"k\",\"z\"]: must not contain duplicate entries",
+            "S.properties[l].x-kubernetes-list-map-keys: Invalid value: [\"k\",\"k\",\"z\"]: entries must all be names of item properties",
+            "S.properties[l].items.nullable: Forbidden: cannot be nullable when x-kubernetes-list-type is map",
+        ],
+    ),
+    (
+        r#"{"type":"object","properties":{"a":{"type":"string","x-kubernetes-list-type":"set"},"b":{"type":"object","x-kubernetes-map-type":"loose"}}}"#,
+        &[
+            "S.properties[a].type: Invalid value: \"string\": must be array if x-kubernetes-list-type is specified",
+            "S.properties[b].x-kubernetes-map-type: Unsupported value: \"loose\": supported values: \"atomic\", \"granular\"",
+        ],
+    ),
+    (
+        r#"{"type":"object","properties":{"a":{"type":"array","items":{"type":"string","bogus":1}},"b":{"type":"array","items":{"type":5}}}}"#,
+        &[
+            "S.properties[b].items.type: Required value: must not be empty for specified array items",
+            "S.properties[b].items: Invalid value: {\"type\":5}: json: cannot unmarshal number into Go struct field JSONSchemaProps.type of type string",
+        ],
+    ),
+    (
+        r#"{"type":"object","properties":{"metadata":{"type":"object"},"kind":{"type":"string","default":"x"}}}"#,
+        &["S.properties[kind].default: Forbidden: must not be set in top-level kind"],
+    ),
+    (
+        r#"{"type":"object","properties":{"a":{"type":"object","properties":{"b":{"type":"integer"}},
                 "x-kubernetes-validations":[{"rule":" "},{"rule":"true","message":" ","reason":"Because","fieldPath":".c"}]}}}"#,
-            &[
-                "S.properties[a].x-kubernetes-validations[0].rule: Required value: rule is not specified",
-                "S.properties[a].x-kubernetes-validations[1].message: Invalid value: \" \": message must be non-empty if specified",
-                "S.properties[a].x-kubernetes-validations[1].reason: Unsupported value: \"Because\": supported values: \"FieldValueDuplicate\", \"FieldValueForbidden\", \"FieldValueInvalid\", \"FieldValueRequired\"",
-                "S.properties[a].x-kubernetes-validations[1].fieldPath: Invalid value: \".c\": fieldPath must be a valid path",
-            ],
-        ),
-    ];
-    for (schema, wanted) in cases {
-        assert_eq!(schema_problems(schema), wanted, "{schema}");
+        &[
+            "S.properties[a].x-kubernetes-validations[0].rule: Required value: rule is not specified",
+            "S.properties[a].x-kubernetes-validations[1].message: Invalid value: \" \": message must be non-empty if specified",
+            "S.properties[a].x-kubernetes-validations[1].reason: Unsupported value: \"Because\": supported values: \"FieldValueDuplicate\", \"FieldValueForbidden\", \"FieldValueInvalid\", \"FieldValueRequired\"",
+            "S.properties[a].x-kubernetes-validations[1].fieldPath: Invalid value: \".c\": fieldPath must be a valid path",
+        ],
+    ),
+];
+
+#[test]
+fn schemas_have_to_be_structural() {
+    for (schema, wanted) in SCHEMAS {
+        assert_eq!(schema_problems(schema), *wanted, "{schema}");
     }
 }
 

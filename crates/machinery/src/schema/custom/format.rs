@@ -217,7 +217,7 @@ fn is_isbn10(text: &str) -> bool {
     }
     let sum: usize = digits.iter().enumerate().map(|(i, b)| (i + 1) * usize::from(b - b'0')).sum();
     let last = if *last == b'X' { 100 } else { 10 * usize::from(last - b'0') };
-    (sum + last) % 11 == 0
+    (sum + last).is_multiple_of(11)
 }
 
 fn is_isbn13(text: &str) -> bool {
@@ -227,7 +227,7 @@ fn is_isbn13(text: &str) -> bool {
     }
     let sum: usize =
         digits.iter().enumerate().map(|(i, b)| usize::from(b - b'0') * if i % 2 == 0 { 1 } else { 3 }).sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 fn is_credit_card(text: &str) -> bool {
@@ -240,7 +240,7 @@ fn is_credit_card(text: &str) -> bool {
         if i % 2 == 1 { doubled(digit) } else { digit }
     };
     let sum: u32 = digits.chars().rev().enumerate().map(digit).sum();
-    CARD.as_ref().is_some_and(|card| card.is_match(&digits)) && sum % 10 == 0
+    CARD.as_ref().is_some_and(|card| card.is_match(&digits)) && sum.is_multiple_of(10)
 }
 
 fn is_ssn(text: &str) -> bool {
@@ -277,7 +277,7 @@ fn is_rgb_color(text: &str) -> bool {
 fn is_base64(text: &str) -> bool {
     let body = text.trim_end_matches('=');
     let letters = body.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/".contains(&b));
-    !text.is_empty() && text.len() % 4 == 0 && text.len() - body.len() <= 2 && letters
+    !text.is_empty() && text.len().is_multiple_of(4) && text.len() - body.len() <= 2 && letters
 }
 
 fn is_date(text: &str) -> bool {
@@ -313,7 +313,7 @@ fn is_duration(text: &str) -> bool {
     }
     let is_unit = |unit: &str| {
         let known = |names: &&[&str]| names.contains(&unit) || names.last().is_some_and(|last| unit.starts_with(last));
-        UNITS.iter().any(|names| known(names))
+        UNITS.iter().any(known)
     };
     let mut rest = text;
     let mut found = false;

@@ -17,7 +17,7 @@ pub fn object_type(kind: GroupVersionKind, name: &str, schema: Option<&Value>) -
         Some(schema) => fields_of(schema, 0),
         None => Type { preserve_unknown: true, custom: true, ..Type::default() },
     };
-    add_object_fields(&mut ty);
+    add_object_fields(&mut ty, true);
     ty.definition = schema.map(|schema| Value::Raw(schema.to_string().into()));
     ty.name = Text::Owned(name.to_owned());
     ty.kinds = vec![kind];
@@ -68,7 +68,7 @@ fn object(schema: &Value, depth: usize) -> Schema {
         _ => {
             let mut ty = fields_of(schema, depth);
             if embedded {
-                add_object_fields(&mut ty);
+                add_object_fields(&mut ty, false);
             }
             Schema::Struct(TypeRef::Owned(Arc::new(ty)), semantics)
         }
@@ -82,6 +82,9 @@ fn fields_of(schema: &Value, depth: usize) -> Type {
         name: Text::Owned(name.to_owned()),
         schema: read(schema, depth + 1),
         nullable: flag(schema, "nullable"),
+        // Nothing stands where a field is left out.
+        pointer: true,
+        omit_empty: true,
         default: schema.get("default").filter(|default| !default.is_null()).cloned(),
         ..Field::default()
     });
@@ -94,11 +97,14 @@ fn fields_of(schema: &Value, depth: usize) -> Type {
     }
 }
 
-/// What every whole object has, whatever the schema says of it: it can only restrict the values.
-fn add_object_fields(ty: &mut Type) {
+/// What every whole object has, whatever the schema says of it: it can only restrict the values. One that is embedded may do
+/// without metadata.
+fn add_object_fields(ty: &mut Type, is_root: bool) {
     let metadata = Schema::builtin(OBJECT_META).unwrap_or_default();
     for (name, schema) in [("apiVersion", Schema::String), ("kind", Schema::String), ("metadata", metadata)] {
-        let field = Field { name: Text::Borrowed(name), schema, ..Field::default() };
+        let optional = !is_root;
+        let field =
+            Field { name: Text::Borrowed(name), schema, pointer: optional, omit_empty: optional, ..Field::default() };
         match ty.fields.binary_search_by(|known| known.name.as_ref().cmp(name)) {
             Ok(at) => ty.fields[at] = field,
             Err(at) => ty.fields.insert(at, field),

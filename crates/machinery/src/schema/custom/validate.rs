@@ -465,79 +465,65 @@ mod tests {
         found.iter().map(ToString::to_string).collect()
     }
 
+    /// `(schema, value, what is wrong with it)`
+    const SCALARS: &[(&str, &str, &str)] = &[
+        (
+            r#"{"type":"integer"}"#,
+            r#""x""#,
+            r#"a: Invalid value: "string": a in body must be of type integer: "string""#,
+        ),
+        (r#"{"type":"integer"}"#, "1.5", r#"a: Invalid value: "number": a in body must be of type integer: "number""#),
+        (r#"{"type":"integer"}"#, "2.0", ""),
+        (r#"{"type":"number"}"#, "2", ""),
+        (r#"{"type":"string"}"#, "null", r#"a: Invalid value: "null": a in body must be of type string: "null""#),
+        (r#"{"type":"string","nullable":true}"#, "null", ""),
+        (
+            r#"{"x-kubernetes-int-or-string":true}"#,
+            "true",
+            r#"a: Invalid value: "boolean": a in body must be of type integer,string: "boolean""#,
+        ),
+        (r#"{"x-kubernetes-int-or-string":true,"anyOf":[{"type":"integer"},{"type":"string"}]}"#, "5", ""),
+        (
+            r#"{"type":"integer","minimum":0}"#,
+            "-1",
+            "a: Invalid value: -1: a in body should be greater than or equal to 0",
+        ),
+        (
+            r#"{"type":"integer","minimum":0,"exclusiveMinimum":true}"#,
+            "0",
+            "a: Invalid value: 0: a in body should be greater than 0",
+        ),
+        (r#"{"type":"integer","maximum":5}"#, "6", "a: Invalid value: 6: a in body should be less than or equal to 5"),
+        (
+            r#"{"type":"number","maximum":0.5}"#,
+            "0.75",
+            "a: Invalid value: 0.75: a in body should be less than or equal to 0.5",
+        ),
+        (r#"{"type":"integer","multipleOf":3}"#, "4", "a: Invalid value: 4: a in body should be a multiple of 3"),
+        (r#"{"type":"number","multipleOf":0.1}"#, "0.3", ""),
+        (r#"{"type":"string","maxLength":2}"#, r#""äöü""#, "a: Too long: may not be more than 2 bytes"),
+        (
+            r#"{"type":"string","minLength":2}"#,
+            r#""a""#,
+            r#"a: Invalid value: "a": a in body should be at least 2 chars long"#,
+        ),
+        (r#"{"type":"string","pattern":"^a+$"}"#, r#""b""#, r#"a: Invalid value: "b": a in body should match '^a+$'"#),
+        (r#"{"type":"string","enum":["x","y"]}"#, r#""z""#, r#"a: Unsupported value: "z": supported values: "x", "y""#),
+        (r#"{"type":"integer","enum":[1,2]}"#, "3", r#"a: Unsupported value: 3: supported values: "1", "2""#),
+        (
+            r#"{"type":"string","format":"date"}"#,
+            r#""soon""#,
+            r#"a: Invalid value: "soon": a in body must be of type date: "soon""#,
+        ),
+        (r#"{"type":"string","format":"made-up"}"#, r#""x""#, ""),
+    ];
+
     #[test]
     fn scalars_are_judged_in_upstreams_words() {
-        let cases = [
-            (
-                r#"{"type":"integer"}"#,
-                r#""x""#,
-                r#"a: Invalid value: "string": a in body must be of type integer: "string""#,
-            ),
-            (
-                r#"{"type":"integer"}"#,
-                "1.5",
-                r#"a: Invalid value: "number": a in body must be of type integer: "number""#,
-            ),
-            (r#"{"type":"integer"}"#, "2.0", ""),
-            (r#"{"type":"number"}"#, "2", ""),
-            (r#"{"type":"string"}"#, "null", r#"a: Invalid value: "null": a in body must be of type string: "null""#),
-            (r#"{"type":"string","nullable":true}"#, "null", ""),
-            (
-                r#"{"x-kubernetes-int-or-string":true}"#,
-                "true",
-                r#"a: Invalid value: "boolean": a in body must be of type integer,string: "boolean""#,
-            ),
-            (r#"{"x-kubernetes-int-or-string":true,"anyOf":[{"type":"integer"},{"type":"string"}]}"#, "5", ""),
-            (
-                r#"{"type":"integer","minimum":0}"#,
-                "-1",
-                "a: Invalid value: -1: a in body should be greater than or equal to 0",
-            ),
-            (
-                r#"{"type":"integer","minimum":0,"exclusiveMinimum":true}"#,
-                "0",
-                "a: Invalid value: 0: a in body should be greater than 0",
-            ),
-            (
-                r#"{"type":"integer","maximum":5}"#,
-                "6",
-                "a: Invalid value: 6: a in body should be less than or equal to 5",
-            ),
-            (
-                r#"{"type":"number","maximum":0.5}"#,
-                "0.75",
-                "a: Invalid value: 0.75: a in body should be less than or equal to 0.5",
-            ),
-            (r#"{"type":"integer","multipleOf":3}"#, "4", "a: Invalid value: 4: a in body should be a multiple of 3"),
-            (r#"{"type":"number","multipleOf":0.1}"#, "0.3", ""),
-            (r#"{"type":"string","maxLength":2}"#, r#""äöü""#, "a: Too long: may not be more than 2 bytes"),
-            (
-                r#"{"type":"string","minLength":2}"#,
-                r#""a""#,
-                r#"a: Invalid value: "a": a in body should be at least 2 chars long"#,
-            ),
-            (
-                r#"{"type":"string","pattern":"^a+$"}"#,
-                r#""b""#,
-                r#"a: Invalid value: "b": a in body should match '^a+$'"#,
-            ),
-            (
-                r#"{"type":"string","enum":["x","y"]}"#,
-                r#""z""#,
-                r#"a: Unsupported value: "z": supported values: "x", "y""#,
-            ),
-            (r#"{"type":"integer","enum":[1,2]}"#, "3", r#"a: Unsupported value: 3: supported values: "1", "2""#),
-            (
-                r#"{"type":"string","format":"date"}"#,
-                r#""soon""#,
-                r#"a: Invalid value: "soon": a in body must be of type date: "soon""#,
-            ),
-            (r#"{"type":"string","format":"made-up"}"#, r#""x""#, ""),
-        ];
-        for (schema, value, wanted) in cases {
+        for (schema, value, wanted) in SCALARS {
             let schema = format!(r#"{{"type":"object","properties":{{"a":{schema}}}}}"#);
             let found = errors(&schema, &format!(r#"{{"a":{value}}}"#), None);
-            assert_eq!(found.join("\n"), wanted, "{schema} {value}");
+            assert_eq!(found.join("\n"), *wanted, "{schema} {value}");
         }
     }
 
