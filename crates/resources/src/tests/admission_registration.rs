@@ -53,6 +53,7 @@ pub(super) const INVALID: &[Invalid] = &[
             "webhooks[0].clientConfig: Required value: exactly one of url or service is required",
             "webhooks[0].matchConditions[0].expression: Required value",
             "webhooks[0].matchConditions[1].name: Duplicate value: \"a\"",
+            "webhooks[0].matchConditions[1].expression: Invalid value: \"b\": compilation failed: ERROR: <input>:1:1: undeclared reference to 'b' (in container '')\n | b\n | ^",
             "webhooks[0].admissionReviewVersions: Required value: must specify one of v1, v1beta1",
         ],
     ),
