@@ -78,7 +78,8 @@ fn policies_judge_and_change_what_kubectl_makes() {
     let label = c.kubectl(&["get", "deployment", "two", "-o", "jsonpath={.metadata.labels.made-by}"]);
     assert!(!label.trim().is_empty(), "the object was not changed");
     let refused = c.try_kubectl(&["create", "deployment", "three", image, "--replicas=3"]).unwrap_err();
-    let wanted = "ValidatingAdmissionPolicy 'replicas' with binding 'replicas-here' denied request: at most 2 replicas, not 3";
+    let wanted =
+        "ValidatingAdmissionPolicy 'replicas' with binding 'replicas-here' denied request: at most 2 replicas, not 3";
     assert!(refused.contains(wanted), "{refused}");
     let refused = c.try_kubectl(&["scale", "deployment", "two", "--replicas=5"]);
     assert!(refused.is_ok(), "a scale is no deployment: {refused:?}");
