@@ -6,7 +6,9 @@ use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::stream::BoxStream;
+use tokio::time::Instant;
 
+use super::observe::FINAL_AFTER;
 use super::*;
 
 /// After something happened, the lists are compared after each of these: a runtime tells of an end before it has written
@@ -15,6 +17,8 @@ const AFTER: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis(1
 /// How often they are compared when nothing is told: without a stream of events (upstream's period), and with one.
 const PERIOD: Duration = Duration::from_secs(1);
 const PERIOD_WITH_EVENTS: Duration = Duration::from_secs(20);
+/// CRI's state of a container that has ended.
+const EXITED: i32 = 2;
 /// How long a lost stream of events rests.
 const STREAM_WAIT: Duration = Duration::from_secs(2);
 
@@ -49,6 +53,7 @@ pub async fn follow(inner: Weak<Inner>) {
     let streaming = Arc::new(AtomicBool::new(false));
     let listener = tokio::spawn(listen(inner.clone(), streaming.clone()));
     let mut seen = Seen::new();
+    let mut ended: Vec<(Instant, RuntimeEvent)> = Vec::new();
     let mut step = 0;
     while let Some(strong) = inner.upgrade() {
         let period = if streaming.load(Ordering::Relaxed) { PERIOD_WITH_EVENTS } else { PERIOD };
@@ -61,9 +66,13 @@ pub async fn follow(inner: Weak<Inner>) {
         step = (step + 1).min(AFTER.len());
         match look(&strong).await {
             Ok(now) => {
-                for event in changes(&seen, &now) {
-                    let _ = strong.events.send(event);
+                let changes = changes(&seen, &now);
+                // They are told of with each look until nothing more is learnt of them.
+                ended.retain(|(at, _)| at.elapsed() < FINAL_AFTER);
+                for event in changes.iter().chain(ended.iter().map(|(_, event)| event)) {
+                    let _ = strong.events.send(event.clone());
                 }
+                ended.extend(ends(&changes, &now).map(|event| (Instant::now(), event.clone())));
                 seen = now;
             }
             // Nothing is known, which is not the same as nothing being there.
@@ -106,6 +115,14 @@ fn changes(before: &Seen, now: &Seen) -> Vec<RuntimeEvent> {
     news.chain(gone).map(event).collect()
 }
 
+/// Which changes are ends of containers.
+fn ends<'a>(changes: &'a [RuntimeEvent], now: &Seen) -> impl Iterator<Item = &'a RuntimeEvent> {
+    changes.iter().filter(|event| match event {
+        RuntimeEvent::Container { container_id, .. } => now.get(container_id).is_some_and(|c| c.state == EXITED),
+        RuntimeEvent::Sandbox { .. } => false,
+    })
+}
+
 /// Passes on that something happened, from CRI's own stream of events, else from that of containerd below it.
 async fn listen(inner: Weak<Inner>, streaming: Arc<AtomicBool>) {
     let mut cri = true;
@@ -137,7 +154,7 @@ async fn cri_events(channel: &Channel, hint: impl Fn()) -> std::result::Result<(
 
 async fn containerd_events(channel: &Channel, hint: impl Fn()) -> std::result::Result<(), grpc::Status> {
     let method = "containerd.services.events.v1.Events/Subscribe";
-    let filters = vec!["namespace==k8s.io,topic==\"/tasks/exit\"".to_owned()];
+    let filters = ["exit", "oom"].map(|what| format!("namespace==k8s.io,topic==\"/tasks/{what}\"")).to_vec();
     let mut answers = channel.start::<proto::Envelope>(method, &proto::SubscribeRequest { filters }, None).await?;
     while let Some(envelope) = answers.next().await? {
         if ends_container(&envelope) {
@@ -147,10 +164,11 @@ async fn containerd_events(channel: &Channel, hint: impl Fn()) -> std::result::R
     Ok(())
 }
 
-/// Whether a container's own process ended, and not one that was executed in it (a probe, say).
+/// Whether a container's own process ended, and not one that was executed in it (a probe, say). Being out of memory is told
+/// of the container alone.
 fn ends_container(envelope: &proto::Envelope) -> bool {
     let value = envelope.event.as_ref().map_or(&[][..], |any| &any.value);
-    proto::TaskExit::decode(value).map_or(true, |exit| exit.id == exit.container_id)
+    proto::TaskExit::decode(value).map_or(true, |exit| exit.id.is_empty() || exit.id == exit.container_id)
 }
 
 #[cfg(test)]
@@ -172,7 +190,7 @@ mod tests {
             let event = Some(proto::Any { value: exit.encode_to_vec() });
             ends_container(&proto::Envelope { event })
         };
-        assert!(of("c") && !of("probe"));
+        assert!(of("c") && !of("probe") && of(""), "that memory is short is told without a process");
     }
 
     #[test]
@@ -188,6 +206,8 @@ mod tests {
             .collect();
         ids.sort();
         assert_eq!(ids, ["c", "new", "old"]);
+        let ends: Vec<_> = ends(&changes(&before, &now), &now).cloned().collect();
+        assert!(matches!(ends.as_slice(), [RuntimeEvent::Container { container_id, .. }] if container_id == "c"));
         assert!(changes(&now, &now).is_empty());
         let stopped = seen(&[("s", object(1, false))]);
         let lost = RuntimeEvent::Sandbox { sandbox_id: "s".to_owned(), pod_uid: "u".to_owned() };

@@ -24,6 +24,9 @@ pub struct KnownSandbox {
     pub ips: Vec<IpAddr>,
 }
 
+/// So long after its end a container's status may still change: its runtime may learn late that it was out of memory.
+pub const FINAL_AFTER: Duration = Duration::from_secs(10);
+
 /// A container's status, which holds as long as its state does, and what CRI does not tell of it.
 #[derive(Debug, Clone)]
 pub struct KnownContainer {
@@ -71,6 +74,10 @@ fn state(number: i32) -> ContainerState {
         2 => ContainerState::Exited,
         _ => ContainerState::Unknown,
     }
+}
+
+fn has_just_ended(known: &ContainerStatus) -> bool {
+    known.finished_at.is_some_and(|at| seams::clock::since(at) < FINAL_AFTER)
 }
 
 fn container_status(sandbox_id: String, told: proto::ContainerStatus) -> KnownContainer {
@@ -186,7 +193,7 @@ impl CriRuntime {
         lock(&self.0.containers).retain(|id, _| ids.contains(id.as_str()));
         let asked = stream::iter(listed).map(|found| async move {
             let known = lock(&self.0.containers).get(&found.id).map(|known| known.status.clone());
-            match known.filter(|known| known.state == state(found.state)) {
+            match known.filter(|known| known.state == state(found.state) && !has_just_ended(known)) {
                 Some(known) => Ok(Some(known)),
                 None => match self.ask_container(&found.id, found.pod_sandbox_id).await {
                     Ok(status) => Ok(Some(status)),
