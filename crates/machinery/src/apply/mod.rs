@@ -203,8 +203,11 @@ impl FieldManagement {
     fn untyped(&self, config: &Value, detail: &str) -> ApiError {
         let (namespace, name) = (config.namespace(), config.name());
         let (version, kind) = (config.api_version(), config.kind());
-        let message =
-            format!("failed to create typed patch object ({namespace}/{name}; {version}, Kind={kind}): {detail}");
+        // As Go prints group, version and kind: of the core group, too, there is a slash.
+        let slash = if version.contains('/') { "" } else { "/" };
+        let message = format!(
+            "failed to create typed patch object ({namespace}/{name}; {slash}{version}, Kind={kind}): {detail}"
+        );
         ApiError::Other { code: 500, reason: String::new(), message }
     }
 }

@@ -69,8 +69,10 @@ fn a_definition_lives_and_goes_with_its_objects() {
     c.wait_ready();
     assert_eq!(c.field("widget/a", ".spec.replicas"), "4");
     dependents_go(&c);
+    c.wait_field("quota/few", r".status.used.count/widgets\.example\.com", "0");
     c.apply(&widget("b", "size: 1"));
-    let error = c.try_apply(&widget("c", "size: 1")).unwrap_err();
+    c.apply(&widget("c", "size: 1"));
+    let error = c.try_apply(&widget("d", "size: 1")).unwrap_err();
     assert!(error.contains("exceeded quota: few"), "{error}");
     c.kubectl(&["delete", "crd", "widgets.example.com"]);
     let error = c.try_kubectl(&["get", "widgets"]).unwrap_err();
