@@ -219,8 +219,8 @@ async fn patches(maps: &Api<ConfigMap>) {
     let strict = PatchParams::apply("two").validation_strict();
     let unknown = Patch::Apply(json!({"apiVersion": "v1", "kind": "ConfigMap", "bogus": 1}));
     let refused = status(maps.patch("applied", &strict, &unknown).await);
-    let wanted = "failed to create typed patch object (/; /v1, Kind=ConfigMap): .bogus: field not declared in schema";
-    assert_eq!(refused, told(500, "", wanted));
+    let message = "failed to create typed patch object (/; /v1, Kind=ConfigMap): .bogus: field not declared in schema";
+    assert_eq!(refused, told(500, "", message));
     let dry = maps.patch("applied", &one.clone().dry_run(), &wanted("dry")).await.unwrap();
     assert_eq!((dry.data.unwrap()["k"].as_str(), maps.get("applied").await.unwrap().data), ("dry", None));
 }
