@@ -2,38 +2,23 @@
 
 use std::borrow::Cow;
 
+use crate::parser::RESERVED;
+
 const ESCAPES: [(&str, &str); 4] = [("__underscores__", "__"), ("__dot__", "."), ("__dash__", "-"), ("__slash__", "/")];
 
-/// Words of the language, which no field can be called.
-const RESERVED: [&str; 20] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-];
+/// Words that mean something, and so no field can be called, besides those that are reserved.
+const MEANING: [&str; 4] = ["true", "false", "null", "in"];
+
+fn is_word(name: &str) -> bool {
+    MEANING.contains(&name) || RESERVED.contains(&name)
+}
 
 /// A field's name as expressions write it; nothing when they cannot write it at all.
 pub fn escape(name: &str) -> Option<Cow<'_, str>> {
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
-    if RESERVED.contains(&name) || name == "while" {
+    if is_word(name) {
         return Some(Cow::Owned(format!("__{name}__")));
     }
     if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.contains("__") {
@@ -63,7 +48,7 @@ pub fn unescape(written: &str) -> Option<Cow<'_, str>> {
         return Some(Cow::Borrowed(written));
     }
     if let Some(word) = written.strip_prefix("__").and_then(|rest| rest.strip_suffix("__"))
-        && (RESERVED.contains(&word) || word == "while")
+        && is_word(word)
     {
         return Some(Cow::Owned(word.to_owned()));
     }

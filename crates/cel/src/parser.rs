@@ -18,7 +18,8 @@ pub(crate) const NESTING_MAX: u16 = 64;
 const BEGINNINGS: &str =
     "'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
 
-const RESERVED: [&str; 17] = [
+/// Words that the language keeps for itself.
+pub(crate) const RESERVED: [&str; 17] = [
     "as",
     "break",
     "const",

@@ -4,7 +4,7 @@
 use super::element::shown;
 use super::shape::list_step;
 use crate::json::Value;
-use crate::schema::{ListSemantics, Schema};
+use crate::schema::{ListSemantics, Schema, go_interface_name};
 
 /// All of them, each with its path.
 pub(super) fn misfits(schema: &Schema, value: &Value) -> Vec<String> {
@@ -41,25 +41,13 @@ fn walk(schema: &Schema, value: &Value, path: &str, found: &mut Vec<String>) {
             }
         }
         (Schema::Int64 | Schema::Double, other) => {
-            found.push(format!("{path}: expected numeric (int or float), got {}", go_type(other)));
+            found.push(format!("{path}: expected numeric (int or float), got {}", go_interface_name(other)));
         }
         (Schema::String, other) => found.push(format!("{path}: expected string, got {other}")),
         (Schema::Bool, other) => found.push(format!("{path}: expected boolean, got {other}")),
         (Schema::List(_), other) => found.push(format!("{path}: expected list, got {other}")),
         (Schema::Map(_) | Schema::Struct(..), other) => found.push(format!("{path}: expected map, got {other}")),
         _ => {}
-    }
-}
-
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Integer(_) => "int64",
-        Value::Float(_) => "float64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) | Value::Raw(_) => "map[string]interface {}",
     }
 }
 

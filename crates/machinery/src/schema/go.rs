@@ -40,6 +40,19 @@ pub(crate) fn value_name(value: &Value) -> &'static str {
     }
 }
 
+/// The name of the type that Go has for a value of a document which is read into no type of its own.
+pub fn interface_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Integer(_) => "int64",
+        Value::Float(_) => "float64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) | Value::Raw(_) => "map[string]interface {}",
+    }
+}
+
 /// A number as it stood in the document, as near as the tree keeps it.
 pub(super) fn number_text(value: &Value) -> String {
     match value {

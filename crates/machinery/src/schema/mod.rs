@@ -15,6 +15,7 @@ use crate::gvk::GroupVersionKind;
 use crate::json::Value;
 
 pub use check::{CheckError, Decoded, FieldIssue, FieldValidation, check, decode_tree, undecodable, unrecognized_body};
+pub use go::interface_name as go_interface_name;
 pub(crate) use go::value_name as go_value_name;
 pub use table::{lookup, lookup_gvk, types};
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use machinery::field::FieldError;
 use machinery::json::Value;
 use machinery::schema::custom::{self, Node};
-use machinery::schema::{self, Type};
+use machinery::schema::{self, Type, go_interface_name};
 
 use super::embedded;
 use super::rules::Rules;
@@ -109,15 +109,7 @@ fn validate_replicas(object: &Value, path: &str, errors: &mut Vec<FieldError>) {
 }
 
 fn accessor_error(path: &str, value: &Value, wanted: &str) -> String {
-    let found = match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Integer(_) => "int64",
-        Value::Float(_) => "float64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) | Value::Raw(_) => "map[string]interface {}",
-    };
+    let found = go_interface_name(value);
     let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let dot = if path.starts_with('.') { "" } else { "." };
     format!("{dot}{path} accessor error: {shown} is of the type {found}, expected {wanted}")

@@ -138,12 +138,31 @@ fn is_atom_letter(letter: char) -> bool {
         || !letter.is_ascii() && !letter.is_control()
 }
 
+/// Labels of letters, digits, symbols and inner hyphens, the last one of letters only (two at least). A name without dots may have
+/// one hyphen, behind its first letter: so does upstream's pattern.
 fn is_hostname(text: &str) -> bool {
-    const PATTERN: &str = r"^([a-zA-Z0-9\p{S}\p{L}]((-?[a-zA-Z0-9\p{S}\p{L}]{0,62})?)|([a-zA-Z0-9\p{S}\p{L}](([a-zA-Z0-9-\p{S}\p{L}]{0,61}[a-zA-Z0-9\p{S}\p{L}])?)(\.)){1,}([a-zA-Z\p{L}]){2,63})$";
-    static HOSTNAME: LazyLock<Option<Regex>> = LazyLock::new(|| go_regex::compile(PATTERN).ok());
-    text.len() <= 255
-        && text.split('.').all(|part| part.len() <= 63)
-        && HOSTNAME.as_ref().is_some_and(|r| r.is_match(text))
+    if text.len() > 255 || text.split('.').any(|label| label.len() > 63) {
+        return false;
+    }
+    let Some((labels, top)) = text.rsplit_once('.') else {
+        let mut characters = text.chars();
+        let first = characters.next().is_some_and(is_host_character);
+        let rest = characters.as_str();
+        return first && rest.strip_prefix('-').unwrap_or(rest).chars().all(is_host_character);
+    };
+    let is_label = |label: &str| {
+        let ends = label.starts_with(is_host_character) && label.ends_with(is_host_character);
+        ends && label.chars().all(|c| c == '-' || is_host_character(c))
+    };
+    let is_top = top.chars().count() >= 2 && top.chars().all(char::is_alphabetic);
+    is_top && labels.split('.').all(is_label)
+}
+
+/// An ASCII letter or digit, or any other script's letter or symbol.
+fn is_host_character(c: char) -> bool {
+    static OTHERS: LazyLock<Option<Regex>> = LazyLock::new(|| go_regex::compile(r"^[\p{L}\p{S}]$").ok());
+    let is_other = || OTHERS.as_ref().is_some_and(|r| r.is_match(c.encode_utf8(&mut [0; 4])));
+    c.is_ascii_alphanumeric() || !c.is_ascii() && is_other()
 }
 
 /// Leading zeros are let pass, as upstream's sloppy parser does.
@@ -340,7 +359,11 @@ mod tests {
                 &["a.example", "", "http://a b/", "/%zz"],
             ),
             ("email", &["a@b.example", "Bob <bob@b.example>"], &["a", "@b", "a b@c", "a..b@c"]),
-            ("hostname", &["a.example", "host", "1a.example"], &["-a", "a..example", "a_b"]),
+            (
+                "hostname",
+                &["a.example", "host", "1a.example", "a-b", "a.b-c.example", "ä.example"],
+                &["-a", "a..example", "a_b", "", "a.b", "a-.example", "a.example.1a"],
+            ),
             ("ipv4", &["1.2.3.4", "01.2.3.4"], &["1.2.3", "1.2.3.256", "::1"]),
             ("ipv6", &["::1", "fe80::1"], &["1.2.3.4", ":::"]),
             ("cidr", &["10.0.0.0/8", "fd00::/64"], &["10.0.0.0", "10.0.0.0/33", "fd00::/129"]),
