@@ -71,8 +71,6 @@ impl BuiltinRuntime {
             .stdout(write)
             .stderr(std::process::Stdio::null())
             .env_clear()
-            // The allocator would touch whole huge pages: 6 MiB for each pod instead of some hundred KiB.
-            .env("MIMALLOC_ALLOW_THP", "0")
             .spawn()
             .map_err(failed("start shim"))?;
         let _ = child.wait().await;

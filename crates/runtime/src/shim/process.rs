@@ -262,7 +262,7 @@ fn become_program(
     context(sys::become_user(user.uid, user.gid, &user.groups), || format!("become user {}", user.uid))?;
     context(sys::set_capabilities(keep), || "set capabilities".to_owned())?;
     context(sys::prctl(libc::PR_SET_KEEPCAPS, 0, 0).map(drop), || "keep capabilities".to_owned())?;
-    // The shim does without huge pages to stay small; its containers need not.
+    // skiff does without huge pages to stay small; its containers need not.
     let _ = sys::prctl(libc::PR_SET_THP_DISABLE, 0, 0);
     // Changing the user clears this, so it is set after: containers never outlive their shim.
     let _ = sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0);

@@ -91,7 +91,7 @@ fn containers_start_in_order_and_restart_by_policy(c: &Cluster) {
     let manifest = pod(
         "order",
         &format!(
-            "  restartPolicy: Never\n  initContainers:\n{}{}    restartPolicy: Always\n    startupProbe: {{exec: {{command: [cat, /shared/sidecar]}}, periodSeconds: 1, timeoutSeconds: {limit}, failureThreshold: 60}}\n    volumeMounts: [{{name: shared, mountPath: /shared}}]\n  containers:\n{}    volumeMounts: [{{name: shared, mountPath: /shared}}]\n  volumes: [{{name: shared, emptyDir: {{}}}}]\n",
+            "  restartPolicy: Never\n  terminationGracePeriodSeconds: 1\n  initContainers:\n{}{}    restartPolicy: Always\n    startupProbe: {{exec: {{command: [cat, /shared/sidecar]}}, periodSeconds: 1, timeoutSeconds: {limit}, failureThreshold: 60}}\n    volumeMounts: [{{name: shared, mountPath: /shared}}]\n  containers:\n{}    volumeMounts: [{{name: shared, mountPath: /shared}}]\n  volumes: [{{name: shared, emptyDir: {{}}}}]\n",
             container("first", "echo first"),
             container("sidecar", "echo up > /shared/sidecar; sleep 1000"),
             container("main", "cat /shared/sidecar; exit 7"),
