@@ -64,6 +64,9 @@ pub async fn follow(inner: Weak<Inner>) {
             continue;
         }
         step = (step + 1).min(AFTER.len());
+        if step == AFTER.len() {
+            strong.sweep_groups();
+        }
         match look(&strong).await {
             Ok(now) => {
                 let changes = changes(&seen, &now);

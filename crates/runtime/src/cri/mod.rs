@@ -54,6 +54,8 @@ struct Inner {
     events: broadcast::Sender<RuntimeEvent>,
     /// Something was done that may have changed a container.
     acted: Notify,
+    /// Shared by those who make a sandbox: its cgroup is empty until they are done.
+    making: tokio::sync::RwLock<()>,
 }
 
 /// The runtime behind a socket. Clones share everything.
@@ -102,8 +104,8 @@ impl CriRuntime {
             containers: Mutex::default(),
             events,
             acted: Notify::new(),
+            making: tokio::sync::RwLock::default(),
         });
-        inner.sweep_groups();
         tokio::spawn(events::follow(Arc::downgrade(&inner)));
         Ok(Self(inner))
     }

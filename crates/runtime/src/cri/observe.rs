@@ -80,10 +80,20 @@ fn has_just_ended(known: &ContainerStatus) -> bool {
     known.finished_at.is_some_and(|at| seams::clock::since(at) < FINAL_AFTER)
 }
 
+/// Whether a container only counts as ended because whoever started it went away meanwhile. It never ran, and a pod of which
+/// no container starts twice must not fail by it.
+/// DIVERGES: upstream's kubelet counts it as an end with code 128, and so as a restart.
+fn was_cut_off(told: &proto::ContainerStatus) -> bool {
+    state(told.state) == ContainerState::Exited
+        && told.reason == "StartError"
+        && told.started_at == 0
+        && told.message.contains("context canceled")
+}
+
 fn container_status(sandbox_id: String, told: proto::ContainerStatus) -> KnownContainer {
     let time = |nanoseconds: i64| (nanoseconds > 0).then(|| timestamp(nanoseconds));
+    let state = if was_cut_off(&told) { ContainerState::Created } else { state(told.state) };
     let metadata = told.metadata.unwrap_or_default();
-    let state = state(told.state);
     let kept = told.annotations.get(CONTAINER_ANNOTATION).and_then(|text| serde_json::from_str(text).ok());
     let kept: Kept = kept.unwrap_or_default();
     let status = ContainerStatus {
@@ -243,6 +253,21 @@ mod tests {
         let known = known(&status).expect("ours");
         assert_eq!((known.config.name.as_str(), known.ips.len()), ("p", 2));
         assert!(known.config.annotations.is_empty(), "our own annotation is not shown");
+    }
+
+    #[test]
+    fn a_start_that_was_cut_off_is_no_end() {
+        let of = |reason: &str, started_at, message: &str| {
+            let (reason, message) = (reason.to_owned(), message.to_owned());
+            let told =
+                proto::ContainerStatus { state: 2, exit_code: 128, reason, started_at, message, ..Default::default() };
+            let status = container_status("s".to_owned(), told).status;
+            (status.state, status.exit_code)
+        };
+        let text = "failed to create containerd task: failed to create shim task: context canceled: unknown";
+        assert_eq!(of("StartError", 0, text), (ContainerState::Created, None));
+        assert_eq!(of("StartError", 0, "exec: \"nothing\": not found"), (ContainerState::Exited, Some(128)));
+        assert_eq!(of("Error", 5, text), (ContainerState::Exited, Some(128)));
     }
 
     #[test]

@@ -11,6 +11,7 @@ impl CriRuntime {
         let runtime_handler = config.runtime_handler.clone();
         let request =
             proto::RunPodSandboxRequest { config: Some(translate::sandbox(&config, &group)?), runtime_handler };
+        let _making = inner.making.read().await;
         // Limits of the whole pod are the node's to set: CRI only names the group.
         inner.make_group(group.clone(), config.resources.clone()).await?;
         let method = "runtime.v1.RuntimeService/RunPodSandbox";
@@ -59,9 +60,10 @@ impl Inner {
         }
     }
 
-    /// Removes the cgroups of pods in which nothing is: those of a life of this process that ended before their sandboxes were
-    /// made, or after they were removed. Only before any pod is made.
+    /// Removes the cgroups of pods in which nothing is, unless a pod is being made: a call that this process left when it died
+    /// may go on, and make the cgroup again of a pod that was removed since.
     pub(super) fn sweep_groups(&self) {
+        let Ok(_alone) = self.making.try_write() else { return };
         let classes = ["/kubepods", "/kubepods/burstable", "/kubepods/besteffort"];
         let places = classes.iter().flat_map(|class| self.places(&self.group(class)));
         for entry in places.filter_map(|place| std::fs::read_dir(place).ok()).flatten().flatten() {
