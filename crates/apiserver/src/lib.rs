@@ -2,6 +2,7 @@
 
 mod admission;
 mod allocators;
+pub mod audit;
 pub mod authentication;
 pub mod authorization;
 mod bootstrap;

@@ -13,6 +13,7 @@ use store::Store;
 
 use crate::admission::Admission;
 use crate::allocators::{self, Allocators};
+use crate::audit::Record;
 use crate::authorization::{Question, denial};
 use crate::cache::ending;
 use crate::cache::envelope::Sealer;
@@ -25,9 +26,10 @@ use crate::request::decode;
 use crate::subresources::{self, not_allowed};
 use crate::verbs::{Call, create, delete, delete_collection, manager, read, update};
 
+pub use crate::audit::Audit;
 pub use crate::request::{
-    Attributes, Audit, Authorizer, Body, ConnectTarget, Decision, Incoming, Named, Served, ServiceCidr,
-    TokenAuthenticator, TokenIssuer, TokenWanted, UserRules,
+    Attributes, Authorizer, Body, ConnectTarget, Decision, Incoming, Named, Served, ServiceCidr, TokenAuthenticator,
+    TokenIssuer, TokenWanted, UserRules,
 };
 
 /// What a pipeline is made of.
@@ -40,7 +42,7 @@ pub struct PipelineConfig {
     pub authorizer: Arc<dyn Authorizer>,
     /// Makes service-account tokens; without one, `serviceaccounts/token` is not found.
     pub token_issuer: Option<Arc<dyn TokenIssuer>>,
-    /// Sees all requests.
+    /// Hears of all requests.
     pub audit: Option<Arc<dyn Audit>>,
     /// Secrets are sealed with this (AES-256-GCM); without one they are kept plain.
     pub encryption_key: Option<[u8; 32]>,
@@ -117,28 +119,23 @@ impl Pipeline {
 
     /// The other steps, of a request that has its place.
     pub(crate) async fn serve_in(&self, _place: &Place, incoming: Incoming) -> Result<Served, ApiError> {
-        let Incoming { user, attributes, agent, options, delete, patch, body } = incoming;
-        if let Some(audit) = &self.config.audit {
-            audit.received(&user, &attributes);
-        }
-        let answer = async {
-            self.authorize(&user, &attributes)?;
-            let kind = &*self.route(&attributes)?;
-            let validation = decode::validation(&options.field_validation)?;
-            let (delete, options) = match attributes.verb.as_str() {
-                "delete" | "deletecollection" => self.delete_options(&body, delete, options)?,
-                _ => (delete, options),
-            };
-            let (user, attributes, agent, options) = (&user, &attributes, agent.as_str(), &options);
-            let call =
-                &mut Call { pipeline: self, kind, user, attributes, agent, options, validation, warnings: Vec::new() };
-            self.answer(call, &delete, patch, body).await
+        let Incoming { user, attributes, agent, options, delete, patch, body, audit } = incoming;
+        let audit = audit.as_deref();
+        self.authorize(&user, &attributes, audit)?;
+        let kind = &*self.route(&attributes, audit)?;
+        let validation = decode::validation(&options.field_validation)?;
+        let (delete, options) = match attributes.verb.as_str() {
+            "delete" | "deletecollection" => self.delete_options(&body, delete, options, audit)?,
+            _ => (delete, options),
         };
-        let answer = answer.await;
-        if let Some(audit) = &self.config.audit {
-            audit.answered(&user, &attributes, answer.as_ref().map_or_else(ApiError::code, |served| served.code));
+        let (user, attributes, agent, options) = (&user, &attributes, agent.as_str(), &options);
+        let warnings = Vec::new();
+        let call = &mut Call { pipeline: self, kind, user, attributes, agent, options, validation, warnings, audit };
+        let served = self.answer(call, &delete, patch, body).await?;
+        if let Some(record) = audit {
+            record.replied(&kind.row, &served.reply, served.code);
         }
-        answer
+        Ok(served)
     }
 
     async fn answer(
@@ -176,13 +173,15 @@ impl Pipeline {
 
     /// Starts a watch that has its place.
     pub(crate) async fn watch_in(&self, _place: &Place, incoming: Incoming) -> Result<Watch, ApiError> {
-        let Incoming { user, attributes, agent, options, .. } = incoming;
-        self.authorize(&user, &attributes)?;
-        let kind = &*self.route(&attributes)?;
+        let Incoming { user, attributes, agent, options, audit, .. } = incoming;
+        let audit = audit.as_deref();
+        self.authorize(&user, &attributes, audit)?;
+        let kind = &*self.route(&attributes, audit)?;
         verb(kind, &attributes)?;
         let validation = decode::validation("")?;
         let (user, attributes, agent, options) = (&user, &attributes, agent.as_str(), &options);
-        let call = Call { pipeline: self, kind, user, attributes, agent, options, validation, warnings: Vec::new() };
+        let warnings = Vec::new();
+        let call = Call { pipeline: self, kind, user, attributes, agent, options, validation, warnings, audit };
         let watch = read::watch(&call).await?;
         Ok(match &kind.custom {
             Some(custom) => ending::with(watch, custom.ended()),
@@ -193,12 +192,14 @@ impl Pipeline {
     /// Authorizes a streaming request (`log`, `exec`, `attach`, `portforward`, `proxy`) and says where it goes. Its body is what
     /// admission sees of it, if it does.
     pub async fn connect(&self, incoming: Incoming) -> Result<ConnectTarget, ApiError> {
-        let Incoming { user, attributes, agent, options, body, .. } = incoming;
-        self.authorize(&user, &attributes)?;
-        let kind = &*self.route(&attributes)?;
+        let Incoming { user, attributes, agent, options, body, audit, .. } = incoming;
+        let audit = audit.as_deref();
+        self.authorize(&user, &attributes, audit)?;
+        let kind = &*self.route(&attributes, audit)?;
         let validation = decode::validation("")?;
         let (user, attributes, agent, options) = (&user, &attributes, agent.as_str(), &options);
-        let call = Call { pipeline: self, kind, user, attributes, agent, options, validation, warnings: Vec::new() };
+        let warnings = Vec::new();
+        let call = Call { pipeline: self, kind, user, attributes, agent, options, validation, warnings, audit };
         let target = subresources::connect::target(&call).await?;
         if let Body::Tree(mut wanted) = body {
             self.admission.connect(&call, &mut wanted)?;
@@ -208,7 +209,7 @@ impl Pipeline {
 
     /// Authorizes a request for a path that names no resource (`/version`, `/openapi/v3`).
     pub fn authorize_path(&self, incoming: &Incoming) -> Result<(), ApiError> {
-        self.authorize(&incoming.user, &incoming.attributes)
+        self.authorize(&incoming.user, &incoming.attributes, incoming.audit.as_deref())
     }
 
     /// Tells the pipeline who knows bearer tokens: made after the pipeline, since it reads objects through it. Only the
@@ -218,8 +219,12 @@ impl Pipeline {
     }
 
     /// The one place that asks the authorizer.
-    fn authorize(&self, user: &User, attributes: &Attributes) -> Result<(), ApiError> {
-        let Decision::Deny(reason) = self.config.authorizer.authorize(user, attributes) else { return Ok(()) };
+    fn authorize(&self, user: &User, attributes: &Attributes, audit: Option<&Record>) -> Result<(), ApiError> {
+        let decision = self.config.authorizer.authorize(user, attributes);
+        if let Some(record) = audit {
+            record.decided(&decision);
+        }
+        let Decision::Deny(reason) = decision else { return Ok(()) };
         let question = Question {
             verb: &attributes.verb,
             group: &attributes.group,
@@ -237,13 +242,16 @@ impl Pipeline {
         })
     }
 
-    fn route(&self, attributes: &Attributes) -> Result<Arc<Kind>, ApiError> {
+    fn route(&self, attributes: &Attributes, audit: Option<&Record>) -> Result<Arc<Kind>, ApiError> {
         let kind = self.kinds.find(&attributes.group, &attributes.version, &attributes.resource);
         let kind = kind.ok_or(ApiError::UnknownPath)?;
         // A namespace's own path names it twice.
         let is_namespace = attributes.resource == "namespaces" && attributes.group.is_empty();
         if !kind.row.namespaced && !attributes.namespace.is_empty() && !is_namespace {
             return Err(ApiError::UnknownPath);
+        }
+        if let Some(record) = audit {
+            record.routed(&kind.row);
         }
         Ok(kind)
     }
@@ -253,7 +261,13 @@ impl Pipeline {
         body: &Body,
         parameters: DeleteOptions,
         mut options: client::Options,
+        audit: Option<&Record>,
     ) -> Result<(DeleteOptions, client::Options), ApiError> {
+        if let Some(record) = audit
+            && let Some(document) = decode::document(body.clone(), "DeleteOptions")?
+        {
+            record.sent(&document.tree);
+        }
         let (delete, dry_run) = decode::delete_options(body.clone(), parameters)?;
         options.dry_run |= dry_run;
         Ok((delete, options))
@@ -286,11 +300,39 @@ fn digest(incoming: &Incoming) -> Digest<'_> {
 /// Requests of components in this process: the same way, from below the socket.
 impl Backend for Pipeline {
     fn call<'a>(&'a self, user: &'a User, request: Request) -> BoxFuture<'a, Result<Reply, ApiError>> {
-        async move { self.serve(incoming(user, request)).await.map(|served| served.reply) }.boxed()
+        async move {
+            let mut incoming = incoming(user, request);
+            let record = self.begin_record(&mut incoming);
+            let served = self.serve(incoming).await;
+            if let Some(record) = record {
+                record.answered(served.as_ref().map(|served| served.code));
+            }
+            served.map(|served| served.reply)
+        }
+        .boxed()
     }
 
     fn watch<'a>(&'a self, user: &'a User, request: Request) -> BoxFuture<'a, Result<Watch, ApiError>> {
-        async move { Self::watch(self, incoming(user, request)).await }.boxed()
+        async move {
+            let mut incoming = incoming(user, request);
+            "watch".clone_into(&mut incoming.attributes.verb);
+            let record = self.begin_record(&mut incoming);
+            let watch = Self::watch(self, incoming).await;
+            match record {
+                Some(record) => record.watched(watch),
+                None => watch,
+            }
+        }
+        .boxed()
+    }
+}
+
+impl Pipeline {
+    /// Begins the record of a component's request, for who listens.
+    fn begin_record(&self, incoming: &mut Incoming) -> Option<Arc<Record>> {
+        let record = Record::of_component(self.config.audit.as_ref()?, incoming);
+        incoming.audit = Some(record.clone());
+        Some(record)
     }
 }
 
@@ -321,5 +363,5 @@ fn incoming(user: &User, request: Request) -> Incoming {
         path: String::new(),
     };
     let agent = manager::of_component(user).to_owned();
-    Incoming { user: user.clone(), attributes, agent, options, delete, patch, body }
+    Incoming { user: user.clone(), attributes, agent, options, delete, patch, body, audit: None }
 }

@@ -43,19 +43,29 @@ const DEPRECATIONS: [Deprecation; 11] = [
 const NOT_YET: [(&str, &str); 1] = [("v1beta2", "DeviceTaintRule")];
 
 impl Resource {
+    /// Of a deprecated version: the release that has it no more, empty when there is none yet.
+    pub fn removed_release(&self) -> Option<&'static str> {
+        match &self.schema {
+            Some(_) => self.deprecated.as_ref().map(|_| ""),
+            None => self.found().map(|found| found.removed.unwrap_or_default()),
+        }
+    }
+
+    fn found(&self) -> Option<&'static Deprecation> {
+        let found = DEPRECATIONS.iter().find(|known| {
+            known.version == self.version
+                && known.group == self.group
+                && (known.kind.is_empty() || known.kind == self.kind)
+        });
+        found.filter(|_| !NOT_YET.contains(&(self.version.as_str(), self.kind.as_str())))
+    }
+
     /// What clients of a deprecated version are warned of.
     pub fn deprecation(&self) -> Option<String> {
         if self.schema.is_some() {
             return self.deprecated.clone();
         }
-        let found = DEPRECATIONS.iter().find(|known| {
-            known.version == self.version
-                && known.group == self.group
-                && (known.kind.is_empty() || known.kind == self.kind)
-        })?;
-        if NOT_YET.contains(&(self.version.as_str(), self.kind.as_str())) {
-            return None;
-        }
+        let found = self.found()?;
         let mut text = format!("{} {} is deprecated in v{}+", self.group_version(), self.kind, found.since);
         if let Some(removed) = found.removed {
             text.push_str(&format!(", unavailable in v{removed}+"));

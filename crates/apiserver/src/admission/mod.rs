@@ -23,9 +23,10 @@ use machinery::object::ObjectExt;
 use machinery::{ApiError, Value};
 use resources::Target;
 
+use crate::audit::Record;
 use crate::kind::Kind;
 use crate::kinds::Kinds;
-use crate::pipeline::{Attributes, Audit, Authorizer};
+use crate::pipeline::Authorizer;
 use crate::verbs::Call;
 
 /// What is about to be done.
@@ -52,8 +53,7 @@ pub(crate) struct Review<'a> {
     /// What there is.
     pub old: Option<&'a Value>,
     pub options: &'a Options,
-    audit: Option<&'a dyn Audit>,
-    attributes: &'a Attributes,
+    audit: Option<&'a Record>,
 }
 
 impl<'a> Review<'a> {
@@ -65,24 +65,9 @@ impl<'a> Review<'a> {
         old: Option<&'a Value>,
     ) -> Self {
         let (kinds, authorizer) = (&call.pipeline.kinds, &*call.pipeline.config.authorizer);
-        let Call { kind, user, attributes, options, .. } = call;
-        let audit = call.pipeline.config.audit.as_deref();
+        let Call { kind, user, attributes, options, audit, .. } = *call;
         let (namespace, name) = (attributes.namespace.as_str(), attributes.name.as_str());
-        Self {
-            operation,
-            user,
-            authorizer,
-            kinds,
-            kind,
-            target,
-            namespace,
-            name,
-            object,
-            old,
-            options,
-            audit,
-            attributes,
-        }
+        Self { operation, user, authorizer, kinds, kind, target, namespace, name, object, old, options, audit }
     }
 
     /// Whether it is about this resource (of the core group) itself.
@@ -102,7 +87,7 @@ impl<'a> Review<'a> {
     /// Adds an annotation to what is recorded of the request.
     fn annotate(&self, key: &str, value: &str) {
         if let Some(audit) = self.audit {
-            audit.annotated(self.user, self.attributes, key, value);
+            audit.annotate(key, value);
         }
     }
 

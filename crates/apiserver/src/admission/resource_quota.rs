@@ -225,6 +225,7 @@ async fn write(call: &Call<'_>, name: &str, edit: update::Edit<'_>) -> Result<()
         options: &options,
         validation: call.validation,
         warnings: Vec::new(),
+        audit: None,
     };
     // A write within a write: of a status, which charges nothing.
     Box::pin(update::run(&mut write, Target::Subresource("status"), Source::Update(edit))).await.map(|_| ())

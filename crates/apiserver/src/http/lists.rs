@@ -42,13 +42,15 @@ pub(super) fn answer(row: &Resource, list: List, wants: &Wants, table: Option<Ta
             let head = head("PartialObjectMetadataList", &format!("meta.k8s.io/{version}"), &list);
             respond::value(200, &with_items(head, items), wants)
         }
-        _ if wants.accepted.format == Format::Yaml || wants.pretty => {
-            let items: Vec<Value> = list.items.iter().map(|e| e.tree().as_ref().clone()).collect();
-            let head = head(&row.list_kind, &row.group_version().to_string(), &list);
-            respond::value(200, &with_items(head, items), wants)
-        }
+        _ if wants.accepted.format == Format::Yaml || wants.pretty => respond::value(200, &tree(row, &list), wants),
         _ => joined(row, list, wants),
     }
+}
+
+/// A list as one tree.
+pub(crate) fn tree(row: &Resource, list: &List) -> Value {
+    let items = list.items.iter().map(|e| e.tree().as_ref().clone()).collect();
+    with_items(head(&row.list_kind, &row.group_version().to_string(), list), items)
 }
 
 /// Whether this is one of the forms that is made of each item, and too long to be made as a whole.

@@ -1,8 +1,9 @@
 //! Everything between the socket and the pipeline: connections, routes, options, negotiation, bodies.
 
+mod audit;
 mod encode;
 pub mod info;
-mod lists;
+pub(crate) mod lists;
 mod metrics;
 pub mod negotiate;
 pub mod options;

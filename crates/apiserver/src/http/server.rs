@@ -1,6 +1,7 @@
 //! The listener: connections, TLS, HTTP/1.1 and HTTP/2, and a clean end of all of them.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,10 +61,10 @@ async fn accept(
         };
         while connections.try_join_next().is_some() {}
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, remote)) => {
                 let server = server.clone();
                 connections.spawn(async move {
-                    server.connection(stream).await;
+                    server.connection(stream, remote).await;
                     drop(slot);
                 });
             }
@@ -106,7 +107,7 @@ struct Server {
 }
 
 impl Server {
-    async fn connection(&self, stream: TcpStream) {
+    async fn connection(&self, stream: TcpStream, remote: SocketAddr) {
         let _ = stream.set_nodelay(true);
         let handshake = tokio::time::timeout(self.limits.handshake_timeout, self.acceptor.accept(stream));
         let tls = match handshake.await {
@@ -120,7 +121,7 @@ impl Server {
         let service = self.service.clone();
         let answer = service_fn(move |request: http::Request<Incoming>| {
             let (service, peer) = (service.clone(), peer.clone());
-            async move { Ok::<_, Infallible>(service.answer(&peer, request).await) }
+            async move { Ok::<_, Infallible>(service.answer(&peer, remote, request).await) }
         });
         let io = TokioIo::new(tls);
         if is_h2 {

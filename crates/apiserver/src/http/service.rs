@@ -1,5 +1,6 @@
 //! One request: who asks, for what, in which form; then the pipeline; then the answer.
 
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -21,7 +22,8 @@ use super::options::ServeOptions;
 use super::query::{OptionsKind, Query};
 use super::respond::{self, Answer, Wants};
 use super::watches::Encoder;
-use super::{lists, protobuf, watches};
+use super::{audit, lists, protobuf, watches};
+use crate::audit::Record;
 use crate::authentication::certificates::PeerCertificate;
 use crate::authentication::{Authenticator, impersonation};
 use crate::flow::{self, Digest, ListWork, Place};
@@ -49,6 +51,7 @@ struct Call {
     query: Query,
     headers: HeaderMap,
     wants: Wants,
+    record: Option<Arc<Record>>,
 }
 
 impl Service {
@@ -62,7 +65,12 @@ impl Service {
     }
 
     /// Answers one request, whatever happens.
-    pub(super) async fn answer(&self, peer: &PeerCertificate, request: Request<hyper::body::Incoming>) -> Answer {
+    pub(super) async fn answer(
+        &self,
+        peer: &PeerCertificate,
+        remote: SocketAddr,
+        request: Request<hyper::body::Incoming>,
+    ) -> Answer {
         let _in_flight = self.metrics.start();
         let started = tokio::time::Instant::now();
         let query = Query::parse(request.uri().query().unwrap_or_default());
@@ -70,9 +78,14 @@ impl Service {
         let audit_id = request.headers().get("audit-id").cloned();
         let audit_id = audit_id.or_else(|| HeaderValue::from_str(&seams::random::uuid()).ok());
         let is_known = self.pipeline.row(&info.group, &info.version, &info.resource).is_some();
-        let done = AssertUnwindSafe(self.authenticated(peer, request, info.clone(), query)).catch_unwind().await;
-        let mut answer = done.unwrap_or_else(|_| {
+        let listener = self.pipeline.config.audit.as_ref();
+        let record = listener.map(|audit| audit::begin(audit, &request, remote, audit_id.as_ref()));
+        let done = self.authenticated(peer, request, info.clone(), query, record.clone());
+        let mut answer = AssertUnwindSafe(done).catch_unwind().await.unwrap_or_else(|panic| {
             tracing::error!("a request for {} panicked", info.path);
+            if let Some(record) = &record {
+                record.panicked(audit::reason(&*panic));
+            }
             respond::text(500, "This request caused apiserver to panic. Look in the logs for details.\n")
         });
         self.metrics.count(&info, is_known, answer.status().as_u16(), started.elapsed());
@@ -81,7 +94,10 @@ impl Service {
             headers.insert("audit-id", id);
         }
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
-        answer
+        match record {
+            Some(record) => audit::answered(record, answer, info.is_long_running()),
+            None => answer,
+        }
     }
 
     async fn authenticated(
@@ -90,14 +106,15 @@ impl Service {
         request: Request<hyper::body::Incoming>,
         info: RequestInfo,
         query: Query,
+        record: Option<Arc<Record>>,
     ) -> Answer {
         let wants = wants(request.headers(), &query);
-        let user = match self.user(peer, request.headers()).await {
+        let user = match self.user(peer, request.headers(), &info, record.as_ref()).await {
             Ok(user) => user,
             Err(e) => return respond::plain_error(&e),
         };
         let headers = request.headers().clone();
-        let call = Call { user, info, query, headers, wants };
+        let call = Call { user, info, query, headers, wants, record };
         let is_watch = call.info.verb == "watch" && !call.info.is_streamed();
         if call.info.is_long_running() && !is_watch {
             // What takes as long as the client likes has no place in flow control.
@@ -105,7 +122,7 @@ impl Service {
         }
         let limit = match self.timeout(&call.query) {
             Ok(limit) => limit,
-            Err(e) => return respond::error(&e, &call.wants),
+            Err(e) => return call.error(&e),
         };
         let deadline = tokio::time::Instant::now() + limit;
         let wait_max = if is_watch { flow::WAIT_MAX } else { limit / 4 };
@@ -118,11 +135,11 @@ impl Service {
             }
         };
         let mut answer = if is_watch {
-            self.resource(&call, &place, request).await.unwrap_or_else(|e| respond::error(&e, &call.wants))
+            self.resource(&call, &place, request).await.unwrap_or_else(|e| call.error(&e))
         } else {
             tokio::time::timeout_at(deadline, self.placed(&call, &place, request)).await.unwrap_or_else(|_| {
                 let message = "request did not complete within the allotted timeout";
-                respond::error(&ApiError::Timeout(message.to_owned()), &call.wants)
+                call.error(&ApiError::Timeout(message.to_owned()))
             })
         };
         place.mark(answer.headers_mut());
@@ -131,34 +148,53 @@ impl Service {
 
     /// Carries a request on to a node, a pod or a service.
     async fn carried(&self, call: Call, request: Request<hyper::body::Incoming>) -> Answer {
-        let attributes = call.attributes();
         if !call.info.is_streamed() {
-            return respond::error(&ApiError::UnknownPath, &call.wants);
+            return call.error(&ApiError::UnknownPath);
         }
-        let Call { user, info, query, wants, .. } = call;
-        let carried = streaming::Call { user, attributes, info: &info, query: &query, request };
+        let (user, attributes, record) = (call.user.clone(), call.attributes(), call.record.clone());
+        let carried = streaming::Call { user, attributes, info: &call.info, query: &call.query, record, request };
         let answer = self.backends.serve(&self.pipeline, carried).await;
-        answer.unwrap_or_else(|e| respond::error(&e, &wants))
+        answer.unwrap_or_else(|e| call.error(&e))
     }
 
     /// Answers a request that has its place.
     async fn placed(&self, call: &Call, place: &Place, request: Request<hyper::body::Incoming>) -> Answer {
         if call.info.is_resource {
             let answer = self.resource(call, place, request).await;
-            return answer.unwrap_or_else(|e| respond::error(&e, &call.wants));
+            return answer.unwrap_or_else(|e| call.error(&e));
         }
-        let attributes =
-            Attributes { verb: call.info.verb.clone(), path: call.info.path.clone(), ..Attributes::default() };
-        let incoming = Incoming { user: call.user.clone(), attributes, ..Incoming::default() };
+        let (user, audit) = (call.user.clone(), call.record.clone());
+        let incoming = Incoming { user, attributes: attributes(&call.info), audit, ..Incoming::default() };
         match self.pipeline.authorize_path(&incoming) {
             Ok(()) => self.path(&call.info, &call.query, &call.headers, &call.wants).await,
-            Err(e) => respond::error(&e, &call.wants),
+            Err(e) => call.error(&e),
         }
     }
 
     /// The caller, or whom it wants to be.
-    async fn user(&self, peer: &PeerCertificate, headers: &HeaderMap) -> Result<User, ApiError> {
-        let user = self.authenticator.authenticate(peer, headers).await?;
+    async fn user(
+        &self,
+        peer: &PeerCertificate,
+        headers: &HeaderMap,
+        info: &RequestInfo,
+        record: Option<&Arc<Record>>,
+    ) -> Result<User, ApiError> {
+        let user = self.authenticator.authenticate(peer, headers).await;
+        if let Some(record) = record {
+            match &user {
+                Ok(user) => record.received(user, &attributes(info)),
+                Err(error) => record.unauthenticated(&attributes(info), error),
+            }
+        }
+        let user = user?;
+        let other = self.impersonated(user, headers, record);
+        if let (Err(error), Some(record)) = (&other, record) {
+            record.failed(error);
+        }
+        other
+    }
+
+    fn impersonated(&self, user: User, headers: &HeaderMap, record: Option<&Arc<Record>>) -> Result<User, ApiError> {
         let Some((other, needs)) = impersonation::requested(headers)? else { return Ok(user) };
         for need in needs {
             let attributes = Attributes {
@@ -172,6 +208,9 @@ impl Service {
                 path: String::new(),
             };
             self.pipeline.authorize_path(&Incoming { user: user.clone(), attributes, ..Incoming::default() })?;
+        }
+        if let Some(record) = record {
+            record.impersonated(&other);
         }
         Ok(other)
     }
@@ -267,7 +306,8 @@ impl Service {
             _ => None,
         };
         let agent = manager::of_user_agent(agent.unwrap_or_default());
-        Ok(Incoming { user: call.user.clone(), attributes: call.attributes(), agent, options, delete, patch, body })
+        let (user, attributes, audit) = (call.user.clone(), call.attributes(), call.record.clone());
+        Ok(Incoming { user, attributes, agent, options, delete, patch, body, audit })
     }
 }
 
@@ -290,22 +330,37 @@ impl Call {
     }
 
     fn attributes(&self) -> Attributes {
-        let info = &self.info;
-        Attributes {
-            verb: info.verb.clone(),
-            group: info.group.clone(),
-            version: info.version.clone(),
-            resource: info.resource.clone(),
-            subresource: info.subresource.clone(),
-            // A namespace is an object of cluster scope, although its path says where it lies.
-            namespace: if info.resource == "namespaces" && info.group.is_empty() {
-                String::new()
-            } else {
-                info.namespace.clone()
-            },
-            name: info.name.clone(),
-            path: String::new(),
+        attributes(&self.info)
+    }
+
+    /// Answers with an error.
+    fn error(&self, error: &ApiError) -> Answer {
+        if let Some(record) = &self.record {
+            record.failed(error);
         }
+        respond::error(error, &self.wants)
+    }
+}
+
+/// What a request is about, as authorization sees it.
+fn attributes(info: &RequestInfo) -> Attributes {
+    if !info.is_resource {
+        return Attributes { verb: info.verb.clone(), path: info.path.clone(), ..Attributes::default() };
+    }
+    Attributes {
+        verb: info.verb.clone(),
+        group: info.group.clone(),
+        version: info.version.clone(),
+        resource: info.resource.clone(),
+        subresource: info.subresource.clone(),
+        // A namespace is an object of cluster scope, although its path says where it lies.
+        namespace: if info.resource == "namespaces" && info.group.is_empty() {
+            String::new()
+        } else {
+            info.namespace.clone()
+        },
+        name: info.name.clone(),
+        path: String::new(),
     }
 }
 

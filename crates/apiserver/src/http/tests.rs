@@ -1,5 +1,6 @@
 //! The server as clients see it: real TLS on loopback, a real pipeline over a store in memory.
 
+mod audit;
 mod harness;
 mod node;
 

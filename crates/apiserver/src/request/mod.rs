@@ -4,11 +4,14 @@ pub(crate) mod decode;
 pub(crate) mod list_options;
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use client::{DeleteOptions, Options, PatchKind, Reply, User};
 use futures_util::future::BoxFuture;
 use machinery::{ApiError, Value};
+
+use crate::audit::Record;
 
 /// What a request is about: what authorization decides on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,6 +69,8 @@ pub struct Incoming {
     pub patch: Option<PatchKind>,
     /// With what.
     pub body: Body,
+    /// What is recorded of it, when somebody listens.
+    pub audit: Option<Arc<Record>>,
 }
 
 /// An answered request.
@@ -160,16 +165,6 @@ pub trait TokenAuthenticator: Send + Sync + 'static {
     ) -> BoxFuture<'a, Option<(User, Vec<String>)>>;
 }
 
-/// Sees every request before anything is done and once it is answered.
-pub trait Audit: Send + Sync + 'static {
-    /// A request has come.
-    fn received(&self, user: &User, attributes: &Attributes);
-    /// It was answered with this HTTP code.
-    fn answered(&self, user: &User, attributes: &Attributes, code: u16);
-    /// An admission policy has something to say about it.
-    fn annotated(&self, _user: &User, _attributes: &Attributes, _key: &str, _value: &str) {}
-}
-
 /// Addresses of services: a network and the length of its prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceCidr {
@@ -200,4 +195,20 @@ pub struct ConnectTarget {
     pub container: String,
     /// All containers of the pod, init and ephemeral ones included.
     pub containers: Vec<String>,
+}
+
+/// `authentication.k8s.io` UserInfo
+pub(crate) fn user_info(user: &User) -> Value {
+    let mut info = Value::object();
+    info.set_at(&["username"], user.name.as_str());
+    if !user.uid.is_empty() {
+        info.set_at(&["uid"], user.uid.as_str());
+    }
+    if !user.groups.is_empty() {
+        info.set_at(&["groups"], user.groups.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    for (key, values) in &user.extra {
+        info.set_at(&["extra", key], values.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    info
 }

@@ -11,12 +11,14 @@ mod websocket;
 
 use std::sync::Arc;
 
-use client::{Options, Shutdown, User};
+use client::{Shutdown, User};
+use futures_util::StreamExt;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request};
 use hyper::body::Incoming as RequestBody;
 use machinery::{ApiError, Value};
 
+use crate::audit::Record;
 use crate::http::info::RequestInfo;
 use crate::http::query::Query;
 use crate::http::respond::{self, Answer};
@@ -38,13 +40,15 @@ pub(crate) struct Call<'a> {
     pub attributes: Attributes,
     pub info: &'a RequestInfo,
     pub query: &'a Query,
+    /// What is recorded of it: held until a stream ends.
+    pub record: Option<Arc<Record>>,
     pub request: Request<RequestBody>,
 }
 
 impl Backends {
     /// Authorizes a request, carries it on, and answers with what comes back.
     pub(crate) async fn serve(&self, pipeline: &Pipeline, call: Call<'_>) -> Result<Answer, ApiError> {
-        let Call { user, attributes, info, query, request } = call;
+        let Call { user, attributes, info, query, record, mut request } = call;
         let is_stream = matches!(info.subresource.as_str(), "exec" | "attach" | "portforward");
         if info.subresource == "log" {
             node_paths::check_log(query)?;
@@ -53,7 +57,10 @@ impl Backends {
             Value::Null => Body::None,
             options => Body::Tree(options),
         };
-        let incoming = Incoming { user, attributes, options: Options::default(), body, ..Incoming::default() };
+        if let Some(record) = &record {
+            request.extensions_mut().insert(record.clone());
+        }
+        let incoming = Incoming { user, attributes, body, audit: record, ..Incoming::default() };
         let target = pipeline.connect(incoming).await?;
         if is_stream && !is_upgrade(request.headers()) {
             return Err(ApiError::BadRequest("Upgrade request required".to_owned()));
@@ -87,10 +94,13 @@ impl Backends {
         }
         let path = node_paths::log(target, query)?;
         let handshake = websocket::handshake(request.headers())?;
+        let record = request.extensions_mut().remove::<Arc<Record>>();
         let client = handshake.is_some().then(|| hyper::upgrade::on(&mut request));
         let response = self.node(target)?.send(request, &path).await?;
         if let (Some(handshake), Some(client)) = (handshake, client) {
-            let pieces = upstream::pieces(response.into_body());
+            let pieces = upstream::pieces(response.into_body()).inspect(move |_| {
+                let _held = &record;
+            });
             return Ok(websocket::answer(handshake, client, pieces, self.shutdown.clone()));
         }
         let body = upstream::body_until(response.into_body(), self.shutdown.clone());

@@ -17,6 +17,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::audit::Record;
 use crate::http::respond::{self, Answer, ResponseBody};
 
 /// How long a connection may take to be made, TLS included.
@@ -124,6 +125,7 @@ impl Upstream {
         shutdown: &Shutdown,
     ) -> Result<Answer, ApiError> {
         let client = hyper::upgrade::on(&mut request);
+        let record = request.extensions_mut().remove::<Arc<Record>>();
         let wanted = request.headers().get(UPGRADE).cloned();
         strip(request.headers_mut());
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -137,6 +139,7 @@ impl Upstream {
         let server = hyper::upgrade::on(&mut response);
         let shutdown = shutdown.clone();
         tokio::spawn(async move {
+            let _held = record;
             let (client, server) = match tokio::try_join!(client, server) {
                 Ok(both) => both,
                 Err(e) => return tracing::debug!("an upgrade failed: {e}"),

@@ -21,6 +21,7 @@ const DISRUPTED_PODS_MAX: usize = 2000;
 /// Deletes a pod if its budget allows it.
 pub(super) async fn evict(call: &mut Call<'_>, body: Body) -> Result<Served, ApiError> {
     let (eviction, _) = decode::other(body, "policy/v1", "Eviction", "io.k8s.api.policy.v1.Eviction", call.validation)?;
+    call.requested(&eviction);
     if !eviction.name().is_empty() && eviction.name() != call.name() {
         return Err(ApiError::BadRequest("name in URL does not match name in Eviction object".to_owned()));
     }

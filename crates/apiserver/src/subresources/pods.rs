@@ -32,6 +32,7 @@ pub(super) async fn bind_named(call: &mut Call<'_>, body: Body) -> Result<Served
 /// `binding` of a pod: puts it on a node. What the body names, if anything, is the pod of the path.
 pub(super) async fn bind(call: &mut Call<'_>, body: Body) -> Result<Served, ApiError> {
     let (binding, warnings) = decode::other(body, "v1", "Binding", "io.k8s.api.core.v1.Binding", call.validation)?;
+    call.requested(&binding);
     if !binding.name().is_empty() && binding.name() != call.name() {
         let (given, wanted) = (binding.name(), call.name());
         let message = format!("the name of the object ({given}) does not match the name on the URL ({wanted})");

@@ -1,9 +1,9 @@
 //! Questions that are answered and not kept: who am I, may I, whose token is this.
 
 use client::{Reply, User};
-use machinery::{ApiError, Map, Value, time};
+use machinery::{ApiError, Value, time};
 
-use crate::request::{Attributes, Body, Decision, Served, decode};
+use crate::request::{Attributes, Body, Decision, Served, decode, user_info};
 use crate::verbs::Call;
 
 /// Answers a review.
@@ -12,6 +12,7 @@ pub(crate) async fn review(call: &mut Call<'_>, body: Body) -> Result<Served, Ap
         return super::pods::bind_named(call, body).await;
     }
     let (mut object, warnings) = decode::object(call.kind, body, call.validation)?;
+    call.requested(&object);
     match call.kind.row.plural.as_str() {
         "selfsubjectreviews" => {
             object.set_at(&["metadata", "creationTimestamp"], time::format(seams::clock::now()));
@@ -24,21 +25,6 @@ pub(crate) async fn review(call: &mut Call<'_>, body: Body) -> Result<Served, Ap
         _ => return Err(ApiError::UnknownPath),
     }
     Ok(Served { reply: Reply::Value(object), code: 201, warnings })
-}
-
-fn user_info(user: &User) -> Value {
-    let mut info = Value::object();
-    info.set_at(&["username"], user.name.as_str());
-    if !user.uid.is_empty() {
-        info.set_at(&["uid"], user.uid.as_str());
-    }
-    info.set_at(&["groups"], user.groups.iter().map(String::as_str).collect::<Vec<_>>());
-    if !user.extra.is_empty() {
-        let extra: Map =
-            user.extra.iter().map(|(k, v)| (k.as_str(), v.iter().map(String::as_str).collect::<Vec<_>>())).collect();
-        info.set_at(&["extra"], extra);
-    }
-    info
 }
 
 fn texts(value: Option<&Value>) -> Vec<String> {

@@ -40,6 +40,7 @@ pub(super) async fn serve(call: &mut Call<'_>, patch: Option<PatchKind>, body: B
         }
         _ => return Err(not_allowed()),
     };
+    call.requested(&wanted);
     let replicas = wanted.i64_at(&["spec", "replicas"]).unwrap_or(0);
     check(call, &wanted, replicas)?;
     let revision = wanted.resource_version().to_owned();

@@ -21,6 +21,7 @@ pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Served, Ap
     let type_name = "io.k8s.api.authentication.v1.TokenRequest";
     let (mut request, warnings) =
         decode::other(body, "authentication.k8s.io/v1", "TokenRequest", type_name, call.validation)?;
+    call.requested(&request);
     {
         let mut review = Review::new(call, Operation::Create, Target::Subresource("token"), &mut request, None);
         call.pipeline.admission.admit(&mut review).await?;

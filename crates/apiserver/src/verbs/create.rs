@@ -17,6 +17,7 @@ const NAME_ATTEMPTS_MAX: usize = 8;
 pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Served, ApiError> {
     let (object, warnings) = decode::object(call.kind, body, call.validation)?;
     call.warnings.extend(warnings);
+    call.requested(&object);
     make(call, object).await
 }
 

@@ -10,8 +10,10 @@ pub(crate) mod read;
 pub(crate) mod update;
 
 use client::{Options, User};
+use machinery::Value;
 use machinery::schema::FieldValidation;
 
+use crate::audit::Record;
 use crate::kind::Kind;
 use crate::pipeline::Pipeline;
 use crate::request::Attributes;
@@ -27,6 +29,8 @@ pub(crate) struct Call<'a> {
     pub options: &'a Options,
     pub validation: FieldValidation,
     pub warnings: Vec<String>,
+    /// What is recorded of it, when somebody listens.
+    pub audit: Option<&'a Record>,
 }
 
 impl Call<'_> {
@@ -36,6 +40,13 @@ impl Call<'_> {
 
     pub(crate) fn name(&self) -> &str {
         &self.attributes.name
+    }
+
+    /// Tells the object that was sent to who listens.
+    pub(crate) fn requested(&self, object: &Value) {
+        if let Some(record) = self.audit {
+            record.requested(object);
+        }
     }
 
     /// Who owns what this call writes.

@@ -53,6 +53,7 @@ struct Wanted {
 pub(crate) async fn update(call: &mut Call<'_>, target: Target, body: Body) -> Result<Served, ApiError> {
     let (mut object, warnings) = decode::object(call.kind, body, call.validation)?;
     call.warnings.extend(warnings);
+    call.requested(&object);
     if object.name().is_empty() {
         object.set_at(&["metadata", "name"], call.name());
     } else if object.name() != call.name() {
@@ -72,6 +73,9 @@ pub(crate) async fn patch(
     body: Body,
 ) -> Result<Served, ApiError> {
     let patch = read_patch(kind, body)?;
+    if let Some(record) = call.audit {
+        record.sent(&patch.tree);
+    }
     run(call, target, Source::Patch(patch)).await
 }
 

@@ -13,6 +13,7 @@ use super::super::{Operation, Review};
 use super::subresource;
 use crate::kind::Kind;
 use crate::pipeline::{Attributes as Asked, Authorizer as Rules, Decision};
+use crate::request::user_info;
 
 /// What all match conditions of a policy may cost together (upstream's `RuntimeCELCostBudgetMatchConditions`).
 const CONDITIONS_COST_MAX: u64 = 2_500_000;
@@ -169,21 +170,6 @@ fn request(review: &Review<'_>, seen: &Kind) -> Value {
     request.set_at(&["userInfo"], user_info(review.user));
     request.set_at(&["options"], options(review));
     request
-}
-
-fn user_info(user: &User) -> Value {
-    let mut info = Value::object();
-    info.set_at(&["username"], user.name.as_str());
-    if !user.uid.is_empty() {
-        info.set_at(&["uid"], user.uid.as_str());
-    }
-    if !user.groups.is_empty() {
-        info.set_at(&["groups"], user.groups.iter().map(String::as_str).collect::<Vec<_>>());
-    }
-    for (key, values) in &user.extra {
-        info.set_at(&["extra", key], values.iter().map(String::as_str).collect::<Vec<_>>());
-    }
-    info
 }
 
 fn options(review: &Review<'_>) -> Value {

@@ -26,7 +26,7 @@ struct Refusal {
 
 /// Asks all policies. The first refusal is told, when all have been asked.
 pub(super) fn validate(policies: &[Arc<Policy>], review: &Review<'_>) -> Result<Vec<String>, ApiError> {
-    let mut judge = Judge { review, warnings: Vec::new(), refused: None };
+    let mut judge = Judge { review, warnings: Vec::new(), refused: None, annotations: Vec::new() };
     for policy in policies {
         judge.policy(policy)?;
     }
@@ -41,6 +41,8 @@ struct Judge<'r, 'a> {
     warnings: Vec<String>,
     /// Reason and message.
     refused: Option<(String, String)>,
+    /// Of the policy that is asked: keys, and what its bindings made of them.
+    annotations: Vec<(String, Vec<String>)>,
 }
 
 impl Judge<'_, '_> {
@@ -85,6 +87,9 @@ impl Judge<'_, '_> {
                 Ok(false) => {}
                 Err(wrong) => self.misconfigured(policy, Some(binding), &wrong.to_string()),
             }
+        }
+        for (key, values) in std::mem::take(&mut self.annotations) {
+            self.review.annotate(&format!("{}/{key}", policy.name()), &values.join(", "));
         }
         Ok(())
     }
@@ -167,7 +172,7 @@ impl Judge<'_, '_> {
         self.review.annotate(AUDIT_FAILURE, &Value::Array(vec![failure]).to_string());
     }
 
-    /// Publishes a policy's annotations. One that fails refuses the request, unless errors are to be ignored.
+    /// Gathers a policy's annotations. One that fails refuses the request, unless errors are to be ignored.
     fn annotate(&mut self, policy: &Policy, binding: &Binding, bindings: &Bindings<'_>) {
         let mut budget = Budget::new(COST_MAX);
         for annotation in &policy.programs.annotations {
@@ -177,7 +182,7 @@ impl Judge<'_, '_> {
                     let end = (0..=text.len().min(ANNOTATION_BYTES_MAX)).rev().find(|end| text.is_char_boundary(*end));
                     let text = &text[..end.unwrap_or(0)];
                     if !text.is_empty() {
-                        self.review.annotate(&format!("{}/{}", policy.name(), annotation.name), text);
+                        self.gather(&annotation.name, text);
                     }
                 }
                 Err(failure) if policy.fails() => {
@@ -185,6 +190,14 @@ impl Judge<'_, '_> {
                 }
                 Err(_) => {}
             }
+        }
+    }
+
+    fn gather(&mut self, key: &str, value: &str) {
+        match self.annotations.iter_mut().find(|(known, _)| known == key) {
+            Some((_, values)) if values.iter().any(|known| known == value) => {}
+            Some((_, values)) => values.push(value.to_owned()),
+            None => self.annotations.push((key.to_owned(), vec![value.to_owned()])),
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::audit::Audit;
 use crate::authentication::StaticToken;
 use crate::authorization::RoleTable;
 use crate::http::{Limits, ServeOptions, ServingCertificate, authorities, serve};
@@ -67,12 +68,18 @@ pub struct Cluster {
     certificate: Arc<ServingCertificate>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+    pub pipeline: Arc<Pipeline>,
     /// The port of a stand-in for a node agent.
     pub node_port: u16,
 }
 
 impl Cluster {
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// The same, and somebody listens.
+    pub async fn start_with(audit: Option<Arc<dyn Audit>>) -> Self {
         let authority = Authority::new();
         let (certificate, key) = authority.issue("server", None);
         let certificate = ServingCertificate::from_pem(&certificate, &key).unwrap();
@@ -84,7 +91,7 @@ impl Cluster {
             rows: resources::table(),
             authorizer: Arc::new(RoleTable),
             token_issuer: None,
-            audit: None,
+            audit,
             encryption_key: None,
             service_cidr: ServiceCidr { network: "10.43.0.0".parse().unwrap(), prefix_length: 16 },
             node_port_range: 30_000..=32_767,
@@ -109,8 +116,9 @@ impl Cluster {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(async move { serve(listener, pipeline, options, stopped).await.unwrap() });
-        let cluster = Self { address, authority, certificate, stop, task, node_port };
+        let served = pipeline.clone();
+        let task = tokio::spawn(async move { serve(listener, served, options, stopped).await.unwrap() });
+        let cluster = Self { address, authority, certificate, stop, task, pipeline, node_port };
         cluster.make_default_namespace().await;
         cluster
     }
@@ -213,7 +221,13 @@ impl Answered {
 }
 
 impl Client {
-    async fn open(&mut self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Response<Incoming> {
+    pub async fn open(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Response<Incoming> {
         let mut request = Request::builder().method(method);
         for (name, value) in headers {
             request = request.header(*name, *value);
