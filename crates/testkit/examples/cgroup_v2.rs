@@ -19,7 +19,8 @@ fn main() -> ExitCode {
     let command: Vec<String> = arguments.map(|word| quoted(&word)).collect();
     let Some(mut vm) = Vm::new() else { return fail("run scripts/packages first") };
     vm.share_files();
-    POD_NETWORK.iter().for_each(|module| vm.module(module));
+    // Disks made of files, besides.
+    POD_NETWORK.iter().chain(&["loop", "crc32c_generic", "ext4"]).for_each(|module| vm.module(module));
     let here = std::env::current_dir().expect("there is a directory");
     let environment: Vec<String> = std::env::vars()
         .filter(|(name, _)| name != "SKIFF_TEST_KERNEL")

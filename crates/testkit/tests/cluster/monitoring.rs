@@ -120,6 +120,11 @@ fn tls_config(c: &Cluster) -> String {
     format!("{{{}}}", entries.join(", "))
 }
 
+/// How often is read, and how long that may take: as long as the machine needs.
+fn interval() -> String {
+    format!("{}s", testkit::slowness())
+}
+
 /// Each role of discovery finds what is there, what it finds answers, and what goes is forgotten.
 #[test]
 fn prometheus_finds_nodes_pods_services_and_reads_them() {
@@ -128,7 +133,7 @@ fn prometheus_finds_nodes_pods_services_and_reads_them() {
     c.apply(&MEASURED.replace("REGISTRY", REGISTRY));
     c.wait_field("pod/measured", ".status.phase", "Running");
     let tls = tls_config(&c);
-    std::fs::write(c.path("discovery.yml"), DISCOVERY.replace("TLS", &tls)).unwrap();
+    std::fs::write(c.path("discovery.yml"), DISCOVERY.replace("TLS", &tls).replace("INTERVAL", &interval())).unwrap();
     let agent = Collector::start(
         &c,
         &tool("victoria-metrics", "usr/bin/vmagent"),
@@ -173,7 +178,7 @@ fn debian_reads(c: &Cluster, tls: &str, node: &str) {
         ("probes", format!("{node}:10250"), "/metrics/probes"),
         ("resource", format!("{node}:10250"), "/metrics/resource"),
     ];
-    let mut config = "global: {scrape_interval: 1s}\nscrape_configs:\n".to_owned();
+    let mut config = format!("global: {{scrape_interval: {}}}\nscrape_configs:\n", interval());
     for (job, address, path) in &jobs {
         config.push_str(&format!(
             "- {{job_name: {job}, scheme: https, metrics_path: {path}, tls_config: {tls}, static_configs: [{{targets: ['{address}']}}]}}\n"
