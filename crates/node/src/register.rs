@@ -138,8 +138,8 @@ impl Machine {
     }
 }
 
-/// What is reserved. Named CPUs stand in the place of an amount of them, as upstream has it.
-fn reserved(options: &NodeOptions) -> Reserved {
+/// What is reserved for others than pods. Named CPUs stand in the place of an amount of them, as upstream has it.
+pub fn reserved(options: &NodeOptions) -> Reserved {
     let named = i64::try_from(options.policies.reserved_cpus.len()).unwrap_or(i64::MAX);
     let amount = options.limits.reserved;
     if named == 0 { amount } else { Reserved { milli_cpu: named.saturating_mul(1000), ..amount } }

@@ -642,6 +642,8 @@ pub trait Runtime: Send + Sync + 'static {
     fn update_resources<'a>(&'a self, container_id: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>>;
     /// Makes a cgroup above pods (`/kubepods/burstable`) when it is missing, and sets its limits.
     fn update_group<'a>(&'a self, group: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>>;
+    /// Use of such a cgroup.
+    fn group_usage<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<Usage>>;
     /// Changes the limits of a sandbox's cgroup.
     fn update_pod_sandbox<'a>(&'a self, sandbox_id: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>>;
     /// Closes and opens the container's log file again, after a rotation.

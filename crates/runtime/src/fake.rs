@@ -50,7 +50,7 @@ pub struct FakeState {
     pub first_address: Option<Ipv4Addr>,
     /// What containers (by name) and sandboxes (by pod name) were given while they ran, in order.
     pub updates: Vec<(String, Resources)>,
-    /// Bytes of memory that containers and pods use, by the same names.
+    /// Bytes of memory that containers and pods use, by the same names, and cgroups above pods.
     pub memory_use: BTreeMap<String, u64>,
     next: u32,
 }
@@ -237,8 +237,14 @@ impl Runtime for FakeRuntime {
         now(Ok(()))
     }
     fn update_group<'a>(&'a self, group: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>> {
-        self.lock().groups.insert(group.to_owned(), resources.cpu_shares.unwrap_or(0));
+        let mut state = self.lock();
+        state.groups.insert(group.to_owned(), resources.cpu_shares.unwrap_or(0));
+        state.updates.push((group.to_owned(), resources));
+        drop(state);
         now(Ok(()))
+    }
+    fn group_usage<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<Usage>> {
+        now(Ok(self.lock().usage(group)))
     }
     fn update_pod_sandbox<'a>(&'a self, id: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>> {
         let mut state = self.lock();

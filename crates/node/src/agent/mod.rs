@@ -28,6 +28,7 @@ use runtime::RuntimeEvent;
 use tokio::sync::{mpsc, watch};
 
 use crate::allocation::Pending;
+use crate::config::resources::ALL_PODS;
 use crate::eviction::Pressure;
 use crate::managers::Managers;
 pub use crate::options::NodeOptions;
@@ -142,7 +143,20 @@ impl Agent {
         desired.filter(|desired| !desired.removed).map(|desired| desired.wanted.clone()).collect()
     }
 
-    /// Gives the cgroups of the classes the weight and the memory of the pods that are here now.
+    /// What all pods together get: what the machine has less what is reserved. What evictions keep free is within: they
+    /// come before the limit does.
+    pub fn share_of_pods(&self) -> runtime::Resources {
+        let kept = crate::register::reserved(&self.options);
+        let milli_cpu = self.machine.milli_cpu.saturating_sub(kept.milli_cpu);
+        runtime::Resources {
+            cpu_shares: Some(crate::config::resources::shares(milli_cpu)),
+            memory_limit: Some(self.machine.memory_bytes.saturating_sub(kept.memory)).filter(|limit| *limit > 0),
+            ..runtime::Resources::default()
+        }
+    }
+
+    /// Gives the cgroups of the classes the weight and the memory of the pods that are here now, and the one of all pods what
+    /// they may have.
     pub async fn weigh_classes(&self) {
         let mut known = self.classes.lock().await;
         let pods = self.pods();
@@ -153,7 +167,8 @@ impl Agent {
         let memory = self.options.limits.memory_qos.map(|memory| memory.classes(live()));
         let memory = memory.into_iter().flatten();
         let memory = memory.map(|(group, least)| (group, runtime::Resources { memory_request: Some(least), ..none() }));
-        let all: Vec<_> = shares.chain(memory).collect();
+        let whole = std::iter::once((ALL_PODS, self.share_of_pods()));
+        let all: Vec<_> = whole.chain(shares).chain(memory).collect();
         for (group, resources) in all.iter().filter(|pair| !known.contains(pair)) {
             if let Err(error) = self.options.runtime.update_group(group, resources.clone()).await {
                 tracing::warn!(group, %error, "what a class of pods gets was not set");

@@ -2,7 +2,7 @@
 
 use runtime::Resources;
 
-use super::resources::{Qos, memory_of, pod_request, qos};
+use super::resources::{ALL_PODS, Qos, memory_of, pod_request, qos};
 use crate::quantity;
 use crate::wanted::{Member, Wanted};
 
@@ -59,7 +59,7 @@ impl MemoryQos {
                 burstable = burstable.saturating_add(request);
             }
         }
-        [("/kubepods", all), ("/kubepods/burstable", burstable)]
+        [(ALL_PODS, all), ("/kubepods/burstable", burstable)]
     }
 }
 

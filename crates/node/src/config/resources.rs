@@ -82,6 +82,9 @@ pub fn cgroup_parent(wanted: &Wanted) -> String {
     format!("/kubepods/{class}pod{}", wanted.uid())
 }
 
+/// The group that holds all pods.
+pub const ALL_PODS: &str = "/kubepods";
+
 /// CPU weights of the groups that hold all pods of a class: the least for those that ask for nothing, else what all ask
 /// for together. Guaranteed pods lie beside these groups.
 pub fn class_shares<'a>(pods: impl Iterator<Item = &'a Wanted>) -> [(&'static str, u64); 2] {

@@ -63,7 +63,7 @@ pub struct Watch {
 /// Which condition a shortage makes.
 fn condition(signal: Signal) -> usize {
     match signal {
-        Signal::Memory => 0,
+        Signal::Memory | Signal::PodMemory => 0,
         Signal::Pids => 2,
         _ => 1,
     }
@@ -90,7 +90,7 @@ impl Watch {
         self.met = due.iter().map(|(index, _)| *index).collect();
         let mut list: Vec<Shortage> =
             due.iter().filter_map(|(_, t)| Some(Shortage::of(t, *seen.get(&t.signal)?))).collect();
-        list.sort_by_key(|shortage| shortage.signal != Signal::Memory);
+        list.sort_by_key(|shortage| !shortage.signal.is_memory());
         (Pressure { memory, disk, pids }, list)
     }
 }
@@ -146,6 +146,10 @@ pub mod tests {
         let all = vec!["MemoryPressure", "DiskPressure", "PIDPressure"];
         let order = vec!["memory", "ephemeral-storage", "inodes", "pids"];
         assert_eq!(seen((100 << 20) - 1, 99, 49, 6), (all, order));
+        let pods = [(Signal::PodMemory, Observed { available: 99 << 20, all: 1 << 30 })].into();
+        let (pressure, list) = Watch::default().update(&upstream, &pods, at(0));
+        assert_eq!((pressure.names(), list[0].signal.resource()), (vec!["MemoryPressure"], "memory"));
+        assert_eq!((list[0].threshold.as_str(), list[0].available.as_str()), ("100Mi", "99Mi"));
         let mut none = Observations::new();
         disk(
             &mut none,

@@ -58,7 +58,7 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
             images = agent.options.runtime.image_filesystem().await.ok().map(|found| found.mountpoint);
         }
         let place = images.as_ref().unwrap_or(&agent.options.data_dir);
-        let seen = observe(&agent, place);
+        let seen = observe(&agent, place).await;
         let (pressure, short) = watch.update(&agent.options.eviction, &seen, seams::clock::now());
         agent.pressure.send_if_modified(|known| std::mem::replace(known, pressure) != pressure);
         // Who breaks a limit of its own goes first, and that may be enough.
@@ -76,14 +76,14 @@ async fn relieve(agent: &Arc<Agent>, shortage: Shortage, uses: &mut Uses, images
     let about = crate::register::reference(agent);
     agent.event(&about, EventType::Warning, "EvictionThresholdMet", format!("Attempting to reclaim {resource}"));
     let measure = match shortage.signal {
-        Signal::Memory => Measure::Memory,
+        signal if signal.is_memory() => Measure::Memory,
         Signal::Pids => Measure::Pids,
         _ => Measure::Disk,
     };
     if measure == Measure::Disk {
         let wanted = if shortage.signal.is_bytes() { shortage.missing } else { u64::MAX };
         images::collect(agent, uses, wanted).await;
-        if is_relieved(&agent.options.eviction, &observe(agent, images)) {
+        if is_relieved(&agent.options.eviction, &observe(agent, images).await) {
             return;
         }
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::Signal;
 use crate::agent::Agent;
+use crate::config::resources::ALL_PODS;
 use crate::disk::Space;
 
 /// Of one signal: what is left, and all there is.
@@ -17,11 +18,18 @@ pub struct Observed {
 /// What was seen of each signal. What cannot be told is not in here, and is never short.
 pub type Observations = BTreeMap<Signal, Observed>;
 
-/// Looks at memory, processes, and the file systems of pods and of images.
-pub fn observe(agent: &Agent, images: &Path) -> Observations {
+/// Looks at memory, that of all pods together, processes, and the file systems of pods and of images.
+pub async fn observe(agent: &Agent, images: &Path) -> Observations {
     let mut seen = Observations::new();
     let meminfo = crate::register::meminfo;
     seen.insert(Signal::Memory, Observed { available: meminfo("MemAvailable"), all: meminfo("MemTotal") });
+    // Before the first pod there is no such group.
+    let pods = agent.options.runtime.group_usage(ALL_PODS).await.ok();
+    let all = agent.share_of_pods().memory_limit.and_then(|limit| u64::try_from(limit).ok());
+    if let Some((usage, all)) = pods.zip(all) {
+        let available = all.saturating_sub(usage.memory_working_set);
+        seen.insert(Signal::PodMemory, Observed { available, all });
+    }
     disk(&mut seen, &Space::of(&agent.options.data_dir), [Signal::NodeBytes, Signal::NodeInodes]);
     disk(&mut seen, &Space::of(images), [Signal::ImageBytes, Signal::ImageInodes]);
     seen.extend(processes().map(|observed| (Signal::Pids, observed)));

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use machinery::quantity::Quantity;
 
-/// What is looked at. Memory comes first when the node is short of several things.
+/// What is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Signal {
     /// `memory.available`: bytes that processes can still have.
     Memory,
+    /// `allocatableMemory.available`: bytes that pods can still have, of those that are theirs.
+    PodMemory,
     /// `nodefs.available`: free bytes where volumes and logs are.
     NodeBytes,
     /// `nodefs.inodesFree`: free inodes there.
@@ -26,8 +28,9 @@ pub enum Signal {
 
 impl Signal {
     /// Each with the name that options have for it.
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 7] = [
         ("memory.available", Self::Memory),
+        ("allocatableMemory.available", Self::PodMemory),
         ("nodefs.available", Self::NodeBytes),
         ("nodefs.inodesFree", Self::NodeInodes),
         ("imagefs.available", Self::ImageBytes),
@@ -48,16 +51,21 @@ impl Signal {
     /// How it is called when it runs short.
     pub fn resource(self) -> &'static str {
         match self {
-            Self::Memory => "memory",
+            Self::Memory | Self::PodMemory => "memory",
             Self::NodeBytes | Self::ImageBytes => "ephemeral-storage",
             Self::NodeInodes | Self::ImageInodes => "inodes",
             Self::Pids => "pids",
         }
     }
 
+    /// Whether it is about memory, which comes first when the node is short of several things.
+    pub fn is_memory(self) -> bool {
+        matches!(self, Self::Memory | Self::PodMemory)
+    }
+
     /// Whether it counts bytes.
     pub fn is_bytes(self) -> bool {
-        matches!(self, Self::Memory | Self::NodeBytes | Self::ImageBytes)
+        self.is_memory() || matches!(self, Self::NodeBytes | Self::ImageBytes)
     }
 }
 
@@ -225,7 +233,8 @@ impl Eviction {
         Self { thresholds: Vec::new(), max_pod_grace: Duration::ZERO, transition: Self::TRANSITION }
     }
 
-    /// Puts the options together. An error says which do not fit.
+    /// Puts the options together. What hard thresholds keep free of the node's memory they keep free of the pods' too, as
+    /// upstream has it. An error says which do not fit.
     pub fn new(
         hard: &Thresholds,
         soft: &Thresholds,
@@ -245,6 +254,10 @@ impl Eviction {
             })?;
             thresholds.push(one(pair, Some(grace)));
         }
+        let hard_memory = |threshold: &&Threshold| threshold.signal == Signal::Memory && threshold.grace.is_none();
+        let pods = thresholds.iter().filter(hard_memory).map(|own| Threshold { signal: Signal::PodMemory, ..*own });
+        let pods: Vec<Threshold> = pods.collect();
+        thresholds.extend(pods);
         Ok(Self { thresholds, ..Self::none() })
     }
 
@@ -269,7 +282,8 @@ mod tests {
         let own = Eviction::new(&hard, &soft, &graces, &reclaims).unwrap();
         assert_eq!((own.least(Signal::Memory, 1000), own.least(Signal::NodeBytes, 2 << 30)), (50, 1 << 30));
         assert_eq!(own.least(Signal::Pids, 1000), 0);
-        assert_eq!(own.thresholds.len(), 3);
+        assert_eq!(own.thresholds.len(), 4);
+        assert_eq!((own.thresholds[3].signal, own.thresholds[3].least), (Signal::PodMemory, own.thresholds[0].least));
         assert_eq!(own.thresholds[1].reclaim, Some(Amount::Absolute(500 << 20)));
         assert_eq!(own.thresholds[2].grace, Some(Duration::from_secs(90)));
         let none = Eviction::new(&"".parse().unwrap(), &soft, &GracePeriods::default(), &reclaims);

@@ -24,7 +24,7 @@ pub fn status(seen: &Seen<'_>, member: &Member) -> api::ContainerStatus {
     };
     match newest {
         Some(container) => from_runtime(seen, member, container, &mut out),
-        None => never_seen(seen, member, before, &mut out),
+        None => never_seen(seen, member, before, older.is_some(), &mut out),
     }
     if out.last_state.is_none() {
         out.last_state = older.map(|c| terminated(seen, c)).or_else(|| {
@@ -60,8 +60,14 @@ fn waiting(reason: &str, message: &str) -> api::ContainerState {
     api::ContainerState { waiting: Some(waiting), ..api::ContainerState::default() }
 }
 
-/// The runtime has no container of it.
-fn never_seen(seen: &Seen<'_>, member: &Member, before: Option<&api::ContainerStatus>, out: &mut api::ContainerStatus) {
+/// The runtime has no container of it that ever ran, but for one that ended if `ended` says so.
+fn never_seen(
+    seen: &Seen<'_>,
+    member: &Member,
+    before: Option<&api::ContainerStatus>,
+    ended: bool,
+    out: &mut api::ContainerStatus,
+) {
     // What ended and was removed since stays as it was reported.
     if let Some(before) = before.filter(|b| b.state.as_ref().is_some_and(|s| s.terminated.is_some())) {
         *out = before.clone();
@@ -72,7 +78,7 @@ fn never_seen(seen: &Seen<'_>, member: &Member, before: Option<&api::ContainerSt
     out.started = Some(false);
     if let Some(before) = before.filter(|b| b.state.as_ref().is_some_and(|s| s.running.is_some())) {
         out.restart_count += 1;
-        out.last_state = Some(lost(before));
+        out.last_state = Some(lost(before)).filter(|_| !ended);
     }
     let wait = seen.waiting.get(member.name());
     // With init containers all of them wait for that, the first one too, as upstream has it.

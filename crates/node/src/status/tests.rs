@@ -39,7 +39,6 @@ fn seen(name: &str, state: ContainerState, exit_code: Option<i32>) -> ContainerS
 
 /// `a+` runs, `a=1` ended with 1.
 fn made(spec: &str, words: &str, over: bool) -> PodStatus {
-    let wanted = pod(spec);
     let list: Vec<ContainerStatus> = words
         .split_whitespace()
         .map(|word| match word.split_once('=') {
@@ -47,11 +46,17 @@ fn made(spec: &str, words: &str, over: bool) -> PodStatus {
             None => seen(word.trim_end_matches('+'), ContainerState::Running, None),
         })
         .collect();
+    of(spec, &list, over, &PodStatus::default())
+}
+
+/// The status after another one, with these containers.
+fn of(spec: &str, list: &[ContainerStatus], over: bool, before: &PodStatus) -> PodStatus {
+    let wanted = pod(spec);
     let now = "2026-01-01T00:00:09Z".parse().unwrap();
     status(&Seen {
         wanted: &wanted,
         sandboxes: &[],
-        containers: &list,
+        containers: list,
         health: &BTreeMap::new(),
         waiting: &BTreeMap::new(),
         last_words: &BTreeMap::new(),
@@ -63,7 +68,7 @@ fn made(spec: &str, words: &str, over: bool) -> PodStatus {
         actuated: &Actuated::default(),
         failure: None,
         over,
-        before: &PodStatus::default(),
+        before,
         host_ip: None,
         runtime: "skiff",
         started: now,
@@ -134,4 +139,20 @@ fn ended_containers_say_how() {
         assert_eq!(ended.reason.as_deref(), Some(reason));
         assert_eq!(ended.container_id.as_deref(), Some("skiff://a"));
     }
+}
+
+#[test]
+fn a_successor_that_does_not_run_yet_leaves_the_end_before_it_told() {
+    let one = r#"{"containers":[{"name":"a"}]}"#;
+    let before = made(one, "a+", false);
+    let successor = ContainerStatus { attempt: 1, ..seen("a", ContainerState::Created, None) };
+    let told = |list: &[ContainerStatus]| {
+        let status = of(one, list, false, &before).container_statuses.unwrap().remove(0);
+        let ended = status.last_state.unwrap().terminated.unwrap();
+        assert!(status.state.unwrap().waiting.is_some());
+        (status.restart_count, ended.exit_code, ended.reason.unwrap())
+    };
+    let first = seen("a", ContainerState::Exited, Some(3));
+    assert_eq!(told(&[first, successor.clone()]), (1, 3, "Error".to_owned()));
+    assert_eq!(told(&[successor]), (1, 137, "ContainerStatusUnknown".to_owned()));
 }

@@ -71,12 +71,11 @@ impl Runtime for BuiltinRuntime {
     }
 
     fn update_group<'a>(&'a self, group: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>> {
-        async move {
-            let root = self.0.options.cgroup_root.trim_end_matches('/');
-            let group = format!("{root}/{}", group.trim_start_matches('/'));
-            self.0.cgroups.create(&group, &resources).map_err(failed("update resources"))
-        }
-        .boxed()
+        async move { self.0.cgroups.create(&self.group(group), &resources).map_err(failed("update resources")) }.boxed()
+    }
+
+    fn group_usage<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<Usage>> {
+        async move { self.0.cgroups.usage(&self.group(group)).map_err(failed("read usage")) }.boxed()
     }
 
     fn update_pod_sandbox<'a>(&'a self, sandbox_id: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>> {

@@ -289,6 +289,11 @@ impl BuiltinRuntime {
         own.map(|(id, container)| (id.clone(), container.clone())).collect()
     }
 
+    /// A cgroup above pods, below the one that the options name.
+    fn group(&self, group: &str) -> String {
+        format!("{}/{}", self.0.options.cgroup_root.trim_end_matches('/'), group.trim_start_matches('/'))
+    }
+
     fn sandbox(&self, id: &str) -> Result<Arc<Sandbox>> {
         let found = lock(&self.0.sandboxes).get(id).cloned();
         found.ok_or_else(|| RuntimeError::NotFound(format!("sandbox {id}")))

@@ -91,6 +91,14 @@ impl Runtime for CriRuntime {
         async move { self.0.make_group(self.0.group(group), resources).await }.boxed()
     }
 
+    fn group_usage<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<Usage>> {
+        async move {
+            let usage = self.0.cgroups.usage(&self.0.group(group));
+            usage.map_err(|error| RuntimeError::Failed(format!("read usage: {error}")))
+        }
+        .boxed()
+    }
+
     fn update_pod_sandbox<'a>(&'a self, sandbox_id: &'a str, resources: Resources) -> BoxFuture<'a, Result<()>> {
         async move {
             let known = self.known(sandbox_id).await?;

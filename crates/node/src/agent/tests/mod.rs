@@ -388,6 +388,38 @@ async fn a_pod_over_its_disk_limit_is_evicted() {
     assert!(world.api.events().contains(&format!("Evicted: {message}")));
 }
 
+/// What is reserved is no pod's: who takes most of the rest goes before it is used up, however much memory the machine has.
+#[tokio::test(start_paused = true)]
+async fn pods_together_keep_off_what_is_reserved() {
+    let mi = 1 << 20;
+    let all = i64::try_from(crate::register::meminfo("MemTotal")).unwrap();
+    let world = World::with(|options| {
+        options.limits.reserved.memory = all - (64 << 20);
+        let (hard, none) = ("memory.available<4Mi".parse().unwrap(), "".parse().unwrap());
+        let (graces, reclaims) = ("".parse().unwrap(), "".parse().unwrap());
+        options.eviction = Eviction::new(&hard, &none, &graces, &reclaims).unwrap();
+    });
+    world.pod("p", ONE);
+    world.until("p", |s| phase(s) == "Running").await;
+    let pods = |world: &World| {
+        let state = world.runtime.state.lock().unwrap();
+        state.updates.iter().find(|(name, _)| name == "/kubepods").map(|(_, given)| given.memory_limit)
+    };
+    assert_eq!(pods(&world), Some(Some(64 << 20)));
+    world.runtime.state.lock().unwrap().memory_use.insert("/kubepods".to_owned(), 60 * mi);
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    assert_eq!(phase(&world.status("p")), "Running");
+    {
+        let mut state = world.runtime.state.lock().unwrap();
+        state.memory_use.insert("/kubepods".to_owned(), 61 * mi);
+        state.memory_use.insert("a".to_owned(), 50 * mi);
+    }
+    world.until("p", |s| phase(s) == "Failed" && s.str_at(&["reason"]) == Some("Evicted")).await;
+    let message = "The node was low on resource: memory. Threshold quantity: 4Mi, available: 3Mi. \
+        Container a was using 50Mi, request is 0, has larger consumption of memory. ";
+    assert_eq!(world.status("p").str_at(&["message"]), Some(message));
+}
+
 #[tokio::test(start_paused = true)]
 async fn classes_weigh_what_their_pods_ask_for() {
     let world = World::new();

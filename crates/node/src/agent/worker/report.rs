@@ -12,7 +12,9 @@ impl Worker {
     pub(super) fn replaced_until(&self, now: Timestamp) -> Option<Timestamp> {
         let members = self.wanted.members.iter().filter(|m| !self.failures.contains_key(m.name()));
         let replaced = members.filter_map(|member| {
-            let last = plan::latest(&self.containers, member.name())?;
+            // A successor that was made but does not run yet changes nothing.
+            let begun = |c: &&ContainerStatus| c.name == member.name() && c.state != ContainerState::Created;
+            let last = self.containers.iter().filter(begun).max_by_key(|c| (c.attempt, c.created_at))?;
             let gone = last.state == ContainerState::Exited && plan::gives_way(member, last);
             Some(last.finished_at.filter(|_| gone)? + REPLACED)
         });
