@@ -5,98 +5,107 @@ use std::time::Duration;
 use anyhow::Result;
 use bytes::Bytes;
 use serde_json::json;
-use tokio::task::JoinSet;
-
-use crate::cluster::Cluster;
-use crate::connection::Connection;
-use crate::figures::Times;
 use tokio::time::Instant;
 
-const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+use crate::cluster::Cluster;
+use crate::load::{Load, Request};
+use crate::{figures::Times, list::pod};
+
 /// How long each figure is measured.
 const SPAN: Duration = Duration::from_secs(4);
 
-/// A kind of request; the number tells objects apart.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Operation {
-    Create,
-    Get,
-    Patch,
-    Delete,
+/// What is asked for.
+struct Kind {
+    name: &'static str,
+    path: &'static str,
+    /// The object with this name.
+    make: fn(&str) -> Vec<u8>,
+}
+
+const KINDS: [Kind; 2] = [
+    Kind { name: "config maps", path: "/api/v1/namespaces/default/configmaps", make: config_map },
+    Kind { name: "pods", path: "/api/v1/namespaces/default/pods", make: |name| pod(name) },
+];
+
+/// One of 1 KiB.
+fn config_map(name: &str) -> Vec<u8> {
+    json!({"metadata": {"name": name}, "data": {"value": "x".repeat(900)}}).to_string().into_bytes()
 }
 
 pub async fn run() -> Result<()> {
-    let cluster = Cluster::start(&["--disable", "node,scheduler,controllers"])?;
-    let api = cluster.connect().await?;
-    for flight in [1, 16, 64] {
-        let mut made = 0;
-        for (name, operation) in [
-            ("create", Operation::Create),
-            ("get", Operation::Get),
-            ("patch", Operation::Patch),
-            ("delete", Operation::Delete),
-        ] {
-            let cpu = cpu_seconds(cluster.pid());
-            let (times, elapsed) = load(&api, operation, flight, made).await?;
-            let cpu = (cpu_seconds(cluster.pid()) - cpu) * 1000.0 / times.len() as f64;
-            if operation == Operation::Create {
-                made = times.len();
+    for kind in KINDS {
+        let cluster = Cluster::start(&["--disable", "node,scheduler,controllers"])?;
+        let api = cluster.connect().await?;
+        // Pods need it, and the controller that makes it is not there.
+        api.post(
+            "/api/v1/namespaces/default/serviceaccounts",
+            json!({"metadata": {"name": "default"}}).to_string().into(),
+        )
+        .await?;
+        let mut load = cluster.target()?.load().await?;
+        println!("{}, one of {} bytes as stored", kind.name, size(&cluster, &kind).await?);
+        for flight in [1, 16, 64] {
+            let mut made = 0;
+            for method in ["POST", "GET", "PATCH", "DELETE"] {
+                let cpu = (cpu_seconds(cluster.pid()), cpu_seconds(std::process::id()));
+                let (times, elapsed) = measure(&mut load, &kind, method, flight, &mut made).await?;
+                let each = |pid, before| (cpu_seconds(pid) - before) * 1000.0 / times.len() as f64;
+                let rate = times.len() as f64 / elapsed.as_secs_f64();
+                println!(
+                    "{method:6} {flight:3} in flight  {rate:8.0}/s   {}   CPU each: server {:.3} ms, load generator {:.3} ms",
+                    times.tell(),
+                    each(cluster.pid(), cpu.0),
+                    each(std::process::id(), cpu.1),
+                );
             }
-            let rate = times.len() as f64 / elapsed.as_secs_f64();
-            println!("{name:8} {flight:3} in flight  {rate:8.0}/s   {}   server CPU {cpu:.3} ms each", times.tell());
+            api.delete(kind.path, Bytes::from_static(b"{\"gracePeriodSeconds\":0}")).await?;
         }
-        api.delete(CONFIG_MAPS, Bytes::new()).await?;
     }
     Ok(())
 }
 
-/// Sends requests with `flight` in flight for a while. Workers take numbers of their own: worker, worker + flight, …
-async fn load(api: &Connection, operation: Operation, flight: usize, made: usize) -> Result<(Times, Duration)> {
-    let begun = Instant::now();
-    let mut workers = JoinSet::new();
-    for worker in 0..flight {
-        let api = api.clone();
-        workers.spawn(async move {
-            let mut times = Times::default();
-            let mut number = worker;
-            while begun.elapsed() < SPAN {
-                let object = match operation {
-                    Operation::Create => number,
-                    Operation::Delete if number >= made => break,
-                    _ => number % made.max(1),
-                };
-                let sent = Instant::now();
-                send(&api, operation, flight, object).await?;
-                times.add(sent.elapsed());
-                number += flight;
-            }
-            anyhow::Ok(times)
-        });
-    }
-    let mut all = Times::default();
-    while let Some(times) = workers.join_next().await {
-        all.join(times??);
-    }
-    Ok((all, begun.elapsed()))
+/// What the server keeps of one.
+async fn size(cluster: &Cluster, kind: &Kind) -> Result<usize> {
+    let api = cluster.connect().await?;
+    api.post(kind.path, (kind.make)("size").into()).await?;
+    Ok(api.get(&format!("{}/size", kind.path)).await?.len())
 }
 
-async fn send(api: &Connection, operation: Operation, flight: usize, number: usize) -> Result<()> {
-    // The numbers of a worker have gaps where another was faster; what was not made is not asked for.
-    let path = format!("{CONFIG_MAPS}/c{flight}-{number}");
-    let answer = match operation {
-        Operation::Create => {
-            let data = json!({"value": "x".repeat(900)});
-            let object = json!({"metadata": {"name": format!("c{flight}-{number}")}, "data": data});
-            api.post(CONFIG_MAPS, object.to_string().into()).await
+/// Sends requests with `flight` in flight for a while. Objects have numbers; `made` of them are there.
+async fn measure(
+    load: &mut Load,
+    kind: &Kind,
+    method: &'static str,
+    flight: usize,
+    made: &mut usize,
+) -> Result<(Times, Duration)> {
+    let begun = Instant::now();
+    let mut number = 0;
+    let there = *made;
+    let answer = load.run(flight, || {
+        if begun.elapsed() >= SPAN || (method == "DELETE" && number == there) {
+            return None;
         }
-        Operation::Get => api.get(&path).await,
-        Operation::Patch => api.merge(&path, json!({"data": {"patched": "yes"}}).to_string().into()).await,
-        Operation::Delete => api.delete(&path, Bytes::new()).await,
-    };
-    match answer {
-        Err(error) if !error.to_string().contains("404") => Err(error),
-        _ => Ok(()),
+        let name = format!("c{flight}-{}", if method == "POST" { number } else { number % there.max(1) });
+        number += 1;
+        let (content_type, body) = match method {
+            "POST" => ("application/json", (kind.make)(&name)),
+            "PATCH" => (
+                "application/merge-patch+json",
+                json!({"metadata": {"labels": {"n": number.to_string()}}}).to_string().into(),
+            ),
+            // A pod that nobody runs is gone at once.
+            "DELETE" => ("application/json", b"{\"gracePeriodSeconds\":0}".to_vec()),
+            _ => ("", Vec::new()),
+        };
+        let path = if method == "POST" { kind.path.to_owned() } else { format!("{}/{name}", kind.path) };
+        Some(Request { method, path, content_type, body })
+    });
+    let answer = answer.await?;
+    if method == "POST" {
+        *made = number;
     }
+    Ok(answer)
 }
 
 fn cpu_seconds(pid: u32) -> f64 {

@@ -18,6 +18,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_rustls::client::TlsStream;
+
+use crate::load::Load;
 
 /// How to connect, from a kubeconfig.
 #[derive(Clone)]
@@ -55,18 +58,26 @@ impl Target {
 
     /// Makes a connection. Clones share it.
     pub async fn connect(&self) -> Result<Connection> {
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(4 << 20)
+            .initial_connection_window_size(64 << 20)
+            .handshake(TokioIo::new(self.open().await?))
+            .await?;
+        tokio::spawn(connection);
+        Ok(Connection { sender, authority: self.authority.clone() })
+    }
+
+    /// Makes a connection for a load of requests.
+    pub async fn load(&self) -> Result<Load> {
+        Ok(Load::new(self.open().await?, self.authority.clone().leak()))
+    }
+
+    async fn open(&self) -> Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(&self.authority).await?;
         stream.set_nodelay(true)?;
         let host = self.authority.rsplit_once(':').map_or(self.authority.as_str(), |(host, _)| host);
         let name = ServerName::try_from(host.to_owned())?;
-        let tls = tokio_rustls::TlsConnector::from(self.tls.clone()).connect(name, stream).await?;
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(4 << 20)
-            .initial_connection_window_size(64 << 20)
-            .handshake(TokioIo::new(tls))
-            .await?;
-        tokio::spawn(connection);
-        Ok(Connection { sender, authority: self.authority.clone() })
+        Ok(tokio_rustls::TlsConnector::from(self.tls.clone()).connect(name, stream).await?)
     }
 }
 
@@ -128,11 +139,6 @@ impl Connection {
     /// POST of JSON.
     pub async fn post(&self, path: &str, body: Bytes) -> Result<Bytes> {
         self.whole(Method::POST, path, "application/json", body).await
-    }
-
-    /// PATCH with a merge patch.
-    pub async fn merge(&self, path: &str, body: Bytes) -> Result<Bytes> {
-        self.whole(Method::PATCH, path, "application/merge-patch+json", body).await
     }
 
     /// DELETE.

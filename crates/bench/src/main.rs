@@ -10,6 +10,7 @@ mod idle;
 mod images;
 mod large;
 mod list;
+mod load;
 mod peers;
 mod pods;
 mod start;

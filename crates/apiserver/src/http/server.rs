@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use machinery::ApiError;
+use rustls::CipherSuite;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -87,14 +88,30 @@ async fn accept(
 }
 
 fn acceptor(options: &ServeOptions, certificates: Arc<ClientCertificates>) -> Result<TlsAcceptor, ApiError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+    let mut provider = rustls::crypto::ring::default_provider();
+    // The shorter key first, as Go's servers have it: less work for every byte.
+    let shorter = provider.cipher_suites.iter().position(|s| s.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256);
+    if let Some(at) = shorter.filter(|_| has_aes()) {
+        provider.cipher_suites[..=at].rotate_right(1);
+    }
+    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .map_err(|e| ApiError::Internal(format!("TLS is not usable: {e}")))?
         .with_client_cert_verifier(certificates)
         .with_cert_resolver(options.certificate.clone());
+    config.ignore_client_order = has_aes();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Whether the processor has instructions for AES. Without them the client's choice is the better one.
+fn has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::is_x86_feature_detected!("aes") && std::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return false;
 }
 
 /// What all connections share.

@@ -103,7 +103,7 @@ impl Service {
     async fn authenticated(
         &self,
         peer: &PeerCertificate,
-        request: Request<hyper::body::Incoming>,
+        mut request: Request<hyper::body::Incoming>,
         info: RequestInfo,
         query: Query,
         record: Option<Arc<Record>>,
@@ -113,13 +113,13 @@ impl Service {
             Ok(user) => user,
             Err(e) => return respond::plain_error(&e),
         };
-        let headers = request.headers().clone();
-        let call = Call { user, info, query, headers, wants, record };
+        let mut call = Call { user, info, query, headers: HeaderMap::new(), wants, record };
         let is_watch = call.info.verb == "watch" && !call.info.is_streamed();
         if call.info.is_long_running() && !is_watch {
             // What takes as long as the client likes has no place in flow control.
             return self.carried(call, request).await;
         }
+        call.headers = std::mem::take(request.headers_mut());
         let limit = match self.timeout(&call.query) {
             Ok(limit) => limit,
             Err(e) => return call.error(&e),
@@ -286,7 +286,7 @@ impl Service {
         let delete = if kind == OptionsKind::Delete { call.query.delete_options()? } else { Default::default() };
         let mut body = Body::None;
         if matches!(verb, "create" | "update" | "patch" | "delete" | "deletecollection") {
-            let mut bytes = read_body(request, self.options.limits.body_bytes_max).await?;
+            let mut bytes = read_body(&call.headers, request, self.options.limits.body_bytes_max).await?;
             let mut media_type = media_type(content_type.unwrap_or_default());
             let is_object = !bytes.is_empty() && patch.is_none();
             if is_custom && matches!(verb, "create" | "update" | "patch") {
@@ -425,12 +425,16 @@ fn is_status(tree: &Value) -> bool {
 }
 
 /// Reads a body, up to the limit.
-async fn read_body(request: Request<hyper::body::Incoming>, bytes_max: usize) -> Result<Bytes, ApiError> {
+async fn read_body(
+    headers: &HeaderMap,
+    request: Request<hyper::body::Incoming>,
+    bytes_max: usize,
+) -> Result<Bytes, ApiError> {
     let too_large = || ApiError::TooLarge(format!("Request entity too large: limit is {bytes_max}"));
     if *request.method() == Method::GET {
         return Ok(Bytes::new());
     }
-    let announced = request.headers().get(http::header::CONTENT_LENGTH).and_then(|l| l.to_str().ok());
+    let announced = headers.get(http::header::CONTENT_LENGTH).and_then(|l| l.to_str().ok());
     if announced.and_then(|l| l.parse::<usize>().ok()).is_some_and(|length| length > bytes_max) {
         return Err(too_large());
     }
