@@ -37,7 +37,12 @@ impl Entry {
 
     /// The object's JSON.
     pub fn bytes(&self) -> Bytes {
-        self.bytes.get_or_init(|| Bytes::from(self.tree().to_bytes())).clone()
+        self.json().clone()
+    }
+
+    /// The same for those who only look at it.
+    pub fn json(&self) -> &Bytes {
+        self.bytes.get_or_init(|| Bytes::from(self.tree().to_bytes()))
     }
 
     /// The object's tree. What the store gave us was checked when it was written, so unreadable bytes read as null.

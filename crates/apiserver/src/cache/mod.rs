@@ -161,6 +161,16 @@ impl Cache {
         Stretch { items, remaining, newest: state.newest }
     }
 
+    /// All objects whose keys start with `prefix`, which ends with a slash, and the revision of the newest change. Keys are not
+    /// looked at: with many objects each costs a cache miss.
+    pub(crate) fn whole(&self, prefix: &str) -> (Vec<Arc<Entry>>, u64) {
+        let state = self.read();
+        // What comes after the slash in ASCII: all keys with the prefix are before it.
+        let behind = format!("{}0", prefix.trim_end_matches('/'));
+        let range = (Bound::Included(prefix), Bound::Excluded(behind.as_str()));
+        (state.objects.range::<str, _>(range).map(|(_, entry)| entry.clone()).collect(), state.newest)
+    }
+
     /// Objects with a value in a field, after `after`, by an index that is kept from the first question on. One field of a
     /// resource has one.
     pub(crate) fn indexed(&self, field: SelectableField, value: &str, after: Option<&str>) -> Stretch {

@@ -67,17 +67,20 @@ fn in_shape(row: &Resource, list: List, shape: Shape, table: Option<TableOptions
             head.remove("rows");
             head.insert("metadata", metadata(&list));
             let columns: Vec<Column> = row.all_columns().into_iter().cloned().collect();
-            let write = move |entry: &Entry| {
-                entry.with_tree(|tree| options.row(&columns.iter().collect::<Vec<_>>(), tree)).to_bytes().into()
+            let write = move |entry: &Entry, piece: &mut BytesMut| {
+                let row = entry.with_tree(|tree| options.row(&columns.iter().collect::<Vec<_>>(), tree));
+                piece.extend_from_slice(&row.to_bytes());
             };
             (head, "rows", Box::new(write))
         }
         (Shape::Metadata(version), _) => {
             let head = head("PartialObjectMetadataList", &format!("meta.k8s.io/{version}"), &list);
-            let write = move |entry: &Entry| entry.with_tree(|tree| partial(tree, version)).to_bytes().into();
+            let write = move |entry: &Entry, piece: &mut BytesMut| {
+                piece.extend_from_slice(&entry.with_tree(|tree| partial(tree, version)).to_bytes());
+            };
             (head, "items", Box::new(write))
         }
-        _ => (head(&row.list_kind, &row.group_version().to_string(), &list), "items", Box::new(Entry::bytes)),
+        _ => (head(&row.list_kind, &row.group_version().to_string(), &list), "items", Box::new(write_stored)),
     };
     head.remove(items);
     let pieces = Pieces::new(begun(head, items), list.items, write);
@@ -142,17 +145,15 @@ fn with_items(mut head: Map, items: Vec<Value>) -> Value {
     head.into()
 }
 
-/// The bytes of the entries between a head and a tail. The length is known, so small lists are one piece; large ones are
-/// copied, and compressed when the client accepts that, piece by piece as the client takes them.
+/// The bytes of the entries between a head and a tail. Small lists are one piece; large ones are copied, and compressed when
+/// the client accepts that, piece by piece as the client takes them.
 fn joined(row: &Resource, list: List, wants: &Wants) -> Answer {
     let head = begun(head(&row.list_kind, &row.group_version().to_string(), &list), "items");
-    let items = list.items;
-    let length = head.len() + items.iter().map(|i| i.bytes().len() + 1).sum::<usize>() + TAIL.len()
-        - usize::from(!items.is_empty());
-    let mut pieces = Pieces::new(head, items, Entry::bytes);
-    if length < GZIP_BYTES_MIN {
-        let mut all = BytesMut::with_capacity(length);
-        while pieces.append(&mut all, length) {}
+    let is_small = is_small(&list.items);
+    let mut pieces = Pieces::new(head, list.items, write_stored);
+    if is_small {
+        let mut all = BytesMut::new();
+        while pieces.append(&mut all, usize::MAX) {}
         return respond::bytes(200, all.freeze(), wants);
     }
     let media_type = wants.accepted.format.media_type();
@@ -161,15 +162,26 @@ fn joined(row: &Resource, list: List, wants: &Wants) -> Answer {
         respond::mark_gzip(answer.headers_mut());
         return answer;
     }
-    let mut answer = respond::answer(200, media_type, body(pieces));
-    answer.headers_mut().insert(http::header::CONTENT_LENGTH, http::HeaderValue::from(length));
-    answer
+    respond::answer(200, media_type, body(pieces))
+}
+
+/// Whether a list is sent at once. Of a large one not every item is looked at.
+fn is_small(items: &[Arc<Entry>]) -> bool {
+    let mut length = 0;
+    items.iter().all(|item| {
+        length += item.json().len() + 1;
+        length < GZIP_BYTES_MIN
+    })
+}
+
+fn write_stored(entry: &Entry, piece: &mut BytesMut) {
+    piece.extend_from_slice(entry.json());
 }
 
 const TAIL: &[u8] = b"]}\n";
 
-/// Gives an item's JSON.
-type WriteItem = Box<dyn Fn(&Entry) -> Bytes + Send>;
+/// Appends an item's JSON.
+type WriteItem = Box<dyn Fn(&Entry, &mut BytesMut) + Send>;
 
 /// The pieces of a list.
 struct Pieces<W> {
@@ -180,7 +192,7 @@ struct Pieces<W> {
     write: W,
 }
 
-impl<W: Fn(&Entry) -> Bytes> Pieces<W> {
+impl<W: Fn(&Entry, &mut BytesMut)> Pieces<W> {
     fn new(head: Vec<u8>, items: Vec<Arc<Entry>>, write: W) -> Self {
         Self { head: Some(head), items: items.into_iter(), is_first: true, write }
     }
@@ -197,7 +209,7 @@ impl<W: Fn(&Entry) -> Bytes> Pieces<W> {
             if !std::mem::take(&mut self.is_first) {
                 piece.extend_from_slice(b",");
             }
-            piece.extend_from_slice(&(self.write)(&item));
+            (self.write)(&item, piece);
         }
         if self.items.len() == 0 {
             piece.extend_from_slice(TAIL);
@@ -206,7 +218,7 @@ impl<W: Fn(&Entry) -> Bytes> Pieces<W> {
     }
 }
 
-impl<W: Fn(&Entry) -> Bytes> Iterator for Pieces<W> {
+impl<W: Fn(&Entry, &mut BytesMut)> Iterator for Pieces<W> {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {

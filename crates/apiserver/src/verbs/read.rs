@@ -94,6 +94,11 @@ fn limit(call: &Call<'_>) -> usize {
 /// A list of what the cache holds.
 fn newest(call: &Call<'_>, selection: &Selection, after: Option<&str>) -> List {
     let applied = call.pipeline.feed.applied();
+    if after.is_none() && limit(call) == 0 && selection.is_everything() {
+        let (items, newest) = call.kind.cache.whole(&selection.prefix);
+        let items = items.into_iter().map(|entry| call.kind.present_owned(entry)).collect();
+        return List { items, resource_version: applied.max(newest), ..List::default() };
+    }
     let stretch = candidates(call, selection, after, limit(call));
     let revision = applied.max(stretch.newest);
     page_of(call, selection, stretch, revision)
