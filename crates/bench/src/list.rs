@@ -4,12 +4,12 @@ use anyhow::Result;
 use futures_util::StreamExt;
 use serde_json::json;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, cpu_seconds};
 use crate::load::Request;
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const COUNT: usize = 10_000;
-const ROUNDS: usize = 20;
+const ROUNDS: usize = 50;
 
 pub async fn run() -> Result<()> {
     let cluster = Cluster::start(&["--disable", "node,scheduler"])?;
@@ -27,13 +27,22 @@ pub async fn run() -> Result<()> {
     let mut load = cluster.target()?.load().await?;
     for (name, query) in [("consistent", ""), ("cached", "?resourceVersion=0")] {
         let (before, mut left) = (load.total(), ROUNDS);
+        let cpu = || (cpu_seconds(cluster.pid()), cpu_seconds(std::process::id()));
+        let cpu_before = cpu();
         let answers = load.run(1, || {
             left = left.checked_sub(1)?;
             Some(Request { method: "GET", path: format!("{PODS}{query}"), content_type: "", body: Vec::new() })
         });
         let (times, _) = answers.await?;
         let size = (load.total() - before) as f64 / ROUNDS as f64;
-        println!("list of {COUNT} pods, {name:10} ({:.1} MB)  {}", size / 1e6, times.tell());
+        let (server, own) = (cpu().0 - cpu_before.0, cpu().1 - cpu_before.1);
+        println!(
+            "list of {COUNT} pods, {name:10} ({:.1} MB)  {}   CPU each: server {:.0} ms, load generator {:.0} ms",
+            size / 1e6,
+            times.tell(),
+            server * 1000.0 / ROUNDS as f64,
+            own * 1000.0 / ROUNDS as f64,
+        );
     }
     Ok(())
 }
