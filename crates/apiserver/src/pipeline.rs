@@ -288,6 +288,7 @@ fn digest(incoming: &Incoming) -> Digest<'_> {
         user: &incoming.user,
         verb: &attributes.verb,
         group: &attributes.group,
+        version: &attributes.version,
         resource: &attributes.resource,
         subresource: &attributes.subresource,
         namespace: if is_namespace { &attributes.name } else { &attributes.namespace },

@@ -16,6 +16,7 @@ pub(crate) mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod storage_object_in_use_protection;
+mod taint_nodes_by_condition;
 
 use client::{Options, User};
 use futures_util::future::BoxFuture;
@@ -131,6 +132,7 @@ impl Admission {
                 Box::new(limit_ranger::LimitRanger),
                 Box::new(service_account::ServiceAccount),
                 Box::new(node_restriction::NodeRestriction),
+                Box::new(taint_nodes_by_condition::TaintNodesByCondition),
                 Box::new(priority::Priority),
                 Box::new(default_toleration_seconds::DefaultTolerationSeconds),
                 Box::new(default_storage_class::DefaultStorageClass),

@@ -10,7 +10,7 @@ use machinery::{ApiError, Map, Value};
 use resources::Resource;
 
 use super::{Audit, Event, Level, ObjectReference, Stage};
-use crate::request::{Attributes, Decision, Incoming};
+use crate::request::{Attributes, Decision, Incoming, resource_path};
 
 /// Where a request came from.
 #[derive(Debug, Clone, Default)]
@@ -60,9 +60,10 @@ impl Record {
 
     /// Begins the record of a component in this process. It has no connection, and its path is the one that it would ask for.
     pub(crate) fn of_component(audit: &Arc<dyn Audit>, incoming: &Incoming) -> Arc<Self> {
+        let Attributes { group, version, resource, subresource, namespace, name, .. } = &incoming.attributes;
         let origin = Origin {
             audit_id: seams::random::uuid(),
-            request_uri: path(&incoming.attributes),
+            request_uri: resource_path([group, version, namespace, resource, name, subresource]),
             source_ips: Vec::new(),
             user_agent: incoming.agent.clone(),
         };
@@ -311,20 +312,6 @@ fn object_ref(attributes: &Attributes) -> Option<ObjectReference> {
         subresource: subresource.clone(),
         ..ObjectReference::default()
     })
-}
-
-/// The path of a request that came without one.
-fn path(attributes: &Attributes) -> String {
-    let Attributes { group, version, resource, subresource, namespace, name, .. } = attributes;
-    let mut path = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
-    let namespaces = if namespace.is_empty() { "" } else { "namespaces" };
-    for part in [namespaces, namespace, resource, name, subresource] {
-        if !part.is_empty() {
-            path.push('/');
-            path.push_str(part);
-        }
-    }
-    path
 }
 
 /// Of a Status what is bounded.

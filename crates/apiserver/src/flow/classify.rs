@@ -20,6 +20,7 @@ pub(crate) struct Digest<'a> {
     pub user: &'a User,
     pub verb: &'a str,
     pub group: &'a str,
+    pub version: &'a str,
     pub resource: &'a str,
     pub subresource: &'a str,
     /// A namespace lies in itself, as its path says.
@@ -148,16 +149,21 @@ impl Schema {
         self.rules.iter().any(|rule| rule.matches(digest))
     }
 
+    /// What tells a request's flow from the others of its schema.
+    pub(super) fn distinguisher<'a>(&self, digest: &Digest<'a>) -> &'a str {
+        match self.distinguisher {
+            Distinguisher::Nothing => "",
+            Distinguisher::User => &digest.user.name,
+            Distinguisher::Namespace => digest.namespace,
+        }
+    }
+
     /// The flow of a request, as a number: its schema with what tells its flows apart.
     pub(super) fn flow(&self, digest: &Digest<'_>) -> u64 {
         let mut hash = Context::new(&SHA256);
         hash.update(self.name.as_bytes());
         hash.update(&[0]);
-        hash.update(match self.distinguisher {
-            Distinguisher::Nothing => b"",
-            Distinguisher::User => digest.user.name.as_bytes(),
-            Distinguisher::Namespace => digest.namespace.as_bytes(),
-        });
+        hash.update(self.distinguisher(digest).as_bytes());
         let sum = hash.finish();
         let first = sum.as_ref().first_chunk().expect("SHA-256 gives 32 bytes");
         u64::from_le_bytes(*first)

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::debug::{Asked, LevelDigest};
 use super::dropped::Dropped;
 use super::queues::{Queues, Shape, Ticket};
 
@@ -43,6 +44,10 @@ pub(crate) struct Level {
     waiting_seats: AtomicU32,
     /// Seats that one request may take; 0 when the level does not say.
     pub seats_max: AtomicU32,
+    /// Seats that requests have beyond their first one.
+    more_seats: AtomicU32,
+    /// Requests that went away while they waited.
+    pub cancelled: AtomicU64,
     queues: Mutex<Queues<Call>>,
     pub dropped: Dropped,
 }
@@ -77,6 +82,8 @@ impl Level {
             peak: AtomicU32::new(0),
             waiting_seats: AtomicU32::new(0),
             seats_max: AtomicU32::new(0),
+            more_seats: AtomicU32::new(0),
+            cancelled: AtomicU64::new(0),
             queues: Mutex::new(Queues::new(Shape::default())),
             dropped: Dropped::default(),
         })
@@ -107,6 +114,27 @@ impl Level {
         (in_use(state), waiting(state))
     }
 
+    /// Requests that have seats.
+    pub(super) fn executing(&self) -> u32 {
+        self.load().0.saturating_sub(self.more_seats.load(Ordering::Relaxed))
+    }
+
+    /// What there is to show.
+    pub(super) fn digest(&self) -> LevelDigest {
+        let queues = self.lock();
+        let asked = queues.asked.values().cloned().collect();
+        LevelDigest { queue_count: queues.shape.queues, queues: queues.digest(), asked }
+    }
+
+    /// One request is counted as one, however many seats it has.
+    fn count_more(&self, seats: u32, taken: bool) {
+        match (seats, taken) {
+            (0 | 1, _) => {}
+            (seats, true) => drop(self.more_seats.fetch_add(seats - 1, Ordering::Relaxed)),
+            (seats, false) => drop(self.more_seats.fetch_sub(seats - 1, Ordering::Relaxed)),
+        }
+    }
+
     /// Seats that are wanted: those in use and those waited for.
     pub(super) fn demand(&self) -> u32 {
         self.load().0.saturating_add(self.waiting_seats.load(Ordering::Relaxed))
@@ -134,6 +162,7 @@ impl Level {
             match self.state.compare_exchange_weak(state, taken, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => {
                     self.note_peak(in_use(taken));
+                    self.count_more(seats, true);
                     return Some(Seat { seats, waited: None });
                 }
                 Err(now) => state = now,
@@ -152,8 +181,14 @@ impl Level {
     }
 
     /// A seat as soon as it is this request's turn.
-    pub(super) async fn take(self: &Arc<Self>, flow: u64, seats: u32, wait_max: Duration) -> Result<Seat, NoSeat> {
-        let mut waiter = self.wait(flow, seats)?;
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        flow: u64,
+        seats: u32,
+        wait_max: Duration,
+        asked: Asked,
+    ) -> Result<Seat, NoSeat> {
+        let mut waiter = self.wait(flow, seats, asked)?;
         let called = tokio::time::timeout(wait_max, Pin::new(&mut waiter.called)).await;
         match called {
             Ok(Ok(())) => Ok(waiter.sit()),
@@ -163,7 +198,7 @@ impl Level {
         }
     }
 
-    fn wait(self: &Arc<Self>, flow: u64, seats: u32) -> Result<Waiter, NoSeat> {
+    fn wait(self: &Arc<Self>, flow: u64, seats: u32, mut asked: Asked) -> Result<Waiter, NoSeat> {
         let mut queues = self.lock();
         if queues.shape.queues == 0 {
             self.note_peak(self.demand().saturating_add(seats));
@@ -172,6 +207,8 @@ impl Level {
         queues.advance(Instant::now(), self.limit());
         let (call, called) = oneshot::channel();
         let ticket = queues.enqueue(flow, seats, call).map_err(|_| NoSeat::QueueFull)?;
+        (asked.queue, asked.seats) = (ticket.queue, seats);
+        queues.asked.insert(ticket.id, asked);
         self.state.fetch_add(WAITING_ONE, Ordering::AcqRel);
         self.waiting_seats.store(queues.waiting_seats(), Ordering::Relaxed);
         self.note_peak(self.demand());
@@ -189,16 +226,22 @@ impl Level {
             // One who does not listen any more leaves on its own, and gives its seats back then.
             let _ = next.token.send(());
             self.state.fetch_sub(WAITING_ONE - u64::from(next.seats), Ordering::AcqRel);
+            self.count_more(next.seats, true);
+            if let Some(asked) = queues.asked.get_mut(&next.id) {
+                asked.started = Some(seams::clock::now());
+            }
         }
         self.waiting_seats.store(queues.waiting_seats(), Ordering::Relaxed);
     }
 
     /// Gives seats back.
     pub(super) fn give_back(&self, seat: &Seat) {
+        self.count_more(seat.seats, false);
         if let Some((ticket, since)) = seat.waited {
             let mut queues = self.lock();
             let now = Instant::now();
             queues.advance(now, self.limit());
+            queues.asked.remove(&ticket.id);
             queues.finish(ticket.queue, seat.seats, now.saturating_duration_since(since));
             self.state.fetch_sub(u64::from(seat.seats), Ordering::AcqRel);
             return self.dispatch(&mut queues);
@@ -238,6 +281,7 @@ impl Waiter {
         queues.advance(Instant::now(), self.level.limit());
         let left = queues.leave(self.ticket);
         if left {
+            queues.asked.remove(&self.ticket.id);
             self.is_settled = true;
             self.level.state.fetch_sub(WAITING_ONE, Ordering::AcqRel);
             // The next one may be narrower.
@@ -249,7 +293,11 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        if !self.is_settled && !self.leave() {
+        if self.is_settled {
+            return;
+        }
+        self.level.cancelled.fetch_add(1, Ordering::Relaxed);
+        if !self.leave() {
             let seat = Seat { seats: self.seats, waited: Some((self.ticket, Instant::now())) };
             self.level.give_back(&seat);
         }
@@ -278,7 +326,7 @@ mod tests {
         let level = level(2, ONE_QUEUE);
         let (first, _second) = (level.try_take(1).unwrap(), level.try_take(1).unwrap());
         assert!(level.try_take(1).is_none());
-        let mut third = Box::pin(level.take(7, 1, WAIT));
+        let mut third = Box::pin(level.take(7, 1, WAIT, Asked::default()));
         assert!(third.as_mut().now_or_never().is_none());
         assert_eq!((level.load(), level.demand()), ((2, 1), 3));
         level.give_back(&first);
@@ -294,9 +342,9 @@ mod tests {
     async fn full_queues_long_waits_and_levels_without_queues_turn_away() {
         let level = level(1, ONE_QUEUE);
         let seat = level.try_take(1).unwrap();
-        let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(level.take(7, 1, WAIT))).collect();
+        let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(level.take(7, 1, WAIT, Asked::default()))).collect();
         assert!(waiting.iter_mut().all(|w| w.as_mut().now_or_never().is_none()));
-        assert_eq!(level.take(7, 1, WAIT).await.unwrap_err(), NoSeat::QueueFull);
+        assert_eq!(level.take(7, 1, WAIT, Asked::default()).await.unwrap_err(), NoSeat::QueueFull);
         let started = Instant::now();
         assert_eq!(waiting.remove(0).await.unwrap_err(), NoSeat::TimeOut);
         assert_eq!(started.elapsed(), WAIT);
@@ -306,14 +354,14 @@ mod tests {
         level.give_back(&seat);
         level.shape(Shape::default());
         let _seat = level.try_take(1).unwrap();
-        assert_eq!(level.take(7, 1, WAIT).await.unwrap_err(), NoSeat::ConcurrencyLimit);
+        assert_eq!(level.take(7, 1, WAIT, Asked::default()).await.unwrap_err(), NoSeat::ConcurrencyLimit);
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_who_goes_away_when_it_was_just_called_gives_its_seat_back() {
         let level = level(1, ONE_QUEUE);
         let seat = level.try_take(1).unwrap();
-        let mut waiting = Box::pin(level.take(7, 1, WAIT));
+        let mut waiting = Box::pin(level.take(7, 1, WAIT, Asked::default()));
         assert!(waiting.as_mut().now_or_never().is_none());
         level.give_back(&seat);
         assert_eq!(level.load(), (1, 0));
@@ -329,8 +377,8 @@ mod tests {
         assert!(level.try_take(1).is_none());
         level.give_back(&wide);
         level.set_limit(0);
-        assert_eq!(level.take(7, 1, WAIT).await.unwrap_err(), NoSeat::TimeOut);
-        let mut waiting = Box::pin(level.take(7, 1, WAIT));
+        assert_eq!(level.take(7, 1, WAIT, Asked::default()).await.unwrap_err(), NoSeat::TimeOut);
+        let mut waiting = Box::pin(level.take(7, 1, WAIT, Asked::default()));
         assert!(waiting.as_mut().now_or_never().is_none());
         level.set_limit(1);
         assert!(waiting.await.is_ok());
@@ -347,7 +395,7 @@ mod tests {
                 tasks.spawn(async move {
                     let seat = match level.try_take(1) {
                         Some(seat) => Ok(seat),
-                        None => level.take(flow, 1, WAIT).await,
+                        None => level.take(flow, 1, WAIT, Asked::default()).await,
                     };
                     let Ok(seat) = seat else { return served.lock().unwrap().push((flow, None)) };
                     tokio::time::sleep(Duration::from_millis(10)).await;
@@ -385,12 +433,13 @@ mod tests {
                         // Some give up, at any moment.
                         None if round % 5 == 0 => {
                             let patience = Duration::from_micros(seams::random::below(200));
-                            match tokio::time::timeout(patience, level.take(task, seats, WAIT)).await {
+                            match tokio::time::timeout(patience, level.take(task, seats, WAIT, Asked::default())).await
+                            {
                                 Ok(seat) => seat.unwrap(),
                                 Err(_) => continue,
                             }
                         }
-                        None => level.take(task, seats, WAIT).await.unwrap(),
+                        None => level.take(task, seats, WAIT, Asked::default()).await.unwrap(),
                     };
                     seated += 1;
                     assert!(level.load().0 <= 3);

@@ -5,6 +5,7 @@
 
 mod classify;
 mod config;
+mod debug;
 mod dropped;
 mod level;
 mod limits;
@@ -22,6 +23,7 @@ use machinery::ApiError;
 
 use crate::kinds::Kinds;
 use config::Book;
+use debug::Asked;
 use level::{Level, NoSeat, Seat};
 
 pub(crate) use classify::{Digest, Schema};
@@ -136,7 +138,7 @@ impl Flow {
             schema.counts.dispatched.fetch_add(1, Ordering::Relaxed);
             return Ok(Place { schema, seat });
         }
-        match level.take(schema.flow(digest), seats, wait_max.min(WAIT_MOST)).await {
+        match level.take(schema.flow(digest), seats, wait_max.min(WAIT_MOST), Asked::new(&schema, digest)).await {
             Ok(seat) => {
                 schema.counts.dispatched.fetch_add(1, Ordering::Relaxed);
                 Ok(Place { schema, seat })

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::debug::{Asked, QueueDigest};
+
 /// How long a request is assumed to take until it is known, in seconds.
 const SERVICE_SECONDS: f64 = 0.003;
 
@@ -27,12 +29,13 @@ pub(super) struct Shape {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ticket {
     pub queue: u32,
-    id: u64,
+    pub id: u64,
 }
 
 /// A request whose turn it is.
 #[derive(Debug)]
 pub(super) struct Next<T> {
+    pub id: u64,
     pub seats: u32,
     pub token: T,
 }
@@ -88,12 +91,28 @@ pub(super) struct Queues<T> {
     /// Requests that ever waited; gives them their numbers.
     enqueued: u64,
     waiting_seats: u32,
+    /// Who waits, and who has waited and is not done, by their numbers.
+    pub asked: BTreeMap<u64, Asked>,
 }
 
 impl<T> Queues<T> {
     pub(super) fn new(shape: Shape) -> Self {
-        let (busy, seen) = (BTreeMap::new(), Instant::now());
-        Self { shape, busy, virtual_time: 0.0, seen, served: 0, enqueued: 0, waiting_seats: 0 }
+        let (busy, asked, seen) = (BTreeMap::new(), BTreeMap::new(), Instant::now());
+        Self { shape, busy, virtual_time: 0.0, seen, served: 0, enqueued: 0, waiting_seats: 0, asked }
+    }
+
+    /// The queues that have something to do, in order.
+    pub(super) fn digest(&self) -> Vec<QueueDigest> {
+        let digest = |(index, queue): (&u32, &Queue<T>)| QueueDigest {
+            index: *index,
+            waiting: queue.waiting.len(),
+            waiting_seats: queue.waiting_seats,
+            executing: queue.executing,
+            executing_seats: queue.executing_seats,
+            start: queue.start,
+            work: f64::from(queue.waiting_seats) * SERVICE_SECONDS,
+        };
+        self.busy.iter().map(digest).collect()
     }
 
     /// Seats that those who wait want.
@@ -161,7 +180,7 @@ impl<T> Queues<T> {
         queue.bound();
         self.waiting_seats -= seats;
         self.served = index;
-        Some(Next { seats, token: oldest.token })
+        Some(Next { id: oldest.id, seats, token: oldest.token })
     }
 
     /// A request of a queue is done: its queue is charged for what it really took.

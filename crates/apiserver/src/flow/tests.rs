@@ -17,7 +17,18 @@ fn digest<'a>(user: &'a User, verb: &'a str, what: &'a str, namespace: &'a str) 
     let (group, resource, subresource) = if is_path { ("", "", "") } else { (part(), part(), part()) };
     let group = if group == "-" { "" } else { group };
     let path = if is_path { what } else { "" };
-    Digest { user, verb, group, resource, subresource, namespace, name: "", path, list: ListWork::default() }
+    Digest {
+        user,
+        verb,
+        group,
+        version: "v1",
+        resource,
+        subresource,
+        namespace,
+        name: "",
+        path,
+        list: ListWork::default(),
+    }
 }
 
 /// Flow control with these objects on top of those that every cluster has.

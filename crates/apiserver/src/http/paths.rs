@@ -35,6 +35,11 @@ impl Service {
                 let text = self.metrics.text() + &self.pipeline.flow.metrics();
                 respond::answer(200, "text/plain; version=0.0.4", respond::full(text))
             }
+            ["debug", "api_priority_and_fairness", page] => {
+                let details = query.first("includeRequestDetails").is_some_and(|text| !text.is_empty());
+                let page = self.pipeline.flow.debug_page(page, details);
+                page.map_or_else(not_found, |text| respond::text(200, text))
+            }
             ["api"] | ["apis"] => self.discovery_root(segments[0] == "api", headers, wants),
             ["api", "v1"] => self.discovery(discovery::api_resources(&self.pipeline.rows(), "", "v1"), headers, wants),
             ["apis", group] => self.discovery(discovery::group(&self.pipeline.rows(), group), headers, wants),

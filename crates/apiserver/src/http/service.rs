@@ -320,6 +320,7 @@ impl Call {
             user: &self.user,
             verb: &info.verb,
             group: &info.group,
+            version: &info.version,
             resource: &info.resource,
             subresource: &info.subresource,
             namespace: &info.namespace,

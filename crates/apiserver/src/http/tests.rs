@@ -353,11 +353,30 @@ async fn requests_without_a_place_are_turned_away() {
     while first.get("/version?timeout=40ms", &[]).await.code != 429 {
         assert!(tokio::time::Instant::now() < deadline, "the schema was not taken over in time");
     }
-    let (waited, full) = tokio::join!(first.get("/version?timeout=4s", &[]), async {
+    let (waited, full) = tokio::join!(first.get("/version?timeout=8s", &[]), async {
         let waits = r#"current_inqueue_requests{priority_level="jail"} 1"#;
         while !admin.get("/metrics", &[]).await.text.contains(waits) {
             assert!(tokio::time::Instant::now() < deadline, "the first request does not wait");
         }
+        let page = |name: &str| format!("/debug/api_priority_and_fairness/{name}");
+        let levels = admin.get(&page("dump_priority_levels"), &[]).await;
+        assert_eq!(levels.headers["content-type"], "text/plain; charset=utf-8");
+        let head = "PriorityLevelName, ActiveQueues, IsIdle, IsQuiescing, WaitingRequests, ExecutingRequests, \
+            DispatchedRequests, RejectedRequests, TimedoutRequests, CancelledRequests\n";
+        assert!(levels.text.starts_with(head), "{}", levels.text);
+        let jail = |page: &str| {
+            let rows = page.lines().filter(|row| row.starts_with("jail,"));
+            rows.map(|row| row.split_whitespace().collect::<String>()).collect::<Vec<_>>().join("\n")
+        };
+        assert!(jail(&levels.text).starts_with("jail,1,false,false,1,0,0,0,"), "{}", levels.text);
+        let queues = admin.get(&page("dump_queues"), &[]).await.text;
+        assert_eq!(jail(&queues).replace("0.00000000", "0"), "jail,0,1,0,0,0ss,1,1,0.00300000ss");
+        let requests = admin.get(&page("dump_requests?includeRequestDetails=1"), &[]).await.text;
+        let waiting = jail(&requests);
+        assert!(waiting.starts_with("jail,jail,0,0,,20"), "{requests}");
+        assert!(waiting.ends_with("Z,1,0,0s,0001-01-01T00:00:00Z,jane,get,/version,,,,,"), "{requests}");
+        assert_eq!(admin.get(&page("dump_nothing"), &[]).await.code, 404);
+        assert_eq!(second.get(&page("dump_queues"), &[]).await.code, 403);
         let started = tokio::time::Instant::now();
         let full = second.get("/version?timeout=20s", &[]).await;
         assert!(started.elapsed() < Duration::from_millis(600));

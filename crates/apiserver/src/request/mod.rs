@@ -197,6 +197,21 @@ pub struct ConnectTarget {
     pub containers: Vec<String>,
 }
 
+/// The path of a resource, of its group, version, namespace, plural, name and what is below; parts that are empty are left out.
+pub(crate) fn resource_path([group, version, namespace, resource, name, subresource]: [&str; 6]) -> String {
+    let mut path = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+    // A namespace does not lie in itself.
+    let namespace = if group.is_empty() && resource == "namespaces" { "" } else { namespace };
+    let namespaces = if namespace.is_empty() { "" } else { "namespaces" };
+    for part in [namespaces, namespace, resource, name, subresource] {
+        if !part.is_empty() {
+            path.push('/');
+            path.push_str(part);
+        }
+    }
+    path
+}
+
 /// `authentication.k8s.io` UserInfo
 pub(crate) fn user_info(user: &User) -> Value {
     let mut info = Value::object();

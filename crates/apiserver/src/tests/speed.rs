@@ -76,6 +76,7 @@ async fn speed() {
             user: &user,
             verb: "get",
             group: "",
+            version: "v1",
             resource: "pods",
             subresource: "",
             namespace: "default",

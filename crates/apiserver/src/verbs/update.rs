@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use client::{PatchKind, Reply};
+use machinery::apply::note_last_applied;
 use machinery::field::{FieldError, Path};
 use machinery::object::ObjectExt;
 use machinery::patch::{decode_patched, json_patch, merge_patch, strategic_merge_patch};
@@ -259,7 +260,8 @@ fn apply(call: &mut Call<'_>, target: Target, patch: &Patch, live: Option<&Value
     }
     config.remove_at(&["metadata", "resourceVersion"]);
     let manager = call.options.field_manager.as_str();
-    let applied = fields.apply(live, &config, manager, call.options.force, seams::clock::now_seconds())?;
+    let mut applied = fields.apply(live, &config, manager, call.options.force, seams::clock::now_seconds())?;
+    note_last_applied(&mut applied, &patch.tree, manager);
     match call.validation {
         _ if patch.duplicates.is_empty() => {}
         FieldValidation::Strict => {

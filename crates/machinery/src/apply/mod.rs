@@ -7,6 +7,7 @@
 mod before;
 mod compare;
 mod element;
+mod last_applied;
 mod managers;
 mod merge;
 mod misfit;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+pub use last_applied::note_last_applied;
 pub use managers::{Manager, Operation};
 pub use set::FieldSet;
 pub use track::Versions;
@@ -137,9 +139,14 @@ impl FieldManagement {
         force: bool,
     ) -> Result<(), ApiError> {
         let Changes { changed, removed } = self.compare(live, new);
-        let conflicts = managers.conflicts(me, &changed);
-        if !force && !conflicts.is_empty() {
-            return Err(conflict_error(&conflicts));
+        let conflicts = if force { Vec::new() } else { managers.conflicts(me, &changed) };
+        if !conflicts.is_empty() {
+            let own = self.applied_by_client(live, me);
+            let others = conflicts.into_iter().map(|(manager, set)| (manager, set.difference(&own)));
+            let conflicts: Vec<(String, FieldSet)> = others.filter(|(_, set)| !set.is_empty()).collect();
+            if !conflicts.is_empty() {
+                return Err(conflict_error(&conflicts));
+            }
         }
         managers.take_away(Some(me), &changed);
         managers.take_away(Some(me), &removed);
