@@ -189,9 +189,9 @@ fn apply(bytes: &[u8]) {
     let mut updated = live.clone();
     fields.update(None, &mut updated, "updater", now, None);
     sound(&updated);
-    let Ok(applied) = fields.apply(before, &config, "applier", force, now) else { return };
+    let Ok(applied) = fields.apply(before, &config, "applier", force, now, None) else { return };
     sound(&applied);
-    let again = fields.apply(Some(&applied), &config, "applier", force, now).expect("it is this manager's already");
+    let again = fields.apply(Some(&applied), &config, "applier", force, now, None).expect("it is this manager's already");
     assert_eq!(again.to_string(), applied.to_string());
 }
 

@@ -108,7 +108,7 @@ impl Pipeline {
     /// store) stands in [`crate::verbs::change::change`].
     pub async fn serve(&self, incoming: Incoming) -> Result<Served, ApiError> {
         let place = self.enter(&digest(&incoming), flow::WAIT_MAX).await?;
-        self.serve_in(&place, incoming).await
+        self.serve_in(&place, incoming, &mut Vec::new()).await
     }
 
     /// The first step: a place in flow control, before anything is done or read for a request. Waits for one as long as
@@ -117,8 +117,13 @@ impl Pipeline {
         self.flow.enter(digest, &self.kinds, wait_max).await
     }
 
-    /// The other steps, of a request that has its place.
-    pub(crate) async fn serve_in(&self, _place: &Place, incoming: Incoming) -> Result<Served, ApiError> {
+    /// The other steps, of a request that has its place. `refused_warnings` gets what there is to warn of when it is refused.
+    pub(crate) async fn serve_in(
+        &self,
+        _place: &Place,
+        incoming: Incoming,
+        refused_warnings: &mut Vec<String>,
+    ) -> Result<Served, ApiError> {
         let Incoming { user, attributes, agent, options, delete, patch, body, audit } = incoming;
         let audit = audit.as_deref();
         self.authorize(&user, &attributes, audit)?;
@@ -131,11 +136,13 @@ impl Pipeline {
         let (user, attributes, agent, options) = (&user, &attributes, agent.as_str(), &options);
         let warnings = Vec::new();
         let call = &mut Call { pipeline: self, kind, user, attributes, agent, options, validation, warnings, audit };
-        let served = self.answer(call, &delete, patch, body).await?;
-        if let Some(record) = audit {
-            record.replied(&kind.row, &served.reply, served.code);
+        let answer = self.answer(call, &delete, patch, body).await;
+        match (&answer, audit) {
+            (Ok(served), Some(record)) => record.replied(&kind.row, &served.reply, served.code),
+            (Ok(_), None) => {}
+            (Err(_), _) => refused_warnings.extend(kind.row.deprecation().into_iter().chain(call.warnings.drain(..))),
         }
-        Ok(served)
+        answer
     }
 
     async fn answer(

@@ -14,6 +14,9 @@ pub(crate) const DEPTH_MAX: u16 = 200;
 /// How deep expressions stand in parentheses, brackets or the branches of a choice. Each level takes a dozen calls to read.
 pub(crate) const NESTING_MAX: u16 = 64;
 
+/// Most mistakes that are told of one expression, as upstream has it.
+const ISSUES_MAX: usize = 100;
+
 /// What may begin an expression, as messages list it.
 const BEGINNINGS: &str =
     "'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
@@ -39,7 +42,8 @@ pub(crate) const RESERVED: [&str; 17] = [
     "while",
 ];
 
-/// The tree of a text, or what is wrong with it.
+/// The tree of a text, or all that is wrong with it. DIVERGES: where the text does not fit the grammar, reading ends; upstream
+/// guesses what was meant and goes on.
 pub(crate) fn parse(source: &str) -> Result<Expr, Vec<Issue>> {
     let letters = source.chars().count();
     if letters > LETTERS_MAX {
@@ -48,12 +52,14 @@ pub(crate) fn parse(source: &str) -> Result<Expr, Vec<Issue>> {
     }
     let mut issues = Vec::new();
     let tokens = lex(source, &mut issues);
+    issues.truncate(ISSUES_MAX);
     let mut parser = Parser { tokens, next: 0, depth: 0, issues };
     let tree = parser.expression().and_then(|tree| parser.end().map(|()| tree));
     match tree {
         Ok(tree) if parser.issues.is_empty() => Ok(tree),
         Ok(_) => Err(parser.issues),
         Err(issue) => {
+            parser.issues.truncate(ISSUES_MAX - 1);
             parser.issues.push(issue);
             Err(parser.issues)
         }
@@ -119,6 +125,16 @@ impl Parser {
         let last = self.tokens.get(self.next + 1).is_none_or(|after| after.token == Token::End);
         let what = if last { "extraneous" } else { "mismatched" };
         Err(syntax(*at, &format!("{what} input '{text}' expecting <EOF>")))
+    }
+
+    /// Notes what is wrong with something that fits the grammar, and goes on as if nothing stood there.
+    fn note(&mut self, issue: Issue) -> Parsed {
+        // What is wrong nowhere in particular is wrong with the whole.
+        let Some(at) = issue.at else { return Err(issue) };
+        if self.issues.len() < ISSUES_MAX {
+            self.issues.push(issue);
+        }
+        self.make(at, Kind::Literal(Literal::Null))
     }
 
     /// Every node is made here: deep trees would be deep calls wherever they are walked.
@@ -254,14 +270,15 @@ impl Parser {
         self.make(at, Kind::Select(Box::new(Select { operand, field: name.into(), mode })))
     }
 
-    fn member_call(&self, at: u32, operand: Expr, name: &str, mut args: Vec<Expr>) -> Parsed {
-        let kind = match macros::member(at, operand, name, args)? {
-            macros::Expanded::Macro(kind) => kind,
-            macros::Expanded::Call(operand, rest) => {
+    fn member_call(&mut self, at: u32, operand: Expr, name: &str, mut args: Vec<Expr>) -> Parsed {
+        let kind = match macros::member(at, operand, name, args) {
+            Ok(macros::Expanded::Macro(kind)) => kind,
+            Ok(macros::Expanded::Call(operand, rest)) => {
                 args = rest;
                 args.insert(0, operand);
                 call(name, true, args)
             }
+            Err(issue) => return self.note(issue),
         };
         self.make(at, kind)
     }
@@ -318,25 +335,25 @@ impl Parser {
         if !minus.is_empty() {
             self.take();
         }
-        let wrong = |message: &str| Issue { at: Some(at), message: message.to_owned() };
         let literal = match &self.peek().token {
-            Token::Int(digits) => {
-                whole(&format!("{minus}{digits}")).map(Literal::Int).ok_or_else(|| wrong("invalid int literal"))?
-            }
+            Token::Int(digits) => whole(&format!("{minus}{digits}")).map(Literal::Int).ok_or("invalid int literal"),
             Token::Uint(digits) => {
                 let value = whole(digits).and_then(|value: i128| u64::try_from(value).ok());
-                Literal::Uint(value.ok_or_else(|| wrong("invalid uint literal"))?)
+                value.map(Literal::Uint).ok_or("invalid uint literal")
             }
             Token::Double(digits) => {
                 let value = format!("{minus}{digits}").parse().ok().filter(|value: &f64| value.is_finite());
-                Literal::Double(value.ok_or_else(|| wrong("invalid double literal"))?)
+                value.map(Literal::Double).ok_or("invalid double literal")
             }
-            Token::String(text) => Literal::String(text.clone()),
-            Token::Bytes(bytes) => Literal::Bytes(bytes.clone()),
+            Token::String(text) => Ok(Literal::String(text.clone())),
+            Token::Bytes(bytes) => Ok(Literal::Bytes(bytes.clone())),
             _ => return Err(self.unexpected("")),
         };
         self.take();
-        self.make(at, Kind::Literal(literal))
+        match literal {
+            Ok(literal) => self.make(at, Kind::Literal(literal)),
+            Err(message) => self.note(Issue { at: Some(at), message: message.to_owned() }),
+        }
     }
 
     /// A name, a call, or an object with its type's name.
@@ -348,13 +365,14 @@ impl Parser {
             return Err(syntax(*at, &format!("mismatched input '{text}' expecting IDENTIFIER")));
         };
         if RESERVED.contains(&name.as_str()) {
-            return Err(Issue { at: Some(at), message: format!("reserved identifier: {name}") });
+            self.note(Issue { at: Some(at), message: format!("reserved identifier: {name}") })?;
         }
         if let Some(at) = self.accept("(") {
             let args = self.arguments(")")?;
-            let kind = match macros::global(at, &name, args)? {
-                Ok(kind) => kind,
-                Err(args) => call(&name, false, args),
+            let kind = match macros::global(at, &name, args) {
+                Ok(Ok(kind)) => kind,
+                Ok(Err(args)) => call(&name, false, args),
+                Err(issue) => return self.note(issue),
             };
             return self.make(at, kind);
         }

@@ -317,6 +317,12 @@ fn what_does_not_compile_is_shown() {
         ),
         ("(x", "ERROR: <input>:1:3: Syntax error: missing ')' at '<EOF>'\n | (x\n | ..^"),
         ("has(x)", "ERROR: <input>:1:4: invalid argument to has() macro\n | has(x)\n | ...^"),
+        (
+            "has(x) && for(9223372036854775808)",
+            "ERROR: <input>:1:4: invalid argument to has() macro\n | has(x) && for(9223372036854775808)\n | ...^\n\
+             ERROR: <input>:1:11: reserved identifier: for\n | has(x) && for(9223372036854775808)\n | ..........^\n\
+             ERROR: <input>:1:15: invalid int literal\n | has(x) && for(9223372036854775808)\n | ..............^",
+        ),
         ("for", "ERROR: <input>:1:1: reserved identifier: for\n | for\n | ^"),
         ("9223372036854775808", "ERROR: <input>:1:1: invalid int literal\n | 9223372036854775808\n | ^"),
         ("Foo{}", "ERROR: <input>:1:4: undeclared reference to 'Foo' (in container '')\n | Foo{}\n | ...^"),

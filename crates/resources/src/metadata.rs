@@ -1,5 +1,8 @@
 //! Validation of metadata, alike for all objects (`apimachinery/pkg/api/validation/objectmeta.go`).
 
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
 use machinery::field::FieldError;
 use machinery::gvk::GroupVersion;
 use machinery::json::Value;
@@ -174,12 +177,11 @@ fn validate_owner(owner: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
 
 fn validate_finalizers(object: &Value, metadata: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     let group = object.text("apiVersion").split_once('/').map_or("", |(group, _)| group);
-    // Upstream's other servers (of definitions and of API services) ask for no domain.
+    // Upstream's other servers (of definitions and their objects, and of API services) ask for no domain.
     let others = ["apiextensions.k8s.io", "apiregistration.k8s.io"].contains(&group);
-    let built_in = !group.contains('.') || (group.ends_with(".k8s.io") && !others);
     for (index, finalizer) in metadata.texts("finalizers").enumerate() {
         errors.invalid_each(at, finalizer, names::qualified_name(finalizer));
-        if built_in {
+        if !others && is_built_in(group) {
             validate_finalizer_domain(finalizer, &at.index(index), errors);
         }
     }
@@ -188,6 +190,13 @@ fn validate_finalizers(object: &Value, metadata: &Value, at: &Place<'_>, errors:
         let list = Json(metadata.get("finalizers").unwrap_or(&Value::Null));
         errors.invalid(at, list, "finalizer orphan and foregroundDeletion cannot be both set");
     }
+}
+
+/// Whether a group is one of the table: definitions may add others with Kubernetes' own domain.
+fn is_built_in(group: &str) -> bool {
+    static GROUPS: LazyLock<BTreeSet<String>> =
+        LazyLock::new(|| crate::table().iter().map(|row| row.group.clone()).collect());
+    GROUPS.contains(group)
 }
 
 /// A finalizer of a built-in kind has a domain or is one of those known.

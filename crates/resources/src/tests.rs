@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use machinery::json::Value;
 
+use crate::row::NameRule;
 use crate::{Resource, Subresource, Target, table, validate_metadata};
 
 /// `(object, what is wrong with it)`
@@ -688,4 +689,21 @@ fn a_pod_is_validated_quickly() {
 #[allow(clippy::disallowed_methods, reason = "a stopwatch, not a decision")]
 fn stopwatch() -> std::time::Instant {
     std::time::Instant::now()
+}
+
+/// Definitions may have objects in Kubernetes' own groups; upstream's server of them asks for no domain.
+#[test]
+fn finalizers_of_built_in_objects_have_a_domain() {
+    let cases = [
+        ("v1", 1),
+        ("apps/v1", 1),
+        ("storage.k8s.io/v1", 1),
+        ("snapshot.storage.k8s.io/v1", 0),
+        ("apiextensions.k8s.io/v1", 0),
+        ("example.com/v1", 0),
+    ];
+    for (api_version, wanted) in cases {
+        let object = format!(r#"{{"apiVersion":"{api_version}","metadata":{{"name":"a","finalizers":["mine"]}}}}"#);
+        assert_eq!(validate_metadata(&parse(&object), false, NameRule::Subdomain).len(), wanted, "{api_version}");
+    }
 }

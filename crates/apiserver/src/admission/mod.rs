@@ -163,12 +163,12 @@ impl Admission {
         let name = names.into_iter().find(|name| *name == call.attributes.subresource).unwrap_or_default();
         let review = Review::new(call, Operation::Connect, Target::Subresource(name), options, None);
         // Streams have no place for warnings.
-        self.policies.validate(&review).map(drop)
+        self.policies.validate(&review, &mut Vec::new())
     }
 
-    /// Gives what there is to warn of.
-    pub(crate) fn validate(&self, review: &Review<'_>) -> Result<Vec<String>, ApiError> {
+    /// Adds what there is to warn of, also when it refuses.
+    pub(crate) fn validate(&self, review: &Review<'_>, warnings: &mut Vec<String>) -> Result<(), ApiError> {
         self.plugins.iter().try_for_each(|plugin| plugin.validate(review))?;
-        self.policies.validate(review)
+        self.policies.validate(review, warnings)
     }
 }

@@ -253,7 +253,15 @@ impl Service {
             respond::add_warnings(answer.headers_mut(), deprecation.as_slice());
             return Ok(answer);
         }
-        let served = self.pipeline.serve_in(place, incoming).await?;
+        let mut warnings = Vec::new();
+        let served = match self.pipeline.serve_in(place, incoming, &mut warnings).await {
+            Ok(served) => served,
+            Err(e) => {
+                let mut answer = call.error(&e);
+                respond::add_warnings(answer.headers_mut(), &warnings);
+                return Ok(answer);
+            }
+        };
         let row = row.ok_or(ApiError::UnknownPath)?;
         let mut answer = reply(&row, served.reply, served.code, &call.wants.with(form), include);
         let warnings: Vec<String> = row.deprecation().into_iter().chain(served.warnings).collect();

@@ -320,6 +320,20 @@ async fn clients_of_deprecated_versions_are_warned() {
     }
     let newest = client.get("/apis/networking.k8s.io/v1/servicecidrs", &[]).await;
     assert!(!newest.headers.contains_key("warning"));
+    // Also who is refused is warned, but for those who may not ask.
+    let path = "/apis/networking.k8s.io/v1beta1/servicecidrs/none";
+    let missing = client.get(path, &[]).await;
+    assert_eq!((missing.code, missing.headers.contains_key("warning")), (404, true));
+    let mut anonymous = cluster.client(Identity::None, "h2").await;
+    let denied = anonymous.get(path, &[]).await;
+    assert_eq!((denied.code, denied.headers.contains_key("warning")), (403, false));
+    let body = r#"{"metadata":{"name":"UPPER"},"unknown":1}"#;
+    let path = format!("{CONFIG_MAPS}?fieldValidation=Warn");
+    let refused = client.send(Method::POST, &path, &[("content-type", "application/json")], body).await;
+    assert_eq!(
+        (refused.code, &refused.headers["warning"]),
+        (422, &"299 - \"unknown field \\\"unknown\\\"\"".parse().unwrap())
+    );
     cluster.stop().await;
 }
 

@@ -25,7 +25,7 @@ pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Served, Ap
     {
         let mut review = Review::new(call, Operation::Create, Target::Subresource("token"), &mut request, None);
         call.pipeline.admission.admit(&mut review).await?;
-        call.pipeline.admission.validate(&review)?;
+        call.pipeline.admission.validate(&review, &mut Vec::new())?;
     }
     let issuer = call.pipeline.config.token_issuer.as_ref().ok_or(ApiError::UnknownPath)?;
     call.pipeline.feed.current().await?;

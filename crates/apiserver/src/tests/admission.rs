@@ -298,4 +298,17 @@ async fn new_nodes_keep_the_status_that_they_come_with() {
     let made = cluster.tree(Ask::new("create", "v1", "nodes").namespace("").body(node)).await.unwrap();
     assert_eq!(made.str_at(&["status", "nodeInfo", "kubeletVersion"]), Some("v1"));
     assert_eq!(made.str_at(&["status", "allocatable", "cpu"]), Some("4"));
+    let taint = r#"{"effect":"NoSchedule","key":"node.kubernetes.io/not-ready"}"#;
+    assert_eq!(made.at(&["spec", "taints"]).unwrap().to_string(), format!("[{taint}]"));
+    // Who brings it has it once, beside others.
+    for own in [format!("[{taint}]"), r#"[{"effect":"NoExecute","key":"a"}]"#.to_owned()] {
+        let node = format!(r#"{{"metadata":{{"generateName":"n-"}},"spec":{{"taints":{own}}}}}"#);
+        let made = cluster.tree(Ask::new("create", "v1", "nodes").namespace("").body(&node)).await.unwrap();
+        let taints = made.at(&["spec", "taints"]).unwrap().to_string();
+        assert_eq!(
+            (taints.matches(taint).count(), taints.starts_with(own.trim_end_matches(']'))),
+            (1, true),
+            "{taints}"
+        );
+    }
 }

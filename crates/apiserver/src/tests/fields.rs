@@ -90,6 +90,25 @@ async fn versions_are_compared_each_in_its_own() {
     let left = owned(&made, "old");
     assert!(!left.contains("f:maxReplicas") && left.contains("f:scaleTargetRef"), "{left}");
     assert!(owned(&made, "new").contains("f:maxReplicas"));
+    // Who applies in one version conflicts with whom owns the field in another one.
+    let applied = |replicas: u32, metrics: &str| {
+        let config = format!(
+            r#"{{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{{"name":"y"}},
+            "spec":{{"maxReplicas":{replicas},"scaleTargetRef":{{"kind":"D","name":"d"}}{metrics}}}}}"#
+        );
+        let ask = Ask::new("patch", "autoscaling/v2", "horizontalpodautoscalers").name("y");
+        ask.patch(PatchKind::Apply, &config).options(|options| options.field_manager = "applier".to_owned())
+    };
+    let body = body.replace(r#""name":"x""#, r#""name":"y""#);
+    let made = Ask::new("create", "autoscaling/v1", "horizontalpodautoscalers").body(&body);
+    cluster.tree(by(made, "old")).await.unwrap();
+    let cpu = r#","metrics":[{"type":"Resource","resource":{"name":"cpu","target":{"type":"Utilization","averageUtilization":70}}}]"#;
+    let refused = cluster.tree(applied(3, cpu)).await.unwrap_err().to_string();
+    let wanted = "Apply failed with 1 conflict: conflict with \"old\" using autoscaling/v1: .spec.targetCPUUtilizationPercentage";
+    assert_eq!(refused, wanted);
+    let taken = cluster.tree(applied(3, cpu).options(|options| options.force = true)).await.unwrap();
+    let left = owned(&taken, "old");
+    assert!(left.contains("f:maxReplicas") && !left.contains("f:targetCPU"), "{left}");
 }
 
 #[tokio::test]
@@ -116,4 +135,23 @@ async fn components_in_the_process_have_upstreams_names_and_no_managed_fields_in
     cluster.pipeline.call(&user, request(client::Action::Update(object))).await.unwrap();
     let made = cluster.tree(Ask::new("get", "v1", "configmaps").name("x")).await.unwrap();
     assert_eq!(owned(&made, "kube-controller-manager"), r#"{"f:data":{".":{},"f:a":{},"f:c":{}}}"#);
+}
+
+/// Patches may make an object larger than any request.
+#[tokio::test]
+async fn what_is_too_large_gives_up_its_managed_fields_first() {
+    let cluster = cluster().await;
+    let ask = |name: &str, labels: usize| {
+        let labels: Vec<String> = (0..labels).map(|n| format!(r#""{}{n:05}":"""#, "l".repeat(55))).collect();
+        let body = format!(
+            r#"{{"metadata":{{"name":"{name}"}},"template":{{"metadata":{{"labels":{{{}}}}},"spec":{{"containers":[{{"name":"c","image":"i"}}]}}}}}}"#,
+            labels.join(",")
+        );
+        by(Ask::new("create", "v1", "podtemplates").body(&body), "me")
+    };
+    let tracked = |made: &Value| made.at(&["metadata", "managedFields"]).is_some();
+    assert!(tracked(&cluster.tree(ask("small", 10)).await.unwrap()));
+    assert!(!tracked(&cluster.tree(ask("large", 30_000)).await.unwrap()));
+    let refused = cluster.tree(ask("larger", 60_000)).await.unwrap_err();
+    assert_eq!((refused.code(), refused.to_string().as_str()), (413, "Request entity too large: limit is 3145728"));
 }

@@ -61,11 +61,11 @@ pub(crate) async fn change(call: &mut Call<'_>, change: Change<'_>) -> Result<Ar
     prepare::generation(call, target, &mut object, old_tree);
 
     prepare::validate(call, target, &object, old_tree)?;
-    let warnings = {
-        let review = Review::new(call, operation, target, &mut object, old_tree);
-        pipeline.admission.validate(&review)?
-    };
-    call.warnings.extend(warnings);
+    let mut warnings = Vec::new();
+    let judged =
+        pipeline.admission.validate(&Review::new(call, operation, target, &mut object, old_tree), &mut warnings);
+    call.warnings.append(&mut warnings);
+    judged?;
     if target == Target::Object {
         call.warnings.extend(strategy.warnings(&object));
     }

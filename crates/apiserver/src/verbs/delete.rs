@@ -37,9 +37,9 @@ pub(crate) enum Outcome {
 pub(crate) async fn delete(call: &mut Call<'_>, options: &DeleteOptions) -> Result<Served, ApiError> {
     validate(options)?;
     let mut warnings = Vec::new();
-    let outcome = remove_warning(call, call.name(), options, &mut warnings).await?;
+    let outcome = remove_warning(call, call.name(), options, &mut warnings).await;
     call.warnings.extend(warnings);
-    let reply = match outcome {
+    let reply = match outcome? {
         Outcome::Gone(entry) if !ANSWER_OBJECT.contains(&call.kind.row.plural.as_str()) => {
             Reply::Value(success(call, entry.tree()))
         }
@@ -97,7 +97,8 @@ async fn remove_warning(
         let mut review = Review::new(call, Operation::Delete, Target::Object, &mut nothing, Some(current.tree()));
         review.name = name;
         call.pipeline.admission.admit(&mut review).await?;
-        *warnings = call.pipeline.admission.validate(&review)?;
+        warnings.clear();
+        call.pipeline.admission.validate(&review, warnings)?;
         match once(call, name, options, &current).await {
             Err(WriteError::Raced) => {}
             Err(WriteError::Api(error)) => return Err(error),

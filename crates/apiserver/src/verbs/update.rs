@@ -260,7 +260,8 @@ fn apply(call: &mut Call<'_>, target: Target, patch: &Patch, live: Option<&Value
     }
     config.remove_at(&["metadata", "resourceVersion"]);
     let manager = call.options.field_manager.as_str();
-    let mut applied = fields.apply(live, &config, manager, call.options.force, seams::clock::now_seconds())?;
+    let (versions, now) = (kind.versions(&call.pipeline.kinds), seams::clock::now_seconds());
+    let mut applied = fields.apply(live, &config, manager, call.options.force, now, Some(&versions))?;
     note_last_applied(&mut applied, &patch.tree, manager);
     match call.validation {
         _ if patch.duplicates.is_empty() => {}

@@ -146,7 +146,7 @@ mod tests {
         ];
         for (object, last, config, manager, wanted) in cases {
             let live = applied_by_client(object.clone(), last);
-            let mut found = conflicts(deployments().apply(Some(&live), config, manager, false, now()));
+            let mut found = conflicts(deployments().apply(Some(&live), config, manager, false, now(), None));
             found.sort();
             let mut wanted = wanted.to_vec();
             wanted.sort_unstable();

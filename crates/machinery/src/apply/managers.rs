@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::compare::Changes;
 use super::set::FieldSet;
 use crate::error::ApiError;
 use crate::json::{Map, Str, Value};
@@ -127,23 +128,34 @@ impl Managers {
         self.entries.push(Entry { manager, time: Some(time::format(now)), set });
     }
 
-    /// Takes paths from all managers but one.
-    pub(super) fn take_away(&mut self, but: Option<&Manager>, set: &FieldSet) {
-        for entry in &mut self.entries {
-            if !but.is_some_and(|m| entry.manager.is(m)) {
-                entry.set = entry.set.difference(set);
-            }
-        }
-        self.entries.retain(|e| !e.set.is_empty() || but.is_some_and(|m| e.manager.is(m)));
+    /// The versions in which fields are named.
+    pub(super) fn versions(&self) -> Vec<String> {
+        self.entries.iter().map(|e| e.manager.api_version.clone()).collect()
     }
 
-    /// What others manage of a set, by manager.
-    pub(super) fn conflicts(&self, me: &Manager, set: &FieldSet) -> Vec<(String, FieldSet)> {
+    /// Takes what changes from all managers but one. Who names fields in a version that there is no more goes.
+    pub(super) fn take_away<'c>(&mut self, but: &Manager, changes: impl Fn(&str) -> Option<&'c Changes>) {
+        self.entries.retain_mut(|entry| {
+            if entry.manager.is(but) {
+                return true;
+            }
+            let Some(changes) = changes(&entry.manager.api_version) else { return false };
+            entry.set = entry.set.difference(&changes.changed).difference(&changes.removed);
+            !entry.set.is_empty()
+        });
+    }
+
+    /// What others manage of what changes, by manager.
+    pub(super) fn conflicts<'c>(
+        &self,
+        me: &Manager,
+        changes: impl Fn(&str) -> Option<&'c Changes>,
+    ) -> Vec<(String, FieldSet)> {
         let mut conflicts: Vec<(String, FieldSet)> = self
             .entries
             .iter()
             .filter(|e| !e.manager.is(me))
-            .map(|e| (e.manager.shown(), e.set.intersection(set)))
+            .filter_map(|e| Some((e.manager.shown(), e.set.intersection(&changes(&e.manager.api_version)?.changed))))
             .filter(|(_, set)| !set.is_empty())
             .collect();
         conflicts.sort_by(|a, b| a.0.cmp(&b.0));

@@ -30,7 +30,6 @@ pub use set::FieldSet;
 pub use track::Versions;
 
 use self::before::Reset;
-use self::compare::Changes;
 use self::managers::{Managers, conflict_error};
 use self::track::Alike;
 use crate::error::ApiError;
@@ -92,7 +91,8 @@ impl FieldManagement {
 
     /// Applies a configuration: gives the merged object with its managed fields, in canonical form,
     /// before defaulting. `live` is the object
-    /// before, if there is one. With `force`, fields are taken from other managers instead of reporting conflicts.
+    /// before, if there is one. With `force`, fields are taken from other managers instead of reporting conflicts. Managers who
+    /// name their fields in another version are asked in that one, where `versions` has it.
     pub fn apply(
         &self,
         live: Option<&Value>,
@@ -100,6 +100,7 @@ impl FieldManagement {
         manager: &str,
         force: bool,
         now: Timestamp,
+        versions: Option<&dyn Versions>,
     ) -> Result<Value, ApiError> {
         self.check_config(config)?;
         let live = live.cloned().unwrap_or_else(Value::object);
@@ -115,7 +116,7 @@ impl FieldManagement {
         let set = to_set::to_set(&self.schema, config).without_below(&self.reset);
         managers.set(me.clone(), set.clone(), now);
         let pruned = self.prune(merged, &last, &managers);
-        self.take_over(&live, &pruned, &mut managers, &me, force)?;
+        self.take_over(&live, &pruned, &mut managers, &me, force, versions)?;
         managers.set(me.clone(), set.difference(&FieldSet::never_managed()), now);
         // In canonical form, so that `1000m` over `1` is no change.
         let mut new = pruned;
@@ -137,9 +138,21 @@ impl FieldManagement {
         managers: &mut Managers,
         me: &Manager,
         force: bool,
+        versions: Option<&dyn Versions>,
     ) -> Result<(), ApiError> {
-        let Changes { changed, removed } = self.compare(live, new);
-        let conflicts = if force { Vec::new() } else { managers.conflicts(me, &changed) };
+        let mut known = vec![(self.api_version.clone(), Some(self.compare(live, new)))];
+        for version in managers.versions() {
+            if known.iter().all(|(known, _)| *known != version) {
+                let compared = versions.and_then(|versions| {
+                    let (live, _) = versions.convert(live, &version)?;
+                    let (new, fields) = versions.convert(new, &version)?;
+                    Some(fields.compare(&live, &new))
+                });
+                known.push((version, compared));
+            }
+        }
+        let changes = |version: &str| known.iter().find(|(known, _)| known == version)?.1.as_ref();
+        let conflicts = if force { Vec::new() } else { managers.conflicts(me, changes) };
         if !conflicts.is_empty() {
             let own = self.applied_by_client(live, me);
             let others = conflicts.into_iter().map(|(manager, set)| (manager, set.difference(&own)));
@@ -148,8 +161,7 @@ impl FieldManagement {
                 return Err(conflict_error(&conflicts));
             }
         }
-        managers.take_away(Some(me), &changed);
-        managers.take_away(Some(me), &removed);
+        managers.take_away(me, changes);
         Ok(())
     }
 

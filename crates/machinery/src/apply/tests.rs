@@ -38,7 +38,7 @@ const POD: &str = r#"{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[
 fn an_apply_owns_what_it_names() {
     let config =
         deployment(&format!(r#"{{"replicas":2,"selector":{{"matchLabels":{{"app":"web"}}}},"template":{POD}}}"#));
-    let new = deployments().apply(None, &config, "me", false, at(0)).unwrap();
+    let new = deployments().apply(None, &config, "me", false, at(0), None).unwrap();
     let wanted = parse(
         r#"{"f:spec":{"f:replicas":{},"f:selector":{},"f:template":{"f:metadata":{"f:labels":{"f:app":{}}},
         "f:spec":{"f:containers":{"k:{\"name\":\"web\"}":{".":{},"f:name":{},"f:image":{},"f:ports":
@@ -50,7 +50,7 @@ fn an_apply_owns_what_it_names() {
     assert_eq!(entry.str_at(&["time"]), Some("2023-11-14T22:13:20Z"));
     // The same again changes nothing, not even the time.
     let live = stored(new);
-    let again = deployments().apply(Some(&live), &config, "me", false, at(9)).unwrap();
+    let again = deployments().apply(Some(&live), &config, "me", false, at(9), None).unwrap();
     assert_eq!(again, live);
 }
 
@@ -60,8 +60,8 @@ fn another_spelling_is_no_change() {
         let container = format!(r#"{{"name":"c","resources":{{"limits":{{"cpu":{cpu}}}}}}}"#);
         deployment(&format!(r#"{{"paused":false,"template":{{"spec":{{"containers":[{container}]}}}}}}"#))
     };
-    let live = stored(deployments().apply(None, &config("1"), "me", false, at(0)).unwrap());
-    let again = deployments().apply(Some(&live), &config("\"1000m\""), "me", false, at(5)).unwrap();
+    let live = stored(deployments().apply(None, &config("1"), "me", false, at(0), None).unwrap());
+    let again = deployments().apply(Some(&live), &config("\"1000m\""), "me", false, at(5), None).unwrap();
     assert_eq!(again, live);
     assert!(fields_of(&live, "me").unwrap().at(&["f:spec", "f:paused"]).is_some());
     assert_eq!(live.at(&["spec", "paused"]), None);
@@ -69,42 +69,45 @@ fn another_spelling_is_no_change() {
 
 #[test]
 fn a_field_of_another_is_a_conflict_unless_forced() {
-    let live = stored(deployments().apply(None, &deployment(r#"{"replicas":2}"#), "me", false, at(0)).unwrap());
-    let error = deployments().apply(Some(&live), &deployment(r#"{"replicas":3}"#), "you", false, at(1)).unwrap_err();
+    let live = stored(deployments().apply(None, &deployment(r#"{"replicas":2}"#), "me", false, at(0), None).unwrap());
+    let error =
+        deployments().apply(Some(&live), &deployment(r#"{"replicas":3}"#), "you", false, at(1), None).unwrap_err();
     assert_eq!(error.to_string(), r#"Apply failed with 1 conflict: conflict with "me": .spec.replicas"#);
     assert_eq!((error.code(), error.reason()), (409, "Conflict"));
-    let forced = deployments().apply(Some(&live), &deployment(r#"{"replicas":3}"#), "you", true, at(1)).unwrap();
+    let forced = deployments().apply(Some(&live), &deployment(r#"{"replicas":3}"#), "you", true, at(1), None).unwrap();
     assert_eq!(forced.i64_at(&["spec", "replicas"]), Some(3));
     assert_eq!(fields_of(&forced, "me"), None);
     // The same value is no conflict: both own it.
-    let both = deployments().apply(Some(&live), &deployment(r#"{"replicas":2}"#), "you", false, at(1)).unwrap();
+    let both = deployments().apply(Some(&live), &deployment(r#"{"replicas":2}"#), "you", false, at(1), None).unwrap();
     assert!(fields_of(&both, "me").is_some() && fields_of(&both, "you").is_some());
 }
 
 #[test]
 fn what_an_applier_no_longer_names_goes_unless_another_owns_it() {
     let first = deployment(&format!(r#"{{"replicas":2,"paused":true,"template":{POD}}}"#));
-    let live = stored(deployments().apply(None, &first, "me", false, at(0)).unwrap());
-    let live = deployments().apply(Some(&live), &deployment(r#"{"replicas":2}"#), "you", false, at(1)).unwrap();
+    let live = stored(deployments().apply(None, &first, "me", false, at(0), None).unwrap());
+    let live = deployments().apply(Some(&live), &deployment(r#"{"replicas":2}"#), "you", false, at(1), None).unwrap();
     let second = deployment(&format!(r#"{{"template":{POD}}}"#));
-    let new = deployments().apply(Some(&live), &second, "me", false, at(2)).unwrap();
+    let new = deployments().apply(Some(&live), &second, "me", false, at(2), None).unwrap();
     assert_eq!(new.i64_at(&["spec", "replicas"]), Some(2));
     assert_eq!(new.at(&["spec", "paused"]), None);
-    let third = deployments().apply(Some(&new), &deployment("{}"), "me", false, at(3)).unwrap();
+    let third = deployments().apply(Some(&new), &deployment("{}"), "me", false, at(3), None).unwrap();
     assert_eq!(third.at(&["spec"]), Some(&parse(r#"{"replicas":2}"#)));
 }
 
 #[test]
 fn an_update_takes_what_it_changes() {
-    let live =
-        stored(deployments().apply(None, &deployment(r#"{"replicas":2,"paused":true}"#), "me", false, at(0)).unwrap());
+    let live = stored(
+        deployments().apply(None, &deployment(r#"{"replicas":2,"paused":true}"#), "me", false, at(0), None).unwrap(),
+    );
     let mut new = live.clone();
     new.set_at(&["spec", "replicas"], 5);
     new.set_at(&["status", "replicas"], 5);
     deployments().update(Some(&live), &mut new, "kubectl-scale", at(1), None);
     assert_eq!(fields_of(&new, "kubectl-scale"), Some(parse(r#"{"f:spec":{"f:replicas":{}}}"#)));
     assert_eq!(fields_of(&new, "me"), Some(parse(r#"{"f:spec":{"f:paused":{}}}"#)));
-    let error = deployments().apply(Some(&new), &deployment(r#"{"replicas":2}"#), "me", false, at(2)).unwrap_err();
+    let error =
+        deployments().apply(Some(&new), &deployment(r#"{"replicas":2}"#), "me", false, at(2), None).unwrap_err();
     assert_eq!(
         error.to_string(),
         r#"Apply failed with 1 conflict: conflict with "kubectl-scale" using apps/v1: .spec.replicas"#
@@ -129,27 +132,27 @@ fn elements_of_lists_are_owned_one_by_one() {
         let list = object.at(&["spec", "template", "spec", "containers"]).and_then(Value::as_array).unwrap();
         list.iter().map(|c| c.str_at(&["name"]).unwrap().to_owned()).collect()
     };
-    let live = stored(deployments().apply(None, &config(&["a", "b"]), "me", false, at(0)).unwrap());
-    let live = deployments().apply(Some(&live), &config(&["c"]), "you", false, at(1)).unwrap();
+    let live = stored(deployments().apply(None, &config(&["a", "b"]), "me", false, at(0), None).unwrap());
+    let live = deployments().apply(Some(&live), &config(&["c"]), "you", false, at(1), None).unwrap();
     assert_eq!(names(&live), ["a", "b", "c"]);
-    let live = deployments().apply(Some(&live), &config(&["b"]), "me", false, at(2)).unwrap();
+    let live = deployments().apply(Some(&live), &config(&["b"]), "me", false, at(2), None).unwrap();
     assert_eq!(names(&live), ["b", "c"]);
-    let live = deployments().apply(Some(&live), &config(&["d", "b"]), "me", false, at(3)).unwrap();
+    let live = deployments().apply(Some(&live), &config(&["d", "b"]), "me", false, at(3), None).unwrap();
     assert_eq!(names(&live), ["d", "b", "c"]);
-    let error = deployments().apply(Some(&live), &config(&["x", "x"]), "me", false, at(4)).unwrap_err();
+    let error = deployments().apply(Some(&live), &config(&["x", "x"]), "me", false, at(4), None).unwrap_err();
     assert!(error.to_string().ends_with(r#".spec.template.spec.containers: duplicate entries for key [name="x"]"#));
 }
 
 #[test]
 fn configurations_are_checked() {
-    let error = deployments().apply(None, &deployment(r#"{"foo":1}"#), "me", false, at(0)).unwrap_err();
+    let error = deployments().apply(None, &deployment(r#"{"foo":1}"#), "me", false, at(0), None).unwrap_err();
     assert_eq!(
         error.to_string(),
         "failed to create typed patch object (default/web; apps/v1, Kind=Deployment): .spec.foo: field not declared in schema"
     );
     let mut config = deployment("{}");
     config.set_at(&["apiVersion"], "apps/v1beta1");
-    let error = deployments().apply(None, &config, "me", false, at(0)).unwrap_err();
+    let error = deployments().apply(None, &config, "me", false, at(0), None).unwrap_err();
     assert_eq!(
         error.to_string(),
         "Incorrect version specified in apply patch. Specified patch version: apps/v1beta1, expected: apps/v1"
@@ -159,14 +162,14 @@ fn configurations_are_checked() {
 #[test]
 fn an_object_of_nobody_gets_a_manager_at_its_first_apply() {
     let live = stored(deployment(r#"{"replicas":1,"paused":true}"#));
-    let new = deployments().apply(Some(&live), &deployment(r#"{"replicas":1}"#), "me", false, at(0)).unwrap();
+    let new = deployments().apply(Some(&live), &deployment(r#"{"replicas":1}"#), "me", false, at(0), None).unwrap();
     assert_eq!(fields_of(&new, "before-first-apply"), Some(parse(r#"{"f:spec":{"f:paused":{},"f:replicas":{}}}"#)));
 }
 
 #[test]
 fn many_updaters_are_joined() {
     let mut live = stored(deployment(r#"{"template":{"metadata":{"labels":{}}}}"#));
-    live = deployments().apply(Some(&live), &deployment("{}"), "me", false, at(0)).unwrap();
+    live = deployments().apply(Some(&live), &deployment("{}"), "me", false, at(0), None).unwrap();
     for i in 0..15 {
         let mut new = live.clone();
         new.set_at(&["spec", "template", "metadata", "labels", &format!("l{i}")], "x");
@@ -309,7 +312,7 @@ fn all_that_a_custom_object_sets_is_owned() {
     assert_eq!(fields_of(&object, "me"), Some(wanted));
     let config =
         parse(r#"{"apiVersion":"example.com/v1","kind":"Foo","metadata":{"name":"a"},"spec":{"replicas":"many"}}"#);
-    let error = fields.apply(Some(&object), &config, "other", false, at(1)).unwrap_err().to_string();
+    let error = fields.apply(Some(&object), &config, "other", false, at(1), None).unwrap_err().to_string();
     let wanted = "failed to create typed patch object (/a; example.com/v1, Kind=Foo): .spec.replicas: expected numeric \
         (int or float), got string";
     assert_eq!(error, wanted);

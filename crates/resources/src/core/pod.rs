@@ -5,7 +5,7 @@ use machinery::json::Value;
 
 use super::{pod_cells, pod_status};
 use crate::place::{Place, Report};
-use crate::pod_spec::{defaults, match_labels, qos, spec, update, warnings};
+use crate::pod_spec::{defaults, match_labels, qos, resize, spec, update, warnings};
 use crate::read::{Read, present_mut, selectable};
 use crate::row::{Column, Resource, SelectableField, Strategy, Subresource, Target};
 
@@ -145,7 +145,7 @@ impl Strategy for Pod {
             }
             Target::Subresource("resize") => {
                 let mut errors = validate_whole(object);
-                update::validate_resize(object, old, &mut errors);
+                resize::validate(object, old, &mut errors);
                 errors
             }
             Target::Subresource(_) => Vec::new(),

@@ -7,6 +7,7 @@ pub mod match_labels;
 mod mounts;
 mod probes;
 pub mod qos;
+pub(crate) mod resize;
 pub(crate) mod resources;
 pub mod scheduling;
 mod security;

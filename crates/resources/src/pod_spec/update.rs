@@ -3,7 +3,6 @@
 use machinery::field::FieldError;
 use machinery::json::Value;
 
-use super::qos;
 use crate::difference::{diff, normalized};
 use crate::place::{Json, Place, Report};
 use crate::read::{Read, items_mut, same_at};
@@ -190,65 +189,6 @@ pub(crate) fn validate_ephemeral(new: &Value, old: &Value, errors: &mut Vec<Fiel
                 errors.forbidden(&list, &format!("existing ephemeral containers {name:?} may not be changed\n"));
             }
             Some(_) => {}
-        }
-    }
-}
-
-/// An update through `resize`: only CPU and memory of containers (KEP-1287).
-pub(crate) fn validate_resize(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    let at = Place::root("spec");
-    if qos::class(new) != qos::class(old) {
-        let detail = "Pod QOS Class may not change as a result of resizing";
-        errors.invalid(&Place::root("spec"), qos::class(new), detail);
-    }
-    let empty = Value::object();
-    let (spec, before) = (new.get("spec").unwrap_or(&empty), old.get("spec").unwrap_or(&empty));
-    let mut munged = spec.clone();
-    for list in ["containers", "initContainers"] {
-        if spec.items(list).len() != before.items(list).len() {
-            errors.forbidden(&at.field(list), "containers may not be added or removed on resize");
-            return;
-        }
-        for (container, before) in items_mut(&mut munged, list).iter_mut().zip(before.items(list)) {
-            keep_compute(container, before);
-        }
-    }
-    if let Some(resources) = before.present("resources") {
-        munged.set_at(&["resources"], resources.clone());
-    }
-    if normalized(&munged) != normalized(before) {
-        errors.forbidden(&at, "only cpu and memory resources are mutable");
-    }
-    validate_kept_resources(spec, before, &at, errors);
-}
-
-fn keep_compute(container: &mut Value, before: &Value) {
-    for list in ["limits", "requests"] {
-        for name in ["cpu", "memory"] {
-            let path = ["resources", list, name];
-            match before.at(&path) {
-                Some(value) => container.set_at(&path, value.clone()),
-                None => {
-                    container.remove_at(&path);
-                }
-            }
-        }
-    }
-    take(container, before, "resizePolicy");
-}
-
-fn validate_kept_resources(new: &Value, old: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
-    let list = at.field("containers");
-    for (index, (container, before)) in new.items("containers").iter().zip(old.items("containers")).enumerate() {
-        for kind in ["limits", "requests"] {
-            let path = ["resources", kind];
-            let kept = |name: &str| container.at(&path).is_some_and(|resources| resources.has(name));
-            let removed = before.at(&path).and_then(Value::as_object).is_some_and(|all| all.keys().any(|n| !kept(n)));
-            if removed {
-                let place = list.index(index);
-                let detail = format!("resource {kind} cannot be removed");
-                errors.forbidden(&place.field("resources").field(kind), &detail);
-            }
         }
     }
 }

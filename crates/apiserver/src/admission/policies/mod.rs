@@ -101,11 +101,13 @@ impl Policies {
         policies
     }
 
-    /// Refuses what policies refuse. Gives what they warn of.
-    pub(super) fn validate(&self, review: &Review<'_>) -> Result<Vec<String>, ApiError> {
+    /// Refuses what policies refuse. Adds what they warn of.
+    pub(super) fn validate(&self, review: &Review<'_>, warnings: &mut Vec<String>) -> Result<(), ApiError> {
         match self.current(review) {
-            Some(snapshot) if !snapshot.validating.is_empty() => validating::validate(&snapshot.validating, review),
-            _ => Ok(Vec::new()),
+            Some(snapshot) if !snapshot.validating.is_empty() => {
+                validating::validate(&snapshot.validating, review, warnings)
+            }
+            _ => Ok(()),
         }
     }
 

@@ -25,14 +25,19 @@ struct Refusal {
 }
 
 /// Asks all policies. The first refusal is told, when all have been asked.
-pub(super) fn validate(policies: &[Arc<Policy>], review: &Review<'_>) -> Result<Vec<String>, ApiError> {
+pub(super) fn validate(
+    policies: &[Arc<Policy>],
+    review: &Review<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<(), ApiError> {
     let mut judge = Judge { review, warnings: Vec::new(), refused: None, annotations: Vec::new() };
     for policy in policies {
         judge.policy(policy)?;
     }
+    warnings.append(&mut judge.warnings);
     match judge.refused {
         Some((reason, message)) => Err(denied(review, &reason, &message)),
-        None => Ok(judge.warnings),
+        None => Ok(()),
     }
 }
 
