@@ -191,7 +191,8 @@ fn apply(bytes: &[u8]) {
     sound(&updated);
     let Ok(applied) = fields.apply(before, &config, "applier", force, now, None) else { return };
     sound(&applied);
-    let again = fields.apply(Some(&applied), &config, "applier", force, now, None).expect("it is this manager's already");
+    let again = fields.apply(Some(&applied), &config, "applier", force, now, None);
+    let again = again.expect("it is this manager's already");
     assert_eq!(again.to_string(), applied.to_string());
 }
 

@@ -163,7 +163,9 @@ impl Queue {
         self.put(&uid, Wish::Backoff);
     }
 
-    /// The cluster changed: pods that the change may help are tried again, after their rest.
+    /// The cluster changed: pods that the change may help are tried again, after their rest. After its first try a pod needs
+    /// none: a node that is not ready yet when a pod comes takes it as soon as it is. DIVERGES: upstream asks for no rest at all
+    /// while no other pod is to be tried (KEP-5142).
     pub fn cluster_changed(&mut self, event: Event) {
         let helps = |w: &&Waiting| match &w.place {
             Place::Unschedulable { rejected_by, .. } => {
@@ -173,7 +175,8 @@ impl Queue {
         };
         let now = Instant::now();
         let waiting = self.unschedulable.values().filter_map(|uid| self.waiting.get(uid));
-        let helped: Vec<(String, bool)> = waiting.filter(helps).map(|w| (w.pod.uid.clone(), w.rested <= now)).collect();
+        let helped: Vec<(String, bool)> =
+            waiting.filter(helps).map(|w| (w.pod.uid.clone(), w.attempts < 2 || w.rested <= now)).collect();
         for (uid, rested) in helped {
             self.put(&uid, if rested { Wish::Active } else { Wish::Backoff });
         }
@@ -237,6 +240,18 @@ mod tests {
         assert_eq!(next(&mut queue), None);
         queue.cluster_changed(Event::NodeAdded);
         assert_eq!(next(&mut queue).as_deref(), Some("a"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_tried_once_is_tried_again_without_a_rest() {
+        let mut queue = Queue::default();
+        queue.set(pod("a", 0));
+        for rests in [false, true] {
+            queue.pop().unwrap();
+            queue.unschedulable("a", ["TaintToleration"].into());
+            queue.cluster_changed(Event::NodeChanged);
+            assert_eq!(queue.active.is_empty(), rests);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@ mod audit;
 mod harness;
 mod node;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -210,7 +211,10 @@ const POD: &str = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"web"},
 
 /// A cluster with a node, whose agent is a stand-in, and a pod on it.
 async fn with_a_pod() -> (Cluster, Client) {
-    let cluster = Cluster::start().await;
+    with_a_pod_in(Cluster::start().await).await
+}
+
+async fn with_a_pod_in(cluster: Cluster) -> (Cluster, Client) {
     let mut client = cluster.client(Identity::Admin, "http/1.1").await;
     let json = [("content-type", "application/json")];
     let merge = [("content-type", "application/merge-patch+json")];
@@ -278,12 +282,13 @@ async fn logs_come_over_a_websocket() {
 #[tokio::test]
 async fn upgraded_connections_are_passed_on_both_ways() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let (cluster, _client) = with_a_pod().await;
+    let kept = Arc::new(audit::Kept::default());
+    let (cluster, _client) = with_a_pod_in(Cluster::start_with(Some(kept.clone())).await).await;
     let mut tls = cluster.tls().await;
     let path = "/api/v1/namespaces/default/pods/web/exec?command=cat&stdin=1&stdout=1&container=main";
     let request = format!(
         "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\
-         X-Stream-Protocol-Version: v4.channel.k8s.io\r\nContent-Length: 0\r\n\r\n"
+         X-Stream-Protocol-Version: v4.channel.k8s.io\r\nAudit-ID: exec\r\nContent-Length: 0\r\n\r\n"
     );
     tls.write_all(request.as_bytes()).await.unwrap();
     let mut head = Vec::new();
@@ -298,10 +303,14 @@ async fn upgraded_connections_are_passed_on_both_ways() {
     let mut echo = [0; 4];
     tls.read_exact(&mut echo).await.unwrap();
     assert_eq!(&echo, b"ping");
+    let begun = kept.of("exec", 2).await.remove(1);
+    let told = (begun.str_at(&["stage"]), begun.i64_at(&["responseStatus", "code"]));
+    assert_eq!(told, (Some("ResponseStarted"), Some(101)));
     tls.shutdown().await.unwrap();
     let mut rest = Vec::new();
     tls.read_to_end(&mut rest).await.unwrap();
     assert_eq!(rest, b"bye", "what is sent after our end still arrives");
+    assert_eq!(kept.of("exec", 3).await[2].str_at(&["stage"]), Some("ResponseComplete"));
     cluster.stop().await;
 }
 

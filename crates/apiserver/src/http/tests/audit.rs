@@ -36,7 +36,7 @@ impl Audit for Kept {
 
 impl Kept {
     /// The events of one request, once so many are there.
-    async fn of(&self, audit_id: &str, count: usize) -> Vec<Value> {
+    pub(super) async fn of(&self, audit_id: &str, count: usize) -> Vec<Value> {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
         loop {
             let all = self.0.lock().unwrap_or_else(|e| e.into_inner()).clone();
