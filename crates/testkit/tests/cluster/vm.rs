@@ -44,12 +44,15 @@ spec: {selector: {app: limited}, ports: [{port: 80}]}
 
 const SCRIPT: &str = "
 export KUBECONFIG=/data/kubeconfig PATH=/files:/bin
-skiff server --data-dir /data --node-name machine --eviction-hard= --pod-max-pids 64 --log-level warn > /log 2>&1 &
+skiff server --data-dir /data --node-name machine --eviction-hard= --pod-max-pids 64 --system-reserved memory=256Mi \\
+  --log-level warn > /log 2>&1 &
 until kubectl get nodes 2> /dev/null | grep ' Ready '; do sleep 0.2; done
 skiff image import /files/shell.tar
 kubectl apply -f /files/pods.yaml
 phase() { kubectl get pod $1 -o 'jsonpath={.status.phase}'; }
 until [ \"$(phase limited)\" = Running ] && [ \"$(phase hungry)\" = Failed ] && [ \"$(phase bomb)\" = Failed ]; do sleep 0.2; done
+total=$(sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo)
+echo \"kept from pods: $((total * 1024 - $(cat /sys/fs/cgroup/kubepods/memory.max)))\"
 echo \"limits: $(kubectl logs limited | tr '\\n' ' ')\"
 echo \"hungry: $(kubectl get pod hungry -o 'jsonpath={.status.containerStatuses[0].state.terminated}')\"
 echo \"bomb: $(kubectl logs bomb | tail -n 1)\"
@@ -77,6 +80,7 @@ fn a_server_works_on_cgroup_version_2() {
     vm.file("pods.yaml", 0o644, PODS.as_bytes());
     let text = vm.run(2048, SCRIPT, Duration::from_secs(400));
     for wanted in [
+        "kept from pods: 268435456",
         "limits: 67108864 50000 100000 ",
         "\"exitCode\":137",
         "\"reason\":\"OOMKilled\"",
