@@ -17,6 +17,7 @@ use crate::config::resources::is_critical;
 use crate::images::{self, Uses};
 use decide::{Shortage, Watch, is_relieved};
 use observe::observe;
+pub use observe::of_pods;
 use rank::{Measure, Using};
 pub use thresholds::{Eviction, GracePeriods, Reclaims, Signal, Threshold, Thresholds};
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use runtime::Usage;
+
 use super::Signal;
 use crate::agent::Agent;
 use crate::config::resources::ALL_PODS;
@@ -23,17 +25,19 @@ pub async fn observe(agent: &Agent, images: &Path) -> Observations {
     let mut seen = Observations::new();
     let meminfo = crate::register::meminfo;
     seen.insert(Signal::Memory, Observed { available: meminfo("MemAvailable"), all: meminfo("MemTotal") });
-    // Before the first pod there is no such group.
-    let pods = agent.options.runtime.group_usage(ALL_PODS).await.ok();
-    let all = agent.share_of_pods().memory_limit.and_then(|limit| u64::try_from(limit).ok());
-    if let Some((usage, all)) = pods.zip(all) {
-        let available = all.saturating_sub(usage.memory_working_set);
-        seen.insert(Signal::PodMemory, Observed { available, all });
-    }
+    seen.extend(of_pods(agent).await.map(|(_, memory)| (Signal::PodMemory, memory)));
     disk(&mut seen, &Space::of(&agent.options.data_dir), [Signal::NodeBytes, Signal::NodeInodes]);
     disk(&mut seen, &Space::of(images), [Signal::ImageBytes, Signal::ImageInodes]);
     seen.extend(processes().map(|observed| (Signal::Pids, observed)));
     seen
+}
+
+/// What all pods together use, and how much memory is left to them. Nothing before the first: there is no such group then.
+pub async fn of_pods(agent: &Agent) -> Option<(Usage, Observed)> {
+    let usage = agent.options.runtime.group_usage(ALL_PODS).await.ok()?;
+    let all = u64::try_from(agent.share_of_pods().memory_limit?).ok()?;
+    let available = all.saturating_sub(usage.memory_working_set);
+    Some((usage, Observed { available, all }))
 }
 
 pub fn disk(seen: &mut Observations, space: &Space, signals: [Signal; 2]) {

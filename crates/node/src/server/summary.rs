@@ -10,6 +10,7 @@ use runtime::{ImageFilesystem, InterfaceUsage, Usage};
 
 use super::used::{self, Container, Pod};
 use crate::agent::Agent;
+use crate::config::resources::ALL_PODS;
 use crate::disk::{Space, used_by};
 use crate::register::meminfo;
 use crate::volumes;
@@ -196,6 +197,18 @@ impl Summary<'_> {
     }
 }
 
+/// All pods together, as the system container that upstream has of them.
+async fn all_pods(summary: &Summary<'_>, agent: &Agent) -> Option<Value> {
+    let (usage, memory) = crate::eviction::of_pods(agent).await?;
+    let mut tree = Value::object();
+    tree.set_at(&["name"], "pods");
+    tree.set_at(&["cpu"], summary.cpu(ALL_PODS, usage.cpu_nanoseconds));
+    let mut told = summary.memory(&usage);
+    told.set_at(&["availableBytes"], number(memory.available));
+    tree.set_at(&["memory"], told);
+    Some(tree)
+}
+
 /// One volume's place.
 struct Volume {
     name: String,
@@ -289,6 +302,9 @@ pub async fn summary(agent: &Agent, paces: &Paces, cpu_and_memory: bool) -> Valu
         list.push(tree);
     }
     let mut node = summary.node(agent, &disk, images.as_ref());
+    if let Some(pods) = all_pods(&summary, agent).await {
+        node.set_at(&["systemContainers"], vec![pods]);
+    }
     if cpu_and_memory {
         strip(&mut node);
     }

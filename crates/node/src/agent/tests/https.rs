@@ -137,6 +137,9 @@ async fn statistics_are_told_in_all_forms() {
     let pod = tree.get("pods").and_then(Value::as_array).unwrap()[0].clone();
     assert_eq!(pod.str_at(&["podRef", "name"]), Some("p"));
     assert!(pod.get("ephemeral-storage").is_some() && pod.i64_at(&["memory", "workingSetBytes"]).is_some());
+    let system = tree.at(&["node", "systemContainers"]).and_then(Value::as_array).unwrap()[0].clone();
+    assert_eq!(system.str_at(&["name"]), Some("pods"));
+    assert!(system.i64_at(&["memory", "availableBytes"]).is_some_and(|bytes| bytes > 0), "{system:?}");
     let less = site.get(site.server(), "/stats/summary?only_cpu_and_memory=true").await;
     assert!(less.contains("workingSetBytes") && !less.contains("ephemeral-storage"), "{less}");
     for (path, wanted) in [
