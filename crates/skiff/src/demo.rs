@@ -58,9 +58,11 @@ pub fn main(options: &DemoOptions) -> Result<()> {
         let stopped = server::run(&server, |running| show(running, started, options.once)).await?;
         stopped.tear_down().await?;
         unmount_below(&data_dir)?;
-        for kept in ["server", "runtime", "node", "network", "run", "log", "kubeconfig"] {
+        for kept in ["server", "runtime", "node", "kubelet", "network", "run", "log", "kubeconfig"] {
             remove(&data_dir.join(kept))?;
         }
+        // What else is in there is somebody else's.
+        let _ = std::fs::remove_dir(&data_dir);
         say!("Stopped. Nothing is left of the cluster.");
         Ok(())
     });

@@ -224,3 +224,18 @@ fn cleans_up(s: &Session) {
     assert_eq!(s.run("get rs -o name"), "");
     s.cluster.wait("the endpoints to go", || (!s.run("get endpoints -o name").contains("web")).then_some(()));
 }
+
+/// What `make run` starts: it shows a page, and takes everything away again.
+#[test]
+fn the_demo_shows_a_page_and_leaves_nothing() {
+    // It has a runtime of its own.
+    if testkit::on_containerd() {
+        return;
+    }
+    let c = Cluster::prepare(&[]);
+    let place = c.path("demo");
+    let output = c.command(&testkit::skiff()).args(["demo", "--once", "--data-dir"]).arg(&place).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("through the Service: Hello from pod"), "{output:?}");
+    assert!(!place.exists(), "left: {:?}", std::fs::read_dir(&place).map(|entries| entries.flatten().collect::<Vec<_>>()));
+}
