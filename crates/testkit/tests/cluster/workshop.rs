@@ -237,5 +237,9 @@ fn the_demo_shows_a_page_and_leaves_nothing() {
     let output = c.command(&testkit::skiff()).args(["demo", "--once", "--data-dir"]).arg(&place).output().unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && told.contains("through the Service: Hello from pod"), "{output:?}");
-    assert!(!place.exists(), "left: {:?}", std::fs::read_dir(&place).map(|entries| entries.flatten().collect::<Vec<_>>()));
+    assert!(
+        !place.exists(),
+        "left: {:?}",
+        std::fs::read_dir(&place).map(|entries| entries.flatten().collect::<Vec<_>>())
+    );
 }
