@@ -188,7 +188,8 @@ impl Lexer<'_> {
             if (0..quotes).all(|i| self.peek(i) == quote) {
                 break;
             }
-            self.at += if self.peek(0) == '\\' && !raw { 2 } else { 1 };
+            let step = if self.peek(0) == '\\' && !raw { 2 } else { 1 };
+            self.at = (self.at + step).min(self.letters.len());
         }
         let end = self.at.min(self.letters.len());
         let content = &self.letters[from..end];
