@@ -135,6 +135,11 @@ pub fn write(tree: &Value) -> String {
     serde_saphyr::to_string(tree).unwrap_or_else(|_| tree.to_string())
 }
 
+/// A tree as an item of a list, in lines that follow those of a field's name.
+pub fn write_item(tree: &Value) -> String {
+    serde_saphyr::to_string(&[tree]).unwrap_or_else(|_| format!("- {tree}\n"))
+}
+
 /// Floats that are whole are integers in JSON, which upstream goes through.
 fn integers(value: &mut Value) {
     /// Up to here floats are exact.
@@ -189,5 +194,8 @@ mod tests {
     fn trees_are_written() {
         let tree = Value::parse(br#"{"a":{"b":["x","5",true,"yes"]},"c":null,"d":{}}"#).unwrap();
         assert_eq!(parse(write(&tree).as_bytes()).unwrap(), tree);
+        let list = format!("a:\n{}{}", write_item(&tree), write_item(&Value::from("x: y")));
+        let items = parse(list.as_bytes()).unwrap();
+        assert_eq!(items.get("a").unwrap(), &Value::from(vec![tree, Value::from("x: y")]), "{list}");
     }
 }

@@ -10,8 +10,7 @@ pub(super) fn encode(tree: &Value, wants: &Wants) -> Vec<u8> {
     match wants.accepted.format {
         Format::Yaml => yaml::write(tree).into_bytes(),
         Format::Json if wants.pretty => {
-            let mut out = Vec::new();
-            indent(tree, 0, &mut out);
+            let mut out = indented(tree);
             out.push(b'\n');
             out
         }
@@ -24,12 +23,26 @@ pub(super) fn encode(tree: &Value, wants: &Wants) -> Vec<u8> {
     }
 }
 
+/// JSON indented by two spaces, as Go's `MarshalIndent` does.
+pub(super) fn indented(tree: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    indent(tree, 0, &mut out);
+    out
+}
+
+/// The same of an item in a list that is a field of an object, with the line's beginning.
+pub(super) fn indented_item(tree: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    new_line(2, &mut out);
+    indent(tree, 2, &mut out);
+    out
+}
+
 fn new_line(depth: usize, out: &mut Vec<u8>) {
     out.push(b'\n');
     out.resize(out.len() + 2 * depth, b' ');
 }
 
-/// JSON indented by two spaces, as Go's `MarshalIndent` does.
 fn indent(tree: &Value, depth: usize, out: &mut Vec<u8>) {
     match tree {
         Value::Object(map) if !map.is_empty() => {

@@ -8,11 +8,11 @@ use client::List;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::stream;
-use machinery::{ApiError, Entry, Map, Value};
+use machinery::{ApiError, Entry, Map, Value, yaml};
 use resources::{Column, Resource};
 
 use super::negotiate::{Format, Shape};
-use super::protobuf;
+use super::{encode, protobuf};
 use super::respond::{self, Answer, GZIP_BYTES_MIN, Wants};
 use crate::table::{TableOptions, partial};
 
@@ -27,63 +27,39 @@ const WHOLE_ITEMS_MAX: usize = 500;
 /// A list in the form that the client wants. DIVERGES: items carry their apiVersion and kind, as upstream's lists of custom
 /// resources do; those of its built-in types do not.
 pub(super) fn answer(row: &Resource, list: List, wants: &Wants, table: Option<TableOptions>) -> Answer {
-    match (wants.accepted.shape, table) {
-        (shape, table) if is_long(&list, shape, wants) => in_shape(row, list, shape, table, wants),
-        (Shape::Table(_), Some(options)) => {
-            let columns = row.all_columns();
-            let mut tree = options.head(row, true);
-            tree.insert("metadata", metadata(&list));
-            tree.insert("rows", list.items.iter().map(|e| options.row(&columns, e.tree())).collect::<Vec<_>>());
-            respond::value(200, &tree.into(), wants)
-        }
-        (shape, _) if wants.accepted.format == Format::Protobuf => in_protobuf(row, list, shape, wants),
-        (Shape::Metadata(version), _) => {
-            let items: Vec<Value> = list.items.iter().map(|e| partial(e.tree(), version)).collect();
-            let head = head("PartialObjectMetadataList", &format!("meta.k8s.io/{version}"), &list);
-            respond::value(200, &with_items(head, items), wants)
-        }
-        _ if wants.accepted.format == Format::Yaml || wants.pretty => respond::value(200, &tree(row, &list), wants),
-        _ => joined(row, list, wants),
-    }
-}
-
-/// A list as one tree.
-pub(crate) fn tree(row: &Resource, list: &List) -> Value {
-    let items = list.items.iter().map(|e| e.tree().as_ref().clone()).collect();
-    with_items(head(&row.list_kind, &row.group_version().to_string(), list), items)
-}
-
-/// Whether this is one of the forms that is made of each item, and too long to be made as a whole.
-fn is_long(list: &List, shape: Shape, wants: &Wants) -> bool {
-    let made = matches!(shape, Shape::Table(_) | Shape::Metadata(_));
-    made && wants.accepted.format == Format::Json && !wants.pretty && list.items.len() > WHOLE_ITEMS_MAX
-}
-
-/// Metadata or rows, made of each item when its turn comes.
-fn in_shape(row: &Resource, list: List, shape: Shape, table: Option<TableOptions>, wants: &Wants) -> Answer {
-    let (mut head, items, write): (Map, &str, WriteItem) = match (shape, table) {
+    let syntax = Syntax::of(wants);
+    let (head, items, write): (Map, &str, WriteItem) = match (wants.accepted.shape, table) {
         (Shape::Table(_), Some(options)) => {
             let mut head = options.head(row, true);
-            head.remove("rows");
             head.insert("metadata", metadata(&list));
             let columns: Vec<Column> = row.all_columns().into_iter().cloned().collect();
-            let write = move |entry: &Entry, piece: &mut BytesMut| {
-                let row = entry.with_tree(|tree| options.row(&columns.iter().collect::<Vec<_>>(), tree));
-                piece.extend_from_slice(&row.to_bytes());
-            };
-            (head, "rows", Box::new(write))
+            let made = move |tree: &Value| options.row(&columns.iter().collect::<Vec<_>>(), tree);
+            (head, "rows", syntax.writer(made))
         }
+        (shape, _) if wants.accepted.format == Format::Protobuf => return in_protobuf(row, list, shape, wants),
         (Shape::Metadata(version), _) => {
             let head = head("PartialObjectMetadataList", &format!("meta.k8s.io/{version}"), &list);
-            let write = move |entry: &Entry, piece: &mut BytesMut| {
-                piece.extend_from_slice(&entry.with_tree(|tree| partial(tree, version)).to_bytes());
-            };
-            (head, "items", Box::new(write))
+            (head, "items", syntax.writer(move |tree| partial(tree, version)))
         }
-        _ => (head(&row.list_kind, &row.group_version().to_string(), &list), "items", Box::new(write_stored)),
+        _ => {
+            let head = head(&row.list_kind, &row.group_version().to_string(), &list);
+            let write: WriteItem = match syntax {
+                Syntax::Compact => Box::new(|entry, piece| piece.extend_from_slice(entry.json())),
+                _ => syntax.writer(Value::clone),
+            };
+            (head, "items", write)
+        }
     };
-    head.remove(items);
-    let pieces = Pieces::new(begun(head, items), list.items, write);
+    let is_small = match wants.accepted.shape {
+        Shape::Object if syntax == Syntax::Compact => is_small(&list.items),
+        _ => list.items.len() <= WHOLE_ITEMS_MAX,
+    };
+    let mut pieces = Pieces::new(syntax, head, items, list.items, write);
+    if is_small {
+        let mut all = BytesMut::new();
+        while pieces.append(&mut all, usize::MAX) {}
+        return respond::bytes(200, all.freeze(), wants);
+    }
     let media_type = wants.accepted.format.media_type();
     if wants.gzip {
         let mut answer = respond::answer(200, media_type, body(Compressed::new(pieces)));
@@ -93,12 +69,10 @@ fn in_shape(row: &Resource, list: List, shape: Shape, table: Option<TableOptions
     respond::answer(200, media_type, body(pieces))
 }
 
-/// A list's JSON up to its first item.
-fn begun(head: Map, items: &str) -> Vec<u8> {
-    let mut head = Value::from(head).to_bytes();
-    head.pop();
-    head.extend_from_slice(format!(",\"{items}\":[").as_bytes());
-    head
+/// A list as one tree.
+pub(crate) fn tree(row: &Resource, list: &List) -> Value {
+    let items = list.items.iter().map(|e| e.tree().as_ref().clone()).collect();
+    with_items(head(&row.list_kind, &row.group_version().to_string(), list), items)
 }
 
 /// Protobuf, of objects or of their metadata.
@@ -145,26 +119,6 @@ fn with_items(mut head: Map, items: Vec<Value>) -> Value {
     head.into()
 }
 
-/// The bytes of the entries between a head and a tail. Small lists are one piece; large ones are copied, and compressed when
-/// the client accepts that, piece by piece as the client takes them.
-fn joined(row: &Resource, list: List, wants: &Wants) -> Answer {
-    let head = begun(head(&row.list_kind, &row.group_version().to_string(), &list), "items");
-    let is_small = is_small(&list.items);
-    let mut pieces = Pieces::new(head, list.items, write_stored);
-    if is_small {
-        let mut all = BytesMut::new();
-        while pieces.append(&mut all, usize::MAX) {}
-        return respond::bytes(200, all.freeze(), wants);
-    }
-    let media_type = wants.accepted.format.media_type();
-    if wants.gzip {
-        let mut answer = respond::answer(200, media_type, body(Compressed::new(pieces)));
-        respond::mark_gzip(answer.headers_mut());
-        return answer;
-    }
-    respond::answer(200, media_type, body(pieces))
-}
-
 /// Whether a list is sent at once. Of a large one not every item is looked at.
 fn is_small(items: &[Arc<Entry>]) -> bool {
     let mut length = 0;
@@ -174,27 +128,84 @@ fn is_small(items: &[Arc<Entry>]) -> bool {
     })
 }
 
-fn write_stored(entry: &Entry, piece: &mut BytesMut) {
-    piece.extend_from_slice(entry.json());
-}
-
-const TAIL: &[u8] = b"]}\n";
-
-/// Appends an item's JSON.
+/// Appends an item as it is written in its list.
 type WriteItem = Box<dyn Fn(&Entry, &mut BytesMut) + Send>;
 
+/// How a list is written around its items.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Syntax {
+    Compact,
+    /// JSON, indented.
+    Pretty,
+    Yaml,
+}
+
+impl Syntax {
+    fn of(wants: &Wants) -> Self {
+        match wants.accepted.format {
+            Format::Yaml => Self::Yaml,
+            _ if wants.pretty => Self::Pretty,
+            _ => Self::Compact,
+        }
+    }
+
+    /// Writes what is made of each item, when its turn comes.
+    fn writer(self, made: impl Fn(&Value) -> Value + Send + 'static) -> WriteItem {
+        Box::new(move |entry, piece| {
+            let item = entry.with_tree(&made);
+            match self {
+                Self::Compact => piece.extend_from_slice(&item.to_bytes()),
+                Self::Pretty => piece.extend_from_slice(&encode::indented_item(&item)),
+                Self::Yaml => piece.extend_from_slice(yaml::write_item(&item).as_bytes()),
+            }
+        })
+    }
+
+    /// A list up to its first item, and what comes after the last.
+    fn around(self, mut head: Map, items: &str, is_empty: bool) -> (Vec<u8>, &'static [u8]) {
+        head.remove(items);
+        match (self, is_empty) {
+            (Self::Compact, _) => {
+                let mut head = Value::from(head).to_bytes();
+                head.pop();
+                head.extend_from_slice(format!(",\"{items}\":[").as_bytes());
+                (head, b"]}\n")
+            }
+            (Self::Pretty, _) => {
+                let mut head = encode::indented(&head.into());
+                head.truncate(head.len() - b"\n}".len());
+                head.extend_from_slice(format!(",\n  \"{items}\": [").as_bytes());
+                (head, if is_empty { b"]\n}\n" } else { b"\n  ]\n}\n" })
+            }
+            (Self::Yaml, true) => ((yaml::write(&head.into()) + items + ": []\n").into_bytes(), b""),
+            (Self::Yaml, false) => ((yaml::write(&head.into()) + items + ":\n").into_bytes(), b""),
+        }
+    }
+
+    fn separator(self) -> &'static [u8] {
+        match self {
+            Self::Compact | Self::Pretty => b",",
+            Self::Yaml => b"",
+        }
+    }
+}
+
 /// The pieces of a list.
-struct Pieces<W> {
+struct Pieces {
     /// Taken by the first piece.
     head: Option<Vec<u8>>,
     items: std::vec::IntoIter<Arc<Entry>>,
     is_first: bool,
-    write: W,
+    separator: &'static [u8],
+    tail: &'static [u8],
+    write: WriteItem,
 }
 
-impl<W: Fn(&Entry, &mut BytesMut)> Pieces<W> {
-    fn new(head: Vec<u8>, items: Vec<Arc<Entry>>, write: W) -> Self {
-        Self { head: Some(head), items: items.into_iter(), is_first: true, write }
+impl Pieces {
+    fn new(syntax: Syntax, head: Map, key: &str, items: Vec<Arc<Entry>>, write: WriteItem) -> Self {
+        let (head, tail) = syntax.around(head, key, items.is_empty());
+        let separator = syntax.separator();
+        Self { head: Some(head), items: items.into_iter(), is_first: true, separator, tail, write }
     }
 
     /// Appends until the piece is full; false when nothing is left, which the tail of the list tells.
@@ -207,18 +218,18 @@ impl<W: Fn(&Entry, &mut BytesMut)> Pieces<W> {
         while piece.len() < full {
             let Some(item) = self.items.next() else { break };
             if !std::mem::take(&mut self.is_first) {
-                piece.extend_from_slice(b",");
+                piece.extend_from_slice(self.separator);
             }
             (self.write)(&item, piece);
         }
         if self.items.len() == 0 {
-            piece.extend_from_slice(TAIL);
+            piece.extend_from_slice(self.tail);
         }
         true
     }
 }
 
-impl<W: Fn(&Entry, &mut BytesMut)> Iterator for Pieces<W> {
+impl Iterator for Pieces {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
@@ -318,6 +329,39 @@ mod tests {
             }
             assert!(short.remove_at(&[items]).is_some());
         }
+    }
+
+    #[tokio::test]
+    async fn lists_are_written_as_their_trees() {
+        let rows = resources::table();
+        let row = rows.iter().find(|r| r.plural == "configmaps").unwrap();
+        for count in [0, 1, 2, WHOLE_ITEMS_MAX + 1000] {
+            let item = |i: usize| {
+                let text = format!(
+                    r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"m{i}","finalizers":["a"]}},"data":{{"a":"b: c\n"}}}}"#
+                );
+                Arc::new(Entry::from_bytes(1, text.into()))
+            };
+            let list = List { items: (0..count).map(item).collect(), resource_version: 7, ..List::default() };
+            let wanted = tree(row, &list);
+            for (format, pretty) in [(Format::Json, false), (Format::Json, true), (Format::Yaml, false)] {
+                let accepted = Accepted { format, ..Accepted::default() };
+                let wants = Wants { accepted, pretty, gzip: false };
+                let body = answer(row, list.clone(), &wants, None).into_body().collect().await.unwrap().to_bytes();
+                let read = if format == Format::Yaml { yaml::parse(&body) } else { Ok(Value::parse(&body).unwrap()) };
+                assert_eq!(read.unwrap(), wanted);
+                if pretty {
+                    // Only the order of the list's own fields differs.
+                    assert_eq!(sorted_lines(&body), sorted_lines(&encode::encode(&wanted, &wants)));
+                }
+            }
+        }
+    }
+
+    fn sorted_lines(text: &[u8]) -> Vec<&str> {
+        let mut lines: Vec<_> = std::str::from_utf8(text).unwrap().lines().map(|l| l.trim_end_matches(',')).collect();
+        lines.sort_unstable();
+        lines
     }
 
     #[tokio::test]
