@@ -13,13 +13,15 @@ const COUNT: usize = 150_000;
 const FILL_BYTES: usize = 768;
 const ROUNDS: usize = 3;
 /// Names of forms, parameters, and what the client accepts.
-const FORMS: [(&str, &str, &str); 6] = [
+const FORMS: [(&str, &str, &str); 8] = [
     ("JSON", "", "application/json"),
     ("from the cache", "?resourceVersion=0", "application/json"),
     ("page of 500", "?limit=500", "application/json"),
     ("metadata", "", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"),
     ("table", "", "application/json;as=Table;g=meta.k8s.io;v=v1"),
     ("protobuf", "", "application/vnd.kubernetes.protobuf"),
+    ("indented", "?pretty=true", "application/json"),
+    ("YAML", "", "application/yaml"),
 ];
 
 pub async fn run() -> Result<()> {

@@ -1,7 +1,7 @@
 //! `skiff demo`: a cluster that shows itself at work and goes away on Ctrl-C.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ use crate::server::{self, Server, told_to_stop};
 const STEP_WAIT: Duration = Duration::from_secs(60);
 /// How often it looks whether a step is done.
 const POLL: Duration = Duration::from_millis(2);
+
+/// The cgroup that the demo's pods are below.
+const CGROUP: &str = "skiff-demo";
 
 /// Options of `skiff demo`.
 #[derive(Args)]
@@ -58,6 +61,7 @@ pub fn main(options: &DemoOptions) -> Result<()> {
         let stopped = server::run(&server, |running| show(running, started, options.once)).await?;
         stopped.tear_down().await?;
         unmount_below(&data_dir)?;
+        remove_cgroups();
         for kept in ["server", "runtime", "node", "kubelet", "network", "run", "log", "kubeconfig"] {
             remove(&data_dir.join(kept))?;
         }
@@ -70,7 +74,7 @@ pub fn main(options: &DemoOptions) -> Result<()> {
     result
 }
 
-fn server_options(options: &DemoOptions, data_dir: &std::path::Path) -> Result<ServerOptions> {
+fn server_options(options: &DemoOptions, data_dir: &Path) -> Result<ServerOptions> {
     let arguments = [
         "skiff".to_owned(),
         "server".to_owned(),
@@ -78,6 +82,7 @@ fn server_options(options: &DemoOptions, data_dir: &std::path::Path) -> Result<S
         format!("--state-dir={}", data_dir.join("run").display()),
         format!("--https-listen-port={}", options.https_listen_port),
         format!("--kubelet-port={}", options.kubelet_port),
+        format!("--cgroup-root=/{CGROUP}"),
         // Whoever looks at a demo may have a full disk.
         "--eviction-hard=memory.available<100Mi".to_owned(),
         "--log-level=warn".to_owned(),
@@ -89,15 +94,28 @@ fn server_options(options: &DemoOptions, data_dir: &std::path::Path) -> Result<S
 }
 
 /// Volumes in memory are mounts; what is mounted last goes first.
-fn unmount_below(directory: &std::path::Path) -> Result<()> {
+fn unmount_below(directory: &Path) -> Result<()> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").context("cannot read the mounts")?;
     let places = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(|place| place.replace("\\040", " "));
-    let below: Vec<String> = places.filter(|place| std::path::Path::new(place).starts_with(directory)).collect();
+    let below: Vec<String> = places.filter(|place| Path::new(place).starts_with(directory)).collect();
     for place in below.iter().rev() {
         nix::mount::umount2(place.as_str(), nix::mount::MntFlags::MNT_DETACH)
             .with_context(|| format!("cannot unmount {place}"))?;
     }
     Ok(())
+}
+
+/// The pods' cgroups, in the one hierarchy of version 2 or in each of version 1. The kernel keeps what is in use.
+fn remove_cgroups() {
+    fn remove_tree(group: &Path) {
+        let children = std::fs::read_dir(group).into_iter().flatten().flatten().map(|entry| entry.path());
+        children.filter(|child| child.is_dir()).for_each(|child| remove_tree(&child));
+        let _ = std::fs::remove_dir(group);
+    }
+    let root = Path::new("/sys/fs/cgroup");
+    remove_tree(&root.join(CGROUP));
+    let hierarchies = std::fs::read_dir(root).into_iter().flatten().flatten();
+    hierarchies.for_each(|hierarchy| remove_tree(&hierarchy.path().join(CGROUP)));
 }
 
 fn remove(path: &std::path::Path) -> Result<()> {

@@ -242,4 +242,7 @@ fn the_demo_shows_a_page_and_leaves_nothing() {
         "left: {:?}",
         std::fs::read_dir(&place).map(|entries| entries.flatten().collect::<Vec<_>>())
     );
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path());
+    let left: Vec<_> = hierarchies.map(|place| place.join("skiff-demo")).filter(|place| place.exists()).collect();
+    assert!(left.is_empty() && !std::path::Path::new("/sys/fs/cgroup/skiff-demo").exists(), "left: {left:?}");
 }
