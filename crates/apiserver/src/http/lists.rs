@@ -12,8 +12,8 @@ use machinery::{ApiError, Entry, Map, Value, yaml};
 use resources::{Column, Resource};
 
 use super::negotiate::{Format, Shape};
-use super::{encode, protobuf};
 use super::respond::{self, Answer, GZIP_BYTES_MIN, Wants};
+use super::{encode, protobuf};
 use crate::table::{TableOptions, partial};
 
 /// Size of the pieces that a list is sent in.

@@ -172,12 +172,12 @@ impl FieldManagement {
         }
         let named = |set: &FieldSet| shape::with_named_fields(set, &self.schema);
         let last = named(last);
-        let pruned = remove::remove(&self.schema, &merged, &last);
+        let pruned = remove::empty(&self.schema, &merged, &last);
         let in_merged = named(&to_set::to_set(&self.schema, &merged));
         // What others own, and what lies beside it, comes back.
         let owned = named(&managers.union());
         let in_pruned = named(&to_set::to_set(&self.schema, &pruned));
-        let pruned = remove::remove(&self.schema, &merged, &in_merged.difference(&in_pruned.union(&owned)));
+        let pruned = remove::empty(&self.schema, &merged, &in_merged.difference(&in_pruned.union(&owned)));
         // What nobody applied was not this manager's to remove.
         let in_pruned = named(&to_set::to_set(&self.schema, &pruned));
         remove::remove(&self.schema, &merged, &in_merged.difference(&in_pruned).intersection(&last))

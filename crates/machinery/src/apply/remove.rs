@@ -6,12 +6,18 @@ use super::shape::{Shape, list_step, shape};
 use crate::json::{Map, Value};
 use crate::schema::Schema;
 
-/// The object without the paths of the set. What becomes empty goes with them, unless it was empty before.
+/// The object without the paths of the set. Fields of which nothing is left go with them.
 pub(super) fn remove(schema: &Schema, value: &Value, set: &FieldSet) -> Value {
-    walk(schema, value, set).unwrap_or_else(Value::object)
+    walk(schema, value, set, None).unwrap_or_else(Value::object)
 }
 
-fn walk(schema: &Schema, value: &Value, set: &FieldSet) -> Option<Value> {
+/// The same, but fields of which nothing is left are null: they are there still when the object's paths are asked for.
+pub(super) fn empty(schema: &Schema, value: &Value, set: &FieldSet) -> Value {
+    walk(schema, value, set, Some(&Value::Null)).unwrap_or_else(Value::object)
+}
+
+/// `emptied` is what stands for a field of which nothing is left.
+fn walk(schema: &Schema, value: &Value, set: &FieldSet, emptied: Option<&Value>) -> Option<Value> {
     match (shape(schema, [Some(value), None]), value) {
         (Shape::List { element, keys }, Value::Array(list)) => {
             let left = list.iter().filter_map(|value| {
@@ -19,7 +25,7 @@ fn walk(schema: &Schema, value: &Value, set: &FieldSet) -> Option<Value> {
                 match below {
                     None => Some(value.clone()),
                     Some(below) if below.member => None,
-                    Some(below) => walk(element, value, &below),
+                    Some(below) => walk(element, value, &below, emptied),
                 }
             });
             let left: Vec<Value> = left.collect();
@@ -30,7 +36,7 @@ fn walk(schema: &Schema, value: &Value, set: &FieldSet) -> Option<Value> {
                 let left = match set.child(&element::field(name)) {
                     None => Some(value.clone()),
                     Some(below) if below.member => None,
-                    Some(below) => walk(shape.field(name).0, value, below),
+                    Some(below) => walk(shape.field(name).0, value, below, emptied).or_else(|| emptied.cloned()),
                 };
                 left.map(|value| (name, value))
             });

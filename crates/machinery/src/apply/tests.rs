@@ -96,6 +96,19 @@ fn what_an_applier_no_longer_names_goes_unless_another_owns_it() {
 }
 
 #[test]
+fn naming_an_empty_field_again_takes_nothing_out_of_it() {
+    // Of a template that nobody manages.
+    let other = r#"{"manager":"you","operation":"Apply","apiVersion":"apps/v1","fieldsType":"FieldsV1","fieldsV1":{"f:metadata":{}}}"#;
+    let live = parse(&format!(
+        r#"{{"apiVersion":"apps/v1","metadata":{{"name":"d","uid":"u","managedFields":[{other}]}},"spec":{{"template":{POD}}}}}"#
+    ));
+    let once = deployments().apply(Some(&live), &deployment("{}"), "me", false, at(1), None).unwrap();
+    let twice = deployments().apply(Some(&once), &deployment("{}"), "me", false, at(2), None).unwrap();
+    assert_eq!(twice, once);
+    assert_eq!(twice.at(&["spec"]), live.at(&["spec"]));
+}
+
+#[test]
 fn an_update_takes_what_it_changes() {
     let live = stored(
         deployments().apply(None, &deployment(r#"{"replicas":2,"paused":true}"#), "me", false, at(0), None).unwrap(),

@@ -5,11 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::ProtoError;
 use crate::json::{DEPTH_MAX, Map, Value};
-use crate::schema::{Field, Schema, Type};
+use crate::schema::{Field, JSON_SCHEMA_PROPS, Schema, Type};
 use crate::wire::{Payload, Reader};
 use crate::{duration, time};
-
-pub(super) const JSON_SCHEMA_PROPS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
 /// The tree of a message.
 pub(super) fn message(bytes: &[u8], ty: &Type) -> Result<Map, ProtoError> {

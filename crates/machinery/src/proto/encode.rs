@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::ProtoError;
 use crate::json::{Map, Value};
-use crate::schema::{Field, Schema, Type};
+use crate::schema::{Field, JSON_SCHEMA_PROPS, Schema, Type};
 use crate::wire::Writer;
 use crate::{duration, time};
 
@@ -123,12 +123,14 @@ fn put_time(out: &mut Writer, number: u32, time: jiff::Timestamp) {
 
 /// The types of `apiextensions` which are one of several things.
 fn put_any(out: &mut Writer, number: u32, value: &Value, of: &str) -> Result<(), ProtoError> {
-    let schema = |value: &Value| match Schema::builtin(super::decode::JSON_SCHEMA_PROPS) {
+    let schema = |value: &Value| match Schema::builtin(JSON_SCHEMA_PROPS) {
         Some(Schema::Struct(ty, _)) => message(value, ty.get()),
         _ => Err(wrong(of)),
     };
     let mut inner = Writer::default();
     match (of.rsplit('.').next().unwrap_or_default(), value) {
+        // Neither the one nor the other.
+        ("JSONSchemaPropsOrArray" | "JSONSchemaPropsOrStringArray", Value::Null) => {}
         ("JSONSchemaPropsOrBool", Value::Bool(allows)) => inner.flag(1, *allows),
         ("JSONSchemaPropsOrBool", value) => {
             inner.flag(1, true);

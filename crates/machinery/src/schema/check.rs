@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::{Field, Schema, Type, go};
+use super::{Field, JSON_SCHEMA_PROPS, Schema, Type, go, lookup};
 use crate::error::ApiError;
 use crate::json::{Map, Value};
 use crate::quantity::Quantity;
@@ -164,7 +164,7 @@ impl<'a> Walk<'a> {
             self.prefix_issues(inner, key);
             self.fields.pop();
             failure = fits.err();
-            !is_omitted(value, field)
+            (field.nullable || !value.is_null()) && !is_omitted(value, field)
         });
         self.owner = outer;
         failure.map_or(Ok(()), Err)
@@ -239,8 +239,8 @@ impl<'a> Walk<'a> {
                 *value = Value::Raw(value.to_string().into());
                 Ok(())
             }
-            (Schema::Any(_), _)
-            | (Schema::Object(_), Value::Object(_) | Value::Raw(_))
+            (Schema::Any(of), _) => one_of(value, of.rsplit('.').next().unwrap_or_default()),
+            (Schema::Object(_), Value::Object(_) | Value::Raw(_))
             | (Schema::String, Value::String(_))
             | (Schema::Bool, Value::Bool(_))
             | (Schema::Int64, Value::Integer(_))
@@ -303,6 +303,36 @@ impl<'a> Walk<'a> {
         let owner = self.owner.map_or("", Type::short_name);
         let place = format!("Go struct field {owner}.{}", self.fields.join("."));
         CheckError(format!("json: cannot unmarshal {name} into {place} of type {go_type}"))
+    }
+}
+
+/// Fits one of the types of `apiextensions` that are one of several things, or anything (`JSON`). Upstream has decoders of their own for
+/// them, which pass over unknown fields without a word and take what they do not expect in place of schemas for nothing.
+fn one_of(value: &mut Value, name: &str) -> Result<(), CheckError> {
+    let schema = |value: &mut Value| match lookup(JSON_SCHEMA_PROPS) {
+        Some(ty) => check(value, ty).map(drop),
+        None => Ok(()),
+    };
+    match (name, &mut *value) {
+        ("JSONSchemaPropsOrArray" | "JSONSchemaPropsOrBool" | "JSONSchemaPropsOrStringArray", Value::Object(_)) => {
+            schema(value)
+        }
+        ("JSONSchemaPropsOrArray", Value::Array(schemas)) => schemas.iter_mut().try_for_each(schema),
+        ("JSONSchemaPropsOrStringArray", Value::Array(texts)) => texts.iter_mut().try_for_each(|text| match text {
+            Value::String(_) => Ok(()),
+            Value::Null => {
+                *text = "".into();
+                Ok(())
+            }
+            other => Err(bare_mismatch(other, "string")),
+        }),
+        ("JSONSchemaPropsOrBool", Value::Bool(_)) => Ok(()),
+        ("JSONSchemaPropsOrBool", _) => Err(CheckError("boolean or JSON schema expected".to_owned())),
+        ("JSONSchemaPropsOrArray" | "JSONSchemaPropsOrStringArray", _) => {
+            *value = Value::Null;
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -392,6 +422,35 @@ mod tests {
     fn error(body: &str) -> String {
         let tree = Value::parse(body.as_bytes()).unwrap();
         decode_tree(tree, Vec::new(), deployment(), FieldValidation::Strict).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn schemas_within_schemas_are_fitted() {
+        let fitted = |text: &str| {
+            let mut tree = Value::parse(text.as_bytes()).unwrap();
+            check(&mut tree, lookup(JSON_SCHEMA_PROPS).unwrap()).map(|_| tree.to_string()).map_err(|e| e.to_string())
+        };
+        let taken = [
+            (r#"{"items":{"type":"string","maxLength":null,"b":1}}"#, r#"{"items":{"type":"string"}}"#),
+            (r#"{"items":[{"type":"string","b":1}]}"#, r#"{"items":[{"type":"string"}]}"#),
+            (r#"{"additionalProperties":{"b":1,"type":"string"}}"#, r#"{"additionalProperties":{"type":"string"}}"#),
+            (r#"{"additionalProperties":false,"items":false}"#, r#"{"additionalProperties":false}"#),
+            (r#"{"dependencies":{"a":["b",null]}}"#, r#"{"dependencies":{"a":["b",""]}}"#),
+        ];
+        for (given, wanted) in taken {
+            assert_eq!(fitted(given).as_deref(), Ok(wanted));
+        }
+        let refused = [
+            (r#"{"additionalProperties":"yes"}"#, "boolean or JSON schema expected"),
+            (
+                r#"{"items":{"maxLength":"1"}}"#,
+                "json: cannot unmarshal string into Go struct field JSONSchemaProps.maxLength of type int64",
+            ),
+            (r#"{"items":["a"]}"#, "json: cannot unmarshal string into Go value of type v1.JSONSchemaProps"),
+        ];
+        for (given, wanted) in refused {
+            assert_eq!(fitted(given).unwrap_err(), wanted);
+        }
     }
 
     #[test]

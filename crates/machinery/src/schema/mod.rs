@@ -14,6 +14,9 @@ use std::sync::Arc;
 use crate::gvk::GroupVersionKind;
 use crate::json::Value;
 
+/// The type of schemas in definitions of custom resources.
+pub(crate) const JSON_SCHEMA_PROPS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
+
 pub use check::{CheckError, Decoded, FieldIssue, FieldValidation, check, decode_tree, undecodable, unrecognized_body};
 pub use go::interface_name as go_interface_name;
 pub(crate) use go::value_name as go_value_name;

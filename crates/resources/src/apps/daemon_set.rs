@@ -7,7 +7,7 @@ use super::template::{self as shared, validate_int_or_percent};
 use crate::cells;
 use crate::place::{Json, Place, Report};
 use crate::pod_spec::{self, defaults};
-use crate::read::{Read, present_mut, same_at, set_default};
+use crate::read::{Read, present_mut, set_default};
 use crate::row::{Column, Resource, Strategy, Subresource, Target};
 
 /// Counts of the status, none of which may be negative.
@@ -105,10 +105,7 @@ impl Strategy for DaemonSet {
             return validate_status(object, old);
         }
         let mut errors = self.validate(object);
-        if !same_at(object, old, &["spec", "selector"]) {
-            let selector = object.at(&["spec", "selector"]).unwrap_or(&Value::Null);
-            errors.invalid(&Place::root("spec").field("selector"), Json(selector), "field is immutable");
-        }
+        shared::validate_same_selector(object, old, &mut errors);
         errors
     }
 

@@ -87,10 +87,7 @@ impl Strategy for Deployment {
             return validate_status(object, old);
         }
         let mut errors = self.validate(object);
-        if !same_at(object, old, &["spec", "selector"]) {
-            let selector = object.at(&["spec", "selector"]).unwrap_or(&Value::Null);
-            errors.invalid(&Place::root("spec").field("selector"), Json(selector), "field is immutable");
-        }
+        shared::validate_same_selector(object, old, &mut errors);
         errors
     }
 

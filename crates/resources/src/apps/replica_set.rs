@@ -5,10 +5,10 @@ use machinery::json::Value;
 
 use super::template as shared;
 use crate::cells;
-use crate::place::{Json, Place, Report};
+use crate::place::Place;
 use crate::pod_spec::{self, defaults};
-use crate::read::{Read, present_mut, same_at, set_default};
-use crate::row::{Column, Resource, Strategy, Subresource, Target};
+use crate::read::{Read, present_mut, set_default};
+use crate::row::{Resource, Strategy, Subresource, Target};
 
 /// The row.
 pub fn row() -> Resource {
@@ -16,21 +16,7 @@ pub fn row() -> Resource {
         .short_names(&["rs"])
         .categories(&["all"])
         .subresources(&[Subresource::Scale, Subresource::Status])
-        .columns(vec![
-            Column::integer("Desired", "Replicas wanted.", |object, _| {
-                cells::number(object, &["spec", "replicas"]).into()
-            }),
-            Column::integer("Current", "Replicas there.", |object, _| {
-                cells::number(object, &["status", "replicas"]).into()
-            }),
-            Column::integer("Ready", "Replicas ready.", |object, _| {
-                cells::number(object, &["status", "readyReplicas"]).into()
-            }),
-            Column::age(),
-            Column::text("Containers", "Names of the template's containers.", cells::template_containers).wide(),
-            Column::text("Images", "Images of the template's containers.", cells::template_images).wide(),
-            Column::text("Selector", "Labels of its pods.", cells::spec_selector).wide(),
-        ])
+        .columns(shared::replica_columns(cells::spec_selector))
         .selectable(vec![shared::replicas_field()])
         .generation()
         .strategy(ReplicaSet)
@@ -74,10 +60,7 @@ impl Strategy for ReplicaSet {
             return shared::validate_replica_status(object);
         }
         let mut errors = self.validate(object);
-        if !same_at(object, old, &["spec", "selector"]) {
-            let selector = object.at(&["spec", "selector"]).unwrap_or(&Value::Null);
-            errors.invalid(&Place::root("spec").field("selector"), Json(selector), "field is immutable");
-        }
+        shared::validate_same_selector(object, old, &mut errors);
         errors
     }
 

@@ -1,5 +1,6 @@
 //! What workloads with a selector and a template have in common.
 
+use jiff::Timestamp;
 use machinery::field::FieldError;
 use machinery::intstr::IntOrPercent;
 use machinery::json::Value;
@@ -10,8 +11,8 @@ use crate::cells;
 use crate::metadata::validate_label_selector;
 use crate::place::{Json, Place, Report};
 use crate::pod_spec::warnings;
-use crate::read::Read;
-use crate::row::SelectableField;
+use crate::read::{Read, same_at};
+use crate::row::{Column, SelectableField};
 
 /// What upstream says of a negative number.
 pub(crate) const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
@@ -28,6 +29,14 @@ pub(crate) fn validate_selector(spec: &Value, at: &Place<'_>, what: &str, errors
                 errors.invalid(&field, Json(selector), &detail);
             }
         }
+    }
+}
+
+/// `spec.selector` of a workload may not change.
+pub(crate) fn validate_same_selector(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    if !same_at(object, old, &["spec", "selector"]) {
+        let selector = object.at(&["spec", "selector"]).unwrap_or(&Value::Null);
+        errors.invalid(&Place::root("spec").field("selector"), Json(selector), "field is immutable");
     }
 }
 
@@ -98,6 +107,23 @@ pub(crate) fn is_zero(value: Option<&Value>) -> bool {
         Some(Value::String(text)) => text.trim_end_matches('%').parse() == Ok(0_i64),
         other => other.and_then(Value::as_i64).unwrap_or(0) == 0,
     }
+}
+
+/// What replica sets and replication controllers print; the last column is their selector.
+pub(crate) fn replica_columns(selector: fn(&Value, Timestamp) -> Value) -> Vec<Column> {
+    vec![
+        Column::integer("Desired", "Replicas wanted.", |object, _| cells::number(object, &["spec", "replicas"]).into()),
+        Column::integer("Current", "Replicas there.", |object, _| {
+            cells::number(object, &["status", "replicas"]).into()
+        }),
+        Column::integer("Ready", "Replicas ready.", |object, _| {
+            cells::number(object, &["status", "readyReplicas"]).into()
+        }),
+        Column::age(),
+        Column::text("Containers", "Names of the template's containers.", cells::template_containers).wide(),
+        Column::text("Images", "Images of the template's containers.", cells::template_images).wide(),
+        Column::text("Selector", "Labels of its pods.", selector).wide(),
+    ]
 }
 
 /// `status.replicas` for field selectors.

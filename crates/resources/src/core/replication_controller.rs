@@ -9,7 +9,7 @@ use crate::metadata::validate_labels;
 use crate::place::{Json, Place, Report};
 use crate::pod_spec::{self, defaults};
 use crate::read::{Read, present_mut, set_default};
-use crate::row::{Column, Resource, Strategy, Subresource, Target};
+use crate::row::{Resource, Strategy, Subresource, Target};
 
 /// The row.
 pub fn row() -> Resource {
@@ -17,24 +17,9 @@ pub fn row() -> Resource {
         .short_names(&["rc"])
         .categories(&["all"])
         .subresources(&[Subresource::Scale, Subresource::Status])
-        .columns(vec![
-            Column::integer("Desired", "Replicas wanted.", |object, _| {
-                cells::number(object, &["spec", "replicas"]).into()
-            }),
-            Column::integer("Current", "Replicas there.", |object, _| {
-                cells::number(object, &["status", "replicas"]).into()
-            }),
-            Column::integer("Ready", "Replicas ready.", |object, _| {
-                cells::number(object, &["status", "readyReplicas"]).into()
-            }),
-            Column::age(),
-            Column::text("Containers", "Names of the template's containers.", cells::template_containers).wide(),
-            Column::text("Images", "Images of the template's containers.", cells::template_images).wide(),
-            Column::text("Selector", "Labels of its pods.", |object, _| {
-                cells::labels(object.get("spec").unwrap_or(&Value::Null).entries("selector")).into()
-            })
-            .wide(),
-        ])
+        .columns(shared::replica_columns(|object, _| {
+            cells::labels(object.get("spec").unwrap_or(&Value::Null).entries("selector")).into()
+        }))
         .selectable(vec![shared::replicas_field()])
         .generation()
         .strategy(ReplicationController)

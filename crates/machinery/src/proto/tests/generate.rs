@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::json::{Map, Value};
-use crate::schema::{Schema, Type};
+use crate::schema::{JSON_SCHEMA_PROPS, Schema, Type};
 use crate::time;
 
 /// Values that an object holds about at most; the lists and maps on the way are finished.
@@ -120,7 +120,7 @@ impl Maker {
     }
 
     fn any(&mut self, of: &str) -> Value {
-        let props = match Schema::builtin(crate::proto::decode::JSON_SCHEMA_PROPS) {
+        let props = match Schema::builtin(JSON_SCHEMA_PROPS) {
             Some(Schema::Struct(ty, _)) => ty,
             _ => unreachable!("the table has the type"),
         };
