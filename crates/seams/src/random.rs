@@ -7,7 +7,11 @@ use ring::rand::{SecureRandom, SystemRandom};
 thread_local! {
     /// The state of the simulated generator (SplitMix64), when there is one.
     static SEEDED: RefCell<Option<u64>> = const { RefCell::new(None) };
+    /// Random bytes that nobody has had, and how many are left: each request has an identifier, and each way to the kernel costs.
+    static POOL: RefCell<([u8; POOL_BYTES], usize)> = const { RefCell::new(([0; POOL_BYTES], 0)) };
 }
+
+const POOL_BYTES: usize = 512;
 
 /// The letters of generated names: upstream's `rand.String` alphabet, without vowels and look-alikes.
 const NAME_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -48,12 +52,38 @@ pub fn name_suffix(length: usize) -> String {
 
 /// A version 4 UUID in its text form.
 pub fn uuid() -> String {
-    let mut b = [0u8; 16];
-    fill(&mut b);
-    b[6] = (b[6] & 0x0f) | 0x40;
-    b[8] = (b[8] & 0x3f) | 0x80;
-    let hex: String = b.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut bytes = pooled();
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let mut text = String::with_capacity(36);
+    for (i, byte) in bytes.into_iter().enumerate() {
+        if matches!(i, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push(char::from(HEX[usize::from(byte >> 4)]));
+        text.push(char::from(HEX[usize::from(byte & 0x0f)]));
+    }
+    text
+}
+
+/// Sixteen bytes of the pool; of the seed under [`simulate`].
+fn pooled() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    if SEEDED.with_borrow(Option::is_some) {
+        fill(&mut bytes);
+        return bytes;
+    }
+    POOL.with_borrow_mut(|(pool, left)| {
+        if *left == 0 {
+            fill(pool);
+            *left = POOL_BYTES;
+        }
+        let end = *left;
+        *left -= bytes.len();
+        bytes.copy_from_slice(&pool[*left..end]);
+    });
+    bytes
 }
 
 /// From now on, on this thread, all randomness follows from `seed`.
@@ -87,5 +117,7 @@ mod tests {
         assert_eq!(id.len(), 36);
         assert_eq!(id.as_bytes()[14], b'4');
         assert!(matches!(id.as_bytes()[19], b'8' | b'9' | b'a' | b'b'));
+        let ids: std::collections::BTreeSet<String> = (0..1000).map(|_| uuid()).collect();
+        assert_eq!(ids.len(), 1000);
     }
 }
