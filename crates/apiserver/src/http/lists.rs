@@ -21,8 +21,6 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// The most that one frame of HTTP/2 carries here: with its head of 9 bytes it fills a record of TLS (16 KiB), where a frame of 16 KiB
 /// would take a second one for its last bytes.
 const FRAME_BYTES: usize = 16 * 1024 - 9;
-/// Lists of more items whose form has to be made are made and sent piece by piece.
-const WHOLE_ITEMS_MAX: usize = 500;
 
 /// A list in the form that the client wants. DIVERGES: items carry their apiVersion and kind, as upstream's lists of custom
 /// resources do; those of its built-in types do not.
@@ -50,10 +48,7 @@ pub(super) fn answer(row: &Resource, list: List, wants: &Wants, table: Option<Ta
             (head, "items", write)
         }
     };
-    let is_small = match wants.accepted.shape {
-        Shape::Object if syntax == Syntax::Compact => is_small(&list.items),
-        _ => list.items.len() <= WHOLE_ITEMS_MAX,
-    };
+    let is_small = is_small(&list.items);
     let mut pieces = Pieces::new(syntax, head, items, list.items, write);
     if is_small {
         let mut all = BytesMut::new();
@@ -119,7 +114,7 @@ fn with_items(mut head: Map, items: Vec<Value>) -> Value {
     head.into()
 }
 
-/// Whether a list is sent at once. Of a large one not every item is looked at.
+/// Whether a list is sent at once, which what is stored of it decides. Of a large one not every item is looked at.
 fn is_small(items: &[Arc<Entry>]) -> bool {
     let mut length = 0;
     items.iter().all(|item| {
@@ -321,9 +316,9 @@ mod tests {
             };
             let mut short = read(1, false).await;
             for gzip in [false, true] {
-                let mut long = read(WHOLE_ITEMS_MAX + 1000, gzip).await;
+                let mut long = read(3_000, gzip).await;
                 let made = long.get_mut(items).and_then(Value::as_array_mut).unwrap();
-                assert_eq!(made.len(), WHOLE_ITEMS_MAX + 1000);
+                assert_eq!(made.len(), 3_000);
                 made.truncate(1);
                 assert_eq!(long, short);
             }
@@ -335,7 +330,7 @@ mod tests {
     async fn lists_are_written_as_their_trees() {
         let rows = resources::table();
         let row = rows.iter().find(|r| r.plural == "configmaps").unwrap();
-        for count in [0, 1, 2, WHOLE_ITEMS_MAX + 1000] {
+        for count in [0, 1, 2, 3_000] {
             let item = |i: usize| {
                 let text = format!(
                     r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"m{i}","finalizers":["a"]}},"data":{{"a":"b: c\n"}}}}"#
