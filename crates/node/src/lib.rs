@@ -10,13 +10,13 @@ pub mod capacity;
 mod config;
 mod disk;
 mod eviction;
+mod files;
 mod images;
 mod logs;
 mod managers;
 mod options;
 pub mod plan;
 mod probes;
-mod pull_secrets;
 mod quantity;
 mod register;
 mod server;
@@ -33,8 +33,17 @@ pub mod wanted;
 pub use agent::run;
 pub use capacity::{Limits, MemoryQos, Reserved};
 pub use eviction::{Eviction, GracePeriods, Reclaims, Thresholds};
+pub use images::Verification;
+pub use images::access::ImagePattern;
 pub use managers::devices::{fake as fake_plugin, proto as device_plugin};
 pub use managers::pod_resources::proto as pod_resources;
 pub use managers::{CpuOptions, CpuSet, Policies, Policy, ReservedMemory, Scope};
 pub use options::NodeOptions;
 pub use shutdown::{Periods, ShutdownOptions};
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What a mutex guards, even if somebody panicked who had it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -12,6 +12,7 @@ use rustls::server::ResolvesServerCert;
 
 use crate::capacity::Limits;
 use crate::eviction::Eviction;
+use crate::images::Verification;
 use crate::managers::Policies;
 use crate::shutdown::ShutdownOptions;
 
@@ -55,4 +56,6 @@ pub struct NodeOptions {
     pub limits: Limits,
     /// How CPUs, memory and devices are given to containers for themselves.
     pub policies: Policies,
+    /// Which images that are there pods may use without a look at their credentials.
+    pub image_verification: Verification,
 }

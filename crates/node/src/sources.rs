@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use client::{Api, Client, Informer, Options, Resource};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use machinery::ApiError;
+
+use crate::lock;
 
 /// How long the first answer of a watch may take before the object is asked for itself.
 const SYNC_MAX: Duration = Duration::from_secs(2);
@@ -32,10 +34,6 @@ pub struct Sources {
     config_maps: Watched<ConfigMap>,
     secrets: Watched<Secret>,
     changed: Told,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Sources {

@@ -68,7 +68,7 @@ async fn bench(rounds: usize) {
         cgroup_root: format!("/{root}"),
     };
     let runtime = BuiltinRuntime::open(options).await.unwrap();
-    let image = runtime.pull_image("localhost/skiff/hello:v1", Vec::new()).await.unwrap();
+    let image = runtime.pull_image("localhost/skiff/hello:v1", Vec::new()).await.unwrap().image;
     let sandbox = runtime.run_pod_sandbox(sandbox_config(0)).await.unwrap().id;
     let (mut starts, mut removes) = (Vec::new(), Vec::new());
     for _ in 0..rounds {

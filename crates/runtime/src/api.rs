@@ -432,7 +432,7 @@ pub struct ImageFilesystem {
 }
 
 /// Credentials for a pull.
-#[derive(Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Credentials {
     /// User name.
     pub username: String,
@@ -440,6 +440,15 @@ pub struct Credentials {
     pub password: String,
     /// An identity token, instead of both.
     pub identity_token: String,
+}
+
+/// What a pull brought.
+#[derive(Debug, Clone)]
+pub struct Pulled {
+    /// The image.
+    pub image: ImageStatus,
+    /// Which of the credentials that were given the registry took; nothing when it asked for none.
+    pub credentials: Option<usize>,
 }
 
 /// A stream of bytes from a process.
@@ -675,12 +684,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// Use of a whole pod.
     fn sandbox_usage<'a>(&'a self, sandbox_id: &'a str) -> BoxFuture<'a, Result<Usage>>;
 
-    /// Fetches an image and returns its status. `credentials` are tried in order, then none.
-    fn pull_image<'a>(
-        &'a self,
-        reference: &'a str,
-        credentials: Vec<Credentials>,
-    ) -> BoxFuture<'a, Result<ImageStatus>>;
+    /// Fetches an image. `credentials` are tried in order, then none. The registry is asked even if all of it is there.
+    fn pull_image<'a>(&'a self, reference: &'a str, credentials: Vec<Credentials>) -> BoxFuture<'a, Result<Pulled>>;
     /// Looks an image up by reference or id.
     fn image_status<'a>(&'a self, reference: &'a str) -> BoxFuture<'a, Result<Option<ImageStatus>>>;
     /// All images.

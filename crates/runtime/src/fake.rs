@@ -38,6 +38,8 @@ pub struct FakeState {
     pub configs: Vec<ContainerConfig>,
     /// Names of images that are there. All others but `missing` can be pulled.
     pub images: Vec<String>,
+    /// Images that are pulled only with these credentials.
+    pub private_images: BTreeMap<String, Credentials>,
     /// Which containers were told to stop, and how long they were given. They end at once, with 143.
     pub stops: Vec<(String, Duration)>,
     /// What `exec_sync` answers.
@@ -64,7 +66,7 @@ impl Default for FakeRuntime {
 
 fn image(name: &str) -> ImageStatus {
     ImageStatus {
-        id: "sha256:1".to_owned(),
+        id: format!("sha256:{name}"),
         repo_tags: vec![name.to_owned()],
         repo_digests: Vec::new(),
         size: 7,
@@ -301,17 +303,27 @@ impl Runtime for FakeRuntime {
         let state = self.lock();
         now(Ok(state.usage(&state.pod_name(id))))
     }
-    fn pull_image<'a>(&'a self, name: &'a str, _: Vec<Credentials>) -> BoxFuture<'a, Result<ImageStatus>> {
-        let known = name != "missing";
-        let error = RuntimeError::Pull { reason: "ErrImagePull", message: "not found".to_owned() };
-        now(if known { Ok(image(name)) } else { Err(error) })
+    fn pull_image<'a>(&'a self, name: &'a str, given: Vec<Credentials>) -> BoxFuture<'a, Result<Pulled>> {
+        let mut state = self.lock();
+        let failed =
+            |message: &str| now(Err(RuntimeError::Pull { reason: "ErrImagePull", message: message.to_owned() }));
+        let credentials = match state.private_images.get(name).map(|wanted| given.iter().position(|c| c == wanted)) {
+            Some(None) => return failed("unauthorized"),
+            Some(known) => known,
+            None => None,
+        };
+        if name == "missing" {
+            return failed("not found");
+        }
+        state.images.push(name.to_owned());
+        now(Ok(Pulled { image: image(name), credentials }))
     }
     fn image_status<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<ImageStatus>>> {
         let there = self.lock().images.iter().any(|i| i == name);
         now(Ok(there.then(|| image(name))))
     }
     fn list_images(&self) -> BoxFuture<'_, Result<Vec<ImageStatus>>> {
-        now(Ok(vec![image("app")]))
+        now(Ok(self.lock().images.iter().map(|name| image(name)).collect()))
     }
     fn remove_image<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
         now(Ok(()))

@@ -22,5 +22,5 @@ pub use app_armor::is_enabled as app_armor_is_enabled;
 pub use builtin::{BuiltinOptions, BuiltinRuntime};
 pub use cri::{CniDirectories, CriOptions, CriRuntime, parse_endpoint};
 pub use fake::{FakeRuntime, FakeState};
-pub use image::HELLO_PREFIX;
+pub use image::{HELLO_PREFIX, normalize as normalize_image, repository as image_repository};
 pub use shim::shim_main;

@@ -33,6 +33,8 @@ const LOOK: Duration = Duration::from_millis(20);
 const PAGE_MAX: Duration = Duration::from_secs(3);
 /// Where the registry of a cluster listens.
 pub const REGISTRY: &str = "127.0.0.1:5000";
+/// Where one listens that asks for credentials.
+pub const PRIVATE_REGISTRY: &str = "127.0.0.1:5001";
 
 /// How many times slower than usual this machine is: `SKIFF_TEST_PATIENCE`, or one.
 pub fn slowness() -> u32 {
@@ -55,6 +57,7 @@ pub struct Cluster {
     namespaces: Namespaces,
     server: Option<Child>,
     registry: Option<Child>,
+    private_registry: Option<Child>,
     containerd: Option<Child>,
     arguments: Vec<String>,
 }
@@ -77,7 +80,15 @@ impl Cluster {
     pub fn prepare(arguments: &[&str]) -> Self {
         let directory = tempfile::Builder::new().prefix("skiff-test-").tempdir().unwrap();
         let arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
-        Self { directory, namespaces: Namespaces::new(), server: None, registry: None, containerd: None, arguments }
+        Self {
+            directory,
+            namespaces: Namespaces::new(),
+            server: None,
+            registry: None,
+            private_registry: None,
+            containerd: None,
+            arguments,
+        }
     }
 
     /// Where the test may keep files.
@@ -266,18 +277,38 @@ impl Cluster {
         if self.registry.is_some() {
             return;
         }
-        let root = self.path("registry");
-        images::write_all(&root);
-        let config = self.path("registry.yml");
+        images::write_all(&self.path("registry"));
+        self.registry = Some(self.run_registry(REGISTRY, ""));
+        self.wait("the registry", || self.fetch(&format!("http://{REGISTRY}/v2/")).ok());
+    }
+
+    /// The same images at [`PRIVATE_REGISTRY`], for `me` with the password `secret`.
+    pub fn start_private_registry(&mut self) {
+        images::write_all(&self.path("registry"));
+        let users = self.path("users");
+        std::fs::write(&users, "me:$2b$04$IOdi5DQFSn7ufrXYhEe1qeKfyG.XLJ6tyQJDqwpT.okw6KSIgHvI6\n").unwrap();
+        let auth = format!("auth: {{htpasswd: {{realm: tests, path: {}}}}}\n", users.display());
+        self.private_registry = Some(self.run_registry(PRIVATE_REGISTRY, &auth));
+        self.wait("the private registry", || self.fetch(&format!("http://me:secret@{PRIVATE_REGISTRY}/v2/")).ok());
+    }
+
+    /// Ends it again.
+    pub fn stop_private_registry(&mut self) {
+        let mut child = self.private_registry.take().expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    fn run_registry(&self, address: &str, auth: &str) -> Child {
+        let config = self.path(&format!("{address}.yml"));
         let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: {REGISTRY}}}\n",
-            root.display()
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: {address}}}\n{auth}",
+            self.path("registry").display()
         );
         std::fs::write(&config, text).unwrap();
         let mut command = self.namespaces.command(Path::new("docker-registry"));
         command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
-        self.registry = Some(command.spawn().expect("docker-registry is installed"));
-        self.wait("the registry", || self.fetch(&format!("http://{REGISTRY}/v2/")).ok());
+        command.spawn().expect("docker-registry is installed")
     }
 }
 
@@ -292,7 +323,8 @@ fn said(output: Output) -> Result<String, String> {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for mut child in [self.server.take(), self.containerd.take(), self.registry.take()].into_iter().flatten() {
+        let registries = [self.registry.take(), self.private_registry.take()];
+        for mut child in [self.server.take(), self.containerd.take()].into_iter().chain(registries).flatten() {
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -6,14 +6,12 @@ use std::time::Duration;
 
 use client::Api;
 use client::events::EventType;
-use k8s_openapi::api::core::v1::{Secret, Volume};
+use k8s_openapi::api::core::v1::Volume;
 use k8s_openapi::api::node::v1::RuntimeClass;
-use runtime::{
-    ContainerStatus, IdRange, ImageStatus, NamespaceMode, PortMapping, RuntimeError, SandboxConfig, SandboxStatus,
-};
+use runtime::{ContainerStatus, IdRange, NamespaceMode, PortMapping, RuntimeError, SandboxConfig, SandboxStatus};
 use tokio::sync::{mpsc, watch};
 
-use super::backoff::go_duration;
+use super::image::image;
 use super::worker::Note;
 use super::{Agent, container, hooks};
 use crate::admission::features;
@@ -54,13 +52,14 @@ pub struct StartError {
 }
 
 impl StartError {
-    fn new(reason: &'static str, message: impl Into<String>) -> Self {
+    /// One of the container itself.
+    pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), fault: Fault::Container, status: None }
     }
 }
 
 /// What is said of work that was given up.
-const POD_ENDS: &str = "the pod ends";
+pub const POD_ENDS: &str = "the pod ends";
 
 /// What comes of some work; `None` when the pod ends before. What hangs must not keep a pod from its end.
 async fn unless_ended<T>(up: &Up, work: impl Future<Output = T>) -> Option<T> {
@@ -275,90 +274,4 @@ async fn volume_images(up: &Up, member: &Member) -> Result<BTreeMap<String, Volu
         images.insert(volume.name.clone(), VolumeImage { id: found.id, reference });
     }
     Ok(images)
-}
-
-/// Makes sure that an image is there.
-async fn image(up: &Up, member: &Member, name: &str, policy: Option<&str>) -> Result<ImageStatus, StartError> {
-    let runtime = &up.agent.options.runtime;
-    let reference = up.wanted.member_reference(member.name());
-    let event = |kind, reason, text: String| up.agent.event(&reference, kind, reason, text);
-    let policy = policy.unwrap_or("IfNotPresent");
-    let failed = |fault, reason, message: String| StartError { fault, ..StartError::new(reason, message) };
-    let present = match runtime.image_status(name).await {
-        Ok(present) => present,
-        Err(RuntimeError::Invalid(why)) => {
-            let text = format!("Failed to apply default image tag {name:?}: {why}");
-            event(EventType::Warning, "InspectFailed", text.clone());
-            return Err(failed(Fault::Image, "InvalidImageName", text));
-        }
-        Err(error) => {
-            let text = format!("Failed to inspect image {name:?}: {error}");
-            event(EventType::Warning, "InspectFailed", text.clone());
-            return Err(failed(Fault::Image, "ImageInspectError", text));
-        }
-    };
-    // Images made from the own binary exist in no registry.
-    let local = name.starts_with("localhost/skiff/");
-    match present {
-        Some(image) if policy != "Always" || local => {
-            event(EventType::Normal, "Pulled", format!("Container image {name:?} already present on machine"));
-            return Ok(image);
-        }
-        None if policy == "Never" => {
-            let text = format!("Container image {name:?} is not present with pull policy of Never");
-            event(EventType::Warning, "ErrImageNeverPull", text.clone());
-            return Err(failed(Fault::Image, "ErrImageNeverPull", text));
-        }
-        _ => {}
-    }
-    event(EventType::Normal, "Pulling", format!("Pulling image {name:?}"));
-    let since = tokio::time::Instant::now();
-    let credentials = pull_credentials(up, name).await;
-    let mut cancel = up.cancel.clone();
-    let pulled = tokio::select! {
-        pulled = runtime.pull_image(name, credentials) => pulled,
-        _ = cancel.wait_for(|c| *c) => return Err(StartError::new("ContainerCreating", POD_ENDS)),
-    };
-    match pulled {
-        Ok(image) => {
-            let took = go_duration(since.elapsed());
-            let text = format!(
-                "Successfully pulled image {name:?} in {took} ({took} including waiting). Image size: {} bytes.",
-                image.size
-            );
-            event(EventType::Normal, "Pulled", text);
-            Ok(image)
-        }
-        Err(error) => {
-            let text = error.to_string();
-            event(EventType::Warning, "Failed", format!("Failed to pull image {name:?}: {text}"));
-            Err(match error {
-                RuntimeError::Invalid(_) | RuntimeError::Pull { reason: "InvalidImageName", .. } => {
-                    failed(Fault::Image, "InvalidImageName", text)
-                }
-                RuntimeError::Pull { reason, .. } => failed(Fault::Pull, reason, text),
-                _ => failed(Fault::Pull, "ErrImagePull", text),
-            })
-        }
-    }
-}
-
-/// The credentials of the pod's pull secrets that fit the image's registry.
-async fn pull_credentials(up: &Up, image: &str) -> Vec<runtime::Credentials> {
-    let api = Api::<Secret>::namespaced(&up.agent.options.client, up.wanted.namespace());
-    let mut list = Vec::new();
-    for reference in up.wanted.spec().image_pull_secrets.iter().flatten() {
-        match api.get(&reference.name).await {
-            Ok(secret) => list.extend(crate::pull_secrets::credentials(&secret, image)),
-            Err(error) => {
-                let text = format!(
-                    "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
-                    reference.name
-                );
-                tracing::debug!(%error, "pull secret not read");
-                up.agent.event(&up.wanted.reference(), EventType::Warning, "FailedToRetrieveImagePullSecret", text);
-            }
-        }
-    }
-    list
 }

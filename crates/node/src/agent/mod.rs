@@ -4,6 +4,7 @@ mod backoff;
 mod bring_up;
 mod container;
 mod hooks;
+mod image;
 mod listening;
 mod orphans;
 mod probing;
@@ -16,7 +17,7 @@ mod writer;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use client::events::{EventType, Recorder};
@@ -30,6 +31,8 @@ use tokio::sync::{mpsc, watch};
 use crate::allocation::Pending;
 use crate::config::resources::ALL_PODS;
 use crate::eviction::Pressure;
+use crate::images::Access;
+use crate::lock;
 use crate::managers::Managers;
 pub use crate::options::NodeOptions;
 use crate::probes::Counts;
@@ -78,6 +81,8 @@ pub(crate) struct Agent {
     pub machine: Machine,
     /// What containers have for themselves: devices, CPUs, memory.
     pub managers: Managers,
+    /// Who may use which image.
+    pub images: Arc<Access>,
     services: Informer<Service>,
     nodes: Informer<Node>,
     /// What volumes are made of.
@@ -98,10 +103,6 @@ pub(crate) struct Agent {
     knows_pods: AtomicBool,
     /// Every running task of a worker holds a clone; it closes when the agent stops.
     shutdown: Shutdown,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 impl Agent {
@@ -303,6 +304,8 @@ async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
     let machine = Machine::read(&options);
     let managers = Managers::open(&options.policies, &options.root_dir, Path::new("/sys"), &machine)?;
     let sockets = managers.listen()?;
+    let images = Access::open(&options.data_dir.join("image_manager"), options.image_verification.clone())?;
+    let images = Arc::new(images);
     let events = options.runtime.events();
     let recorder = Recorder::new(&options.client, "kubelet", &options.node_name);
     let services = Informer::start(Api::all(&options.client), Options::default());
@@ -328,6 +331,7 @@ async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
             recorder,
             machine,
             managers,
+            images,
             services,
             nodes,
             sources,
@@ -354,6 +358,7 @@ async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
         tokio::spawn(crate::logs::rotate::keep(agent.options.runtime.clone())),
         tokio::spawn(crate::eviction::keep(agent.clone())),
         tokio::spawn(crate::images::keep(agent.clone())),
+        tokio::spawn(settle_pulls(agent.clone())),
         tokio::spawn(resizes::keep(agent.clone())),
         tokio::spawn(crate::shutdown::keep(agent.clone())),
         tokio::spawn(follow(agent.clone(), pods, events)),
@@ -361,6 +366,10 @@ async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
     client::stopped(shutdown).await;
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
     Ok(())
+}
+
+async fn settle_pulls(agent: Arc<Agent>) {
+    agent.images.settle(&agent.options.runtime).await;
 }
 
 async fn follow(

@@ -20,7 +20,7 @@ pub async fn end(agent: Arc<Agent>, known: BTreeSet<String>) {
         tokio::time::sleep(super::RUNTIME_WAIT).await;
     };
     // A runtime that answered late may already have pods that came after `known`.
-    let has_worker = |uid: &str| super::lock(&agent.workers).contains_key(uid);
+    let has_worker = |uid: &str| crate::lock(&agent.workers).contains_key(uid);
     let strays = sandboxes.iter().filter(|s| !known.contains(&s.uid) && !has_worker(&s.uid));
     join_all(strays.map(|s| end_sandbox(&agent, s, &containers))).await;
     let Ok(entries) = std::fs::read_dir(agent.options.data_dir.join("pods")) else { return };

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use client::events::EventType;
 
-use super::{Agent, Desired, lock};
+use super::{Agent, Desired};
 use crate::admission::{self, Question};
 use crate::allocation::{Allocation, Pending, event_text, order};
 use crate::eviction::Pressure;
+use crate::lock;
 use crate::wanted::Wanted;
 
 /// How often pods that wait are asked again even if nothing changed.

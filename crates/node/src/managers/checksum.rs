@@ -20,17 +20,6 @@ pub fn list<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String 
     format!("[{}]", items.join(" "))
 }
 
-/// Replaces a file by one with these contents, in one step that outlives a crash.
-pub fn replace_file(path: &Path, contents: &[u8]) -> std::io::Result<()> {
-    use std::io::Write;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let fresh = path.with_file_name(format!(".{name}.new"));
-    let mut file = std::fs::File::create(&fresh)?;
-    file.write_all(contents)?;
-    file.sync_all()?;
-    std::fs::rename(&fresh, path)
-}
-
 /// What upstream says when a state file does not fit.
 pub fn unusable(manager: &str, path: &Path, why: &str) -> String {
     let path = path.display().to_string();

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::{Deserialize, Serialize};
 
-use super::checksum::{fnv32a, list, map, replace_file, unusable};
+use super::checksum::{fnv32a, list, map, unusable};
 use super::machine::Topology;
 use super::topology::{Hint, Hints, Mask};
 use crate::config::resources::{Qos, over_time, qos};
+use crate::files::replace_file;
 use crate::quantity;
 use crate::wanted::{Member, Role, Wanted};
 

@@ -16,13 +16,14 @@ mod topology;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use k8s_openapi::api::core::v1::ResourceStatus;
 use tokio::sync::watch;
 
 use crate::admission::Refusal;
 use crate::config::resources;
+use crate::lock;
 use crate::register::Machine;
 use crate::wanted::{Member, Role, Wanted};
 pub use cpu_set::CpuSet;
@@ -80,10 +81,6 @@ struct Reuse {
     devices: devices::Reuse,
     cpus: CpuSet,
     memory: memory::Reuse,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A failure that the scheduler should have kept from the node, in upstream's words.

@@ -171,11 +171,7 @@ impl Runtime for BuiltinRuntime {
         .boxed()
     }
 
-    fn pull_image<'a>(
-        &'a self,
-        reference: &'a str,
-        credentials: Vec<Credentials>,
-    ) -> BoxFuture<'a, Result<ImageStatus>> {
+    fn pull_image<'a>(&'a self, reference: &'a str, credentials: Vec<Credentials>) -> BoxFuture<'a, Result<Pulled>> {
         self.fetch(reference, credentials).boxed()
     }
 

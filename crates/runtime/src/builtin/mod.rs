@@ -313,9 +313,9 @@ impl BuiltinRuntime {
         blocking(made).await
     }
 
-    async fn fetch(&self, reference: &str, credentials: Vec<Credentials>) -> Result<ImageStatus> {
+    async fn fetch(&self, reference: &str, credentials: Vec<Credentials>) -> Result<Pulled> {
         match self.make_hello(reference).await? {
-            Some(image) => Ok(image),
+            Some(image) => Ok(Pulled { image, credentials: None }),
             None => self.0.pulls.pull(self.0.images.clone(), reference, credentials).await,
         }
     }

@@ -161,11 +161,7 @@ impl Runtime for CriRuntime {
         .boxed()
     }
 
-    fn pull_image<'a>(
-        &'a self,
-        reference: &'a str,
-        credentials: Vec<Credentials>,
-    ) -> BoxFuture<'a, Result<ImageStatus>> {
+    fn pull_image<'a>(&'a self, reference: &'a str, credentials: Vec<Credentials>) -> BoxFuture<'a, Result<Pulled>> {
         self.pull(reference, credentials).boxed()
     }
 

@@ -52,7 +52,7 @@ impl CriRuntime {
         Ok(told.images.into_iter().filter(|image| !is_own(image)).map(describe).collect())
     }
 
-    pub(super) async fn pull(&self, reference: &str, credentials: Vec<Credentials>) -> Result<ImageStatus> {
+    pub(super) async fn pull(&self, reference: &str, credentials: Vec<Credentials>) -> Result<Pulled> {
         let name = normalize(reference)?;
         if name.starts_with(crate::HELLO_PREFIX) {
             let message = format!("{name}: images of skiff's own are made by its built-in runtime only");
@@ -63,13 +63,15 @@ impl CriRuntime {
             Some(proto::AuthConfig { username, password, identity_token })
         });
         let mut last = None;
-        for auth in auths.chain([None]) {
+        for (index, auth) in auths.chain([None]).enumerate() {
+            let credentials = auth.is_some().then_some(index);
             let request = proto::PullImageRequest { image: spec(&name), auth };
             let pulled = self.0.call::<proto::PullImageResponse>("runtime.v1.ImageService/PullImage", &request, None);
             match pulled.await {
                 Ok(pulled) => {
                     let image = self.image_by_id(&pulled.image_ref).await?;
-                    return image.ok_or_else(|| RuntimeError::NotFound(format!("image {name} after its pull")));
+                    let image = image.ok_or_else(|| RuntimeError::NotFound(format!("image {name} after its pull")))?;
+                    return Ok(Pulled { image, credentials });
                 }
                 Err(error) => last = last.or(Some(error)),
             }

@@ -22,7 +22,7 @@ use crate::record::{ImageDefaults, read_json, write_json};
 
 pub use hello::HELLO_PREFIX;
 pub use pull::Pulls;
-pub use reference::normalize;
+pub use reference::{normalize, repository};
 
 /// One image of the index.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

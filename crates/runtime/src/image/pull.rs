@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use super::archive::{LayerPlan, Plan};
 use super::registry::{Failure, Repository};
 use super::{ImageStore, failed, normalize, sha256};
-use crate::api::{Credentials, ImageStatus, Result, RuntimeError};
+use crate::api::{Credentials, ImageStatus, Pulled, Result, RuntimeError};
 
 /// Layers of one image that are fetched and unpacked at the same time.
 const LAYERS_AT_ONCE_MAX: usize = 3;
@@ -57,7 +57,7 @@ fn text(error: RuntimeError) -> String {
 
 /// What a pull is for: image and credentials.
 type Key = (String, Vec<Credentials>);
-type Outcome = watch::Receiver<Option<Result<ImageStatus>>>;
+type Outcome = watch::Receiver<Option<Result<Pulled>>>;
 
 /// The pulls under way.
 pub struct Pulls {
@@ -78,7 +78,7 @@ impl Pulls {
         store: Arc<ImageStore>,
         reference: &str,
         credentials: Vec<Credentials>,
-    ) -> Result<ImageStatus> {
+    ) -> Result<Pulled> {
         let name = normalize(reference)?;
         let mut outcome = self.join(store, (name, credentials));
         match outcome.wait_for(Option::is_some).await {
@@ -108,15 +108,16 @@ impl Pulls {
 }
 
 /// Tries all credentials, then none. The first failure is told: it is that of the best credentials.
-async fn try_all(store: &Arc<ImageStore>, name: &str, all: &[Credentials]) -> Result<ImageStatus> {
+async fn try_all(store: &Arc<ImageStore>, name: &str, all: &[Credentials]) -> Result<Pulled> {
     let mut first = None;
-    for credentials in all.iter().cloned().map(Some).chain([None]) {
+    for (index, credentials) in all.iter().cloned().map(Some).chain([None]).enumerate() {
+        let used = credentials.is_some().then_some(index);
         let directory = store.layers_dir().join(format!("new-pull-{}", seams::random::name_suffix(8)));
         std::fs::create_dir(&directory).map_err(|error| failed("make pull directory", &error))?;
         let result = fetch(store, name, credentials, &directory).await;
         let _ = std::fs::remove_dir_all(&directory);
         match result {
-            Ok(image) => return Ok(image),
+            Ok(image) => return Ok(Pulled { image, credentials: used }),
             Err(error) => first = first.or(Some(text(error))),
         }
     }

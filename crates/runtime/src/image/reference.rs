@@ -52,6 +52,15 @@ pub fn normalize(reference: &str) -> Result<String> {
     }
 }
 
+/// The full form of an image reference without its tag or digest: `docker.io/library/nginx`.
+pub fn repository(reference: &str) -> Result<String> {
+    let mut name = normalize(reference)?;
+    let slash = name.rfind('/').unwrap_or_default();
+    let end = name.find('@').or_else(|| Some(slash + name[slash..].find(':')?));
+    name.truncate(end.unwrap_or(name.len()));
+    Ok(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +76,9 @@ mod tests {
         ];
         for (given, full) in cases {
             assert_eq!(normalize(given).expect("valid"), full);
+            let bare = repository(given).expect("valid");
+            assert_eq!(Some(bare.as_str()), full.rsplit_once(':').map(|(name, _)| name));
+            assert_eq!(repository(&format!("{bare}@sha256:{:064}", 0)).expect("valid"), bare);
         }
         for bad in ["", "UPPER", "a//b", "a:b c", "a@sha256:12", "../x"] {
             assert!(normalize(bad).is_err(), "{bad}");

@@ -440,7 +440,7 @@ async fn oom() {
 
 async fn hello() {
     let world = World::new().await;
-    let image = world.runtime.pull_image("localhost/skiff/hello:v1", Vec::new()).await.unwrap();
+    let image = world.runtime.pull_image("localhost/skiff/hello:v1", Vec::new()).await.unwrap().image;
     assert_eq!(image.repo_tags, ["localhost/skiff/hello:v1"]);
     let second = world.runtime.image_status("localhost/skiff/hello:v2").await.unwrap().unwrap();
     assert_ne!(image.id, second.id);
@@ -524,9 +524,9 @@ async fn pull() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let name = format!("127.0.0.1:{port}/team/web");
-    let image = world.runtime.pull_image(&format!("{name}:v1"), Vec::new()).await.unwrap();
+    let image = world.runtime.pull_image(&format!("{name}:v1"), Vec::new()).await.unwrap().image;
     assert_eq!((image.repo_tags[0].as_str(), image.username.as_str()), (format!("{name}:v1").as_str(), "app"));
-    let by_digest = world.runtime.pull_image(&image.repo_digests[0], Vec::new()).await.unwrap();
+    let by_digest = world.runtime.pull_image(&image.repo_digests[0], Vec::new()).await.unwrap().image;
     assert_eq!(by_digest.id, image.id);
     let error = world.runtime.pull_image(&format!("{name}:none"), Vec::new()).await.unwrap_err().to_string();
     assert!(error.contains("not found"), "{error}");

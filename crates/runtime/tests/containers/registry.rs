@@ -121,7 +121,7 @@ pub async fn zstd() {
     let mut registry = Registry::default();
     registry.add("v1", &[layer("page")], |tar| ::zstd::encode_all(tar, 3).unwrap());
     let host = serve(Arc::new(registry), None).await;
-    let image = world.runtime.pull_image(&format!("{host}/team/web:v1"), Vec::new()).await.unwrap();
+    let image = world.runtime.pull_image(&format!("{host}/team/web:v1"), Vec::new()).await.unwrap().image;
     assert!(image.size >= 5);
     let unpacked = std::fs::read_dir(world.directory.path().join("data/images/layers")).unwrap().flatten();
     let mut pages = unpacked.map(|entry| std::fs::read_to_string(entry.path().join("page")));
@@ -155,8 +155,8 @@ pub async fn token() {
     assert!(error.contains("pull access denied, repository does not exist or may require authorization"), "{error}");
     let wrong = Credentials { username: "me".to_owned(), password: "guess".to_owned(), ..Credentials::default() };
     let right = Credentials { password: "secret".to_owned(), ..wrong.clone() };
-    let image = world.runtime.pull_image(&name, vec![wrong, right]).await.unwrap();
-    assert_eq!(image.repo_tags, [name]);
+    let pulled = world.runtime.pull_image(&name, vec![wrong, right]).await.unwrap();
+    assert_eq!((pulled.image.repo_tags, pulled.credentials), (vec![name], Some(1)));
     // One token for all requests of a pull.
     assert_eq!(registry.count("/token"), 3);
 }
@@ -183,7 +183,7 @@ pub async fn shared() {
     let host = serve(registry.clone(), None).await;
     let pull = |tag: &str| {
         let (runtime, name) = (world.runtime.clone(), format!("{host}/team/web:{tag}"));
-        async move { runtime.pull_image(&name, Vec::new()).await.unwrap().id }
+        async move { runtime.pull_image(&name, Vec::new()).await.unwrap().image.id }
     };
     let (one, two, three) = tokio::join!(pull("v1"), pull("v1"), pull("v1"));
     assert!(one == two && two == three);

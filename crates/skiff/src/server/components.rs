@@ -119,6 +119,7 @@ async fn node(server: Arc<Server>, stop: Shutdown) -> Result<()> {
             memory_qos: options.memory_throttling_factor,
         },
         policies: options.policies(),
+        image_verification: options.image_verification()?,
     };
     let ranges = Ranges {
         cluster: options.cluster_cidr,

@@ -136,6 +136,14 @@ pub struct ServerOptions {
     /// prefer-closest-numa-nodes=true: of several NUMA nodes, those that are close to each other
     #[arg(long, value_name = "OPTION=true", default_value = "", value_parser = parse_closest, help_heading = "Resources")]
     pub topology_manager_policy_options: bool,
+    /// Which images that are on the node pods may use without a look at their credentials: NeverVerify (all),
+    /// NeverVerifyPreloadedImages (those that no pod pulled), NeverVerifyAllowlistedImages, AlwaysVerify (none)
+    #[arg(long, value_name = "POLICY", default_value = "NeverVerifyPreloadedImages", help_heading = "Node",
+        value_parser = ["NeverVerify", "NeverVerifyPreloadedImages", "NeverVerifyAllowlistedImages", "AlwaysVerify"])]
+    pub image_pull_credentials_verification_policy: String,
+    /// The images of NeverVerifyAllowlistedImages, without tags or digests (registry.io/app,registry.io/team/*)
+    #[arg(long, value_name = "IMAGE", value_delimiter = ',', help_heading = "Node")]
+    pub preloaded_images_verification_allowlist: Vec<node::ImagePattern>,
     /// Run containers with this runtime, which speaks CRI v1, instead of the built-in one (unix:///run/containerd/containerd.sock)
     #[arg(long, value_name = "ENDPOINT", value_parser = runtime::parse_endpoint, help_heading = "Node")]
     pub container_runtime_endpoint: Option<PathBuf>,
@@ -228,7 +236,25 @@ impl ServerOptions {
         if services.prefix() < 12 || services.prefix() > 28 {
             bail!("--service-cidr {services}: the prefix must lie between 12 and 28");
         }
-        self.eviction().and_then(|_| self.shutdown()).map(drop)
+        self.eviction().and_then(|_| self.shutdown()).and_then(|_| self.image_verification()).map(drop)
+    }
+
+    /// Which images that are there pods may use without a look at their credentials.
+    pub fn image_verification(&self) -> Result<node::Verification> {
+        let list = &self.preloaded_images_verification_allowlist;
+        let policy = self.image_pull_credentials_verification_policy.as_str();
+        if policy != "NeverVerifyAllowlistedImages" && !list.is_empty() {
+            bail!(
+                "--preloaded-images-verification-allowlist needs \
+                 --image-pull-credentials-verification-policy=NeverVerifyAllowlistedImages"
+            );
+        }
+        Ok(match policy {
+            "NeverVerify" => node::Verification::Never,
+            "NeverVerifyAllowlistedImages" => node::Verification::NotListed(list.clone()),
+            "AlwaysVerify" => node::Verification::Always,
+            _ => node::Verification::NotPreloaded,
+        })
     }
 
     /// How long pods get when the machine ends.
@@ -413,6 +439,8 @@ mod tests {
             "--write-kubeconfig-mode=9",
             "--node-label=x",
             "--container-runtime-endpoint=tcp://127.0.0.1:1",
+            "--image-pull-credentials-verification-policy=Sometimes",
+            "--preloaded-images-verification-allowlist=registry.io/app:1",
             "--unknown=1",
         ] {
             assert!(parse(&[bad]).is_err(), "{bad}");
@@ -430,6 +458,12 @@ mod tests {
         assert!(parse(&both).unwrap().check().is_err());
         assert!(parse(&["--shutdown-grace-period-critical-pods=5s"]).unwrap().check().is_err());
         assert!(parse(&["--node-cidr-mask-size=8"]).unwrap().check().is_err());
+        let listed = [
+            "--preloaded-images-verification-allowlist=registry.io/app,registry.io/team/*",
+            "--image-pull-credentials-verification-policy=NeverVerifyAllowlistedImages",
+        ];
+        assert!(parse(&listed).unwrap().check().is_ok());
+        assert!(parse(&listed[..1]).unwrap().check().is_err(), "not the policy that has a list");
         assert!(parse(&[]).unwrap().check().is_ok());
         assert!(flags("- a list").is_err());
         assert!(flags("data-dir: {a: b}").is_err());

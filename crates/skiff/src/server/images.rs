@@ -53,7 +53,7 @@ async fn act(request: Request, runtime: Arc<dyn Runtime>) -> runtime::Result<Vec
     let images = match request {
         Request::List => runtime.list_images().await?,
         Request::Import(path) => runtime.import_images(&path).await?,
-        Request::Pull(reference) => vec![runtime.pull_image(&reference, Vec::<Credentials>::new()).await?],
+        Request::Pull(reference) => vec![runtime.pull_image(&reference, Vec::<Credentials>::new()).await?.image],
         Request::Remove(reference) => match runtime.image_status(&reference).await? {
             None => return Err(runtime::RuntimeError::NotFound(format!("image {reference}"))),
             Some(image) => {

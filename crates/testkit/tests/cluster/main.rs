@@ -5,6 +5,7 @@ mod clients;
 mod containerd;
 mod custom;
 mod failures;
+mod images;
 mod kube;
 mod life;
 mod managers;

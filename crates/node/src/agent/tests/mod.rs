@@ -4,6 +4,7 @@ mod claims;
 mod devices;
 mod fake_api;
 mod https;
+mod images;
 mod resize;
 
 use std::sync::Arc;
@@ -76,6 +77,7 @@ impl World {
             shutdown: Default::default(),
             limits: Default::default(),
             policies: Default::default(),
+            image_verification: Default::default(),
         }
     }
 
@@ -138,7 +140,11 @@ async fn a_pod_runs_and_is_reported() {
     assert!(env.contains(&("URL".to_owned(), "http://127.0.0.1".to_owned())), "{env:?}");
     tokio::time::sleep(Duration::from_secs(1)).await;
     let events = world.api.events().join("\n");
-    for wanted in [r#"Pulled: Container image "app" already present on machine"#, "Created: ", "Started: "] {
+    for wanted in [
+        r#"Pulled: Container image "app" already present on machine and can be accessed by the pod"#,
+        "Created: ",
+        "Started: ",
+    ] {
         assert!(events.contains(wanted), "{events}");
     }
     let node = world.api.get("nodes", "", "node1").unwrap();

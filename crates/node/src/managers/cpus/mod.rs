@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::checksum::{fnv32a, map, replace_file, unusable};
+use super::checksum::{fnv32a, map, unusable};
 use super::cpu_set::CpuSet;
 use super::machine::Topology;
 use super::topology::{Hint, Hints, Mask};
 use crate::admission::Refusal;
 use crate::config::resources::{Qos, over_time, qos};
+use crate::files::replace_file;
 use crate::quantity;
 use crate::wanted::{Member, Role, Wanted};
 

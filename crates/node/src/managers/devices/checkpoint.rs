@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::proto::ContainerAllocateResponse;
 use super::{Allocation, Held};
-use crate::managers::checksum::{fnv32a, list, map, replace_file};
+use crate::files::replace_file;
+use crate::managers::checksum::{fnv32a, list, map};
 
 /// The file's name in the plugins' directory.
 pub const NAME: &str = "kubelet_internal_checkpoint";

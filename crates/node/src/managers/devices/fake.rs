@@ -13,8 +13,8 @@ use prost::Message;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 
-use super::lock;
 use super::proto::*;
+use crate::lock;
 
 /// The plugin. Its task ends with it.
 pub struct FakePlugin {

@@ -11,7 +11,7 @@ mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use grpc::Channel;
@@ -20,6 +20,7 @@ use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 use tokio::time::Instant;
 
 use super::topology::{Hints, Mask};
+use crate::lock;
 use crate::quantity;
 use crate::wanted::{Member, Role};
 use choose::Request;
@@ -145,10 +146,6 @@ pub struct Devices {
     pub is_fresh: bool,
     /// Counts or health changed.
     pub changed: watch::Sender<()>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a container asks for of extended resources. Requests equal limits, so upstream looks at these alone.

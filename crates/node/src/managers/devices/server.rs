@@ -14,7 +14,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::proto::{DevicePluginOptions, Empty, ListAndWatchResponse, RegisterRequest};
-use super::{Devices, Known, Plugin, Resource, lock};
+use super::{Devices, Known, Plugin, Resource};
+use crate::lock;
 
 /// The socket's name, and the one version of the API.
 const SOCKET: &str = "kubelet.sock";

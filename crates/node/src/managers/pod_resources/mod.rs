@@ -13,8 +13,9 @@ use tokio::net::UnixListener;
 use self::proto::*;
 use super::devices::proto::{Empty, TopologyInfo};
 use super::memory::{Block, Memory};
-use super::{CpuSet, Cpus, Managers, lock};
+use super::{CpuSet, Cpus, Managers};
 use crate::agent::Agent;
+use crate::lock;
 use crate::wanted::{Role, Wanted};
 
 /// The socket, below the node's root.

@@ -38,6 +38,7 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
     let mut uses = Uses::new();
     loop {
         tokio::time::sleep(PERIOD).await;
+        forget(&agent).await;
         let Ok(filesystem) = agent.options.runtime.image_filesystem().await else { continue };
         let space = Space::of(&filesystem.mountpoint);
         let surplus = surplus(&space);
@@ -50,6 +51,15 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
             agent.event(&crate::register::reference(&agent), EventType::Warning, "FreeDiskSpaceFailed", text);
         }
     }
+}
+
+/// Forgets who pulled images that are gone.
+async fn forget(agent: &Agent) {
+    let begun = seams::clock::now();
+    let Ok(images) = agent.options.runtime.list_images().await else { return };
+    let there: BTreeSet<String> = images.into_iter().map(|image| image.id).collect();
+    let access = agent.images.clone();
+    let _ = tokio::task::spawn_blocking(move || access.prune(&there, begun)).await;
 }
 
 /// Bytes by which the disk is too full.

@@ -6,16 +6,11 @@ use k8s_openapi::api::core::v1::Secret;
 use machinery::Value;
 use runtime::Credentials;
 
-/// The registry of an image reference.
-fn registry(image: &str) -> &str {
-    match image.split_once('/') {
-        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
-        _ => "docker.io",
-    }
-}
+use super::records::{PullSecret, sha256};
 
-/// The credentials that a secret holds for an image, the longest match first.
-pub fn credentials(secret: &Secret, image: &str) -> Vec<Credentials> {
+/// The credentials that a secret holds for an image, the longest match first, and how records name them.
+pub fn credentials(secret: &Secret, image: &str) -> Vec<(Credentials, PullSecret)> {
+    let Ok(repository) = runtime::image_repository(image) else { return Vec::new() };
     let data = secret.data.as_ref();
     let read = |key: &str| data.and_then(|d| d.get(key)).and_then(|b| Value::parse(&b.0).ok());
     let tree = match (read(".dockerconfigjson"), read(".dockercfg")) {
@@ -25,23 +20,35 @@ pub fn credentials(secret: &Secret, image: &str) -> Vec<Credentials> {
     let Some(entries) = tree.as_ref().and_then(Value::as_object) else { return Vec::new() };
     let mut found: Vec<(usize, Credentials)> = entries
         .iter()
-        .filter(|(place, _)| matches(place, image))
+        .filter(|(place, _)| matches(place, &repository))
         .filter_map(|(place, entry)| Some((place.len(), entry_credentials(entry)?)))
         .collect();
     found.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
-    found.into_iter().map(|(_, c)| c).collect()
+    let named = |(_, credentials): (usize, Credentials)| {
+        let name = record(secret, &credentials);
+        (credentials, name)
+    };
+    found.into_iter().map(named).collect()
 }
 
-/// Whether a key of `auths` (`registry.io`, `https://index.docker.io/v1/`, `*.registry.io/team`) fits an image.
-fn matches(place: &str, image: &str) -> bool {
+/// A secret as records name it.
+fn record(secret: &Secret, credentials: &Credentials) -> PullSecret {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let of = &secret.metadata;
+    let credential_hash = serde_json::to_vec(credentials).map_or_else(|_| String::new(), |bytes| sha256(&bytes));
+    PullSecret { namespace: text(&of.namespace), name: text(&of.name), uid: text(&of.uid), credential_hash }
+}
+
+/// Whether a key of `auths` (`registry.io`, `https://index.docker.io/v1/`, `*.registry.io/team`) fits a repository
+/// (`docker.io/library/nginx`).
+fn matches(place: &str, repository: &str) -> bool {
     let place = place.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
     let place = place.strip_suffix("/v1").or_else(|| place.strip_suffix("/v2")).unwrap_or(place);
     let (host, path) = place.split_once('/').unwrap_or((place, ""));
     let host = if host == "index.docker.io" { "docker.io" } else { host };
-    let registry = registry(image);
+    let (registry, rest) = repository.split_once('/').unwrap_or((repository, ""));
     let parts: (Vec<&str>, Vec<&str>) = (host.split('.').collect(), registry.split('.').collect());
     let same_host = parts.0.len() == parts.1.len() && parts.0.iter().zip(&parts.1).all(|(a, b)| *a == "*" || a == b);
-    let rest = image.strip_prefix(registry).unwrap_or(image).trim_start_matches('/');
     same_host && rest.starts_with(path)
 }
 
@@ -67,12 +74,12 @@ mod tests {
     #[test]
     fn keys_match_images_as_upstream_matches_them() {
         for (place, image, fits) in [
-            ("https://index.docker.io/v1/", "nginx:1", true),
+            ("https://index.docker.io/v1/", "docker.io/library/nginx", true),
             ("registry.io", "registry.io/team/app", true),
             ("registry.io/team", "registry.io/other/app", false),
             ("*.registry.io", "eu.registry.io/app", true),
             ("localhost:5000", "localhost:5000/app", true),
-            ("registry.io", "nginx", false),
+            ("registry.io", "docker.io/library/nginx", false),
         ] {
             assert_eq!(matches(place, image), fits, "{place} {image}");
         }
