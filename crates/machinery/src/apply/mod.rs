@@ -115,7 +115,7 @@ impl FieldManagement {
         let merged = merge::merge(&self.schema, &live, config).map_err(|e| self.untyped(config, &e))?;
         let set = to_set::to_set(&self.schema, config).without_below(&self.reset);
         managers.set(me.clone(), set.clone(), now);
-        let pruned = self.prune(merged, &last, &managers);
+        let pruned = self.prune(merged, &last, &set, &managers);
         self.take_over(&live, &pruned, &mut managers, &me, force, versions)?;
         managers.set(me.clone(), set.difference(&FieldSet::never_managed()), now);
         // In canonical form, so that `1000m` over `1` is no change.
@@ -165,8 +165,8 @@ impl FieldManagement {
         Ok(())
     }
 
-    /// Removes what this manager applied last time and not now, unless another manager owns it.
-    fn prune(&self, merged: Value, last: &FieldSet, managers: &Managers) -> Value {
+    /// Removes what this manager applied last time and not now (`set`), unless another manager owns it.
+    fn prune(&self, merged: Value, last: &FieldSet, set: &FieldSet, managers: &Managers) -> Value {
         if last.is_empty() {
             return merged;
         }
@@ -180,7 +180,9 @@ impl FieldManagement {
         let pruned = remove::empty(&self.schema, &merged, &in_merged.difference(&in_pruned.union(&owned)));
         // What nobody applied was not this manager's to remove.
         let in_pruned = named(&to_set::to_set(&self.schema, &pruned));
-        remove::remove(&self.schema, &merged, &in_merged.difference(&in_pruned).intersection(&last))
+        // DIVERGES: what was applied empty now and had something in it before is empty. Upstream has null there until it is
+        // applied once more.
+        remove::remove(&self.schema, &merged, &in_merged.difference(&in_pruned).intersection(&last), set)
     }
 
     /// Whether a configuration can be applied: its version is this one, and the schema knows all its fields.

@@ -96,6 +96,15 @@ fn what_an_applier_no_longer_names_goes_unless_another_owns_it() {
 }
 
 #[test]
+fn a_field_that_is_emptied_stays_when_it_is_named() {
+    let live = stored(deployments().apply(None, &deployment(r#"{"replicas":2}"#), "me", false, at(0), None).unwrap());
+    let once = deployments().apply(Some(&live), &deployment("{}"), "me", false, at(1), None).unwrap();
+    assert_eq!(once.at(&["spec"]), Some(&Value::object()));
+    let twice = deployments().apply(Some(&once), &deployment("{}"), "me", false, at(2), None).unwrap();
+    assert_eq!(twice, once);
+}
+
+#[test]
 fn naming_an_empty_field_again_takes_nothing_out_of_it() {
     // Of a template that nobody manages.
     let other = r#"{"manager":"you","operation":"Apply","apiVersion":"apps/v1","fieldsType":"FieldsV1","fieldsV1":{"f:metadata":{}}}"#;
