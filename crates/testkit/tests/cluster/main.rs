@@ -4,6 +4,7 @@
 mod clients;
 mod containerd;
 mod custom;
+mod eviction;
 mod failures;
 mod images;
 mod kube;
