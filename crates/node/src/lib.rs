@@ -14,6 +14,7 @@ mod files;
 mod images;
 mod logs;
 mod managers;
+mod meter;
 mod options;
 pub mod plan;
 mod probes;

@@ -23,6 +23,17 @@ pub enum Role {
     Ephemeral,
 }
 
+impl Role {
+    /// What upstream's metrics call it.
+    pub fn container_type(self) -> &'static str {
+        match self {
+            Self::Init | Self::Sidecar => "init_container",
+            Self::Main => "container",
+            Self::Ephemeral => "ephemeral_container",
+        }
+    }
+}
+
 /// When an ended container starts again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestartPolicy {

@@ -16,6 +16,7 @@ use super::worker::Note;
 use super::{Agent, container, hooks};
 use crate::admission::features;
 use crate::config::{files, resources, users};
+use crate::meter;
 use crate::volumes::{self, Mounted, VolumeImage};
 use crate::wanted::{Member, Wanted};
 
@@ -101,6 +102,10 @@ pub async fn sandbox(up: Up, attempt: u32) {
         },
         (None, _, Err(e)) => Err(RuntimeError::Failed(format!("the log directory was not made: {e}"))),
     };
+    up.agent.meter.count(&meter::STARTED_PODS, &[]);
+    if result.is_err() {
+        up.agent.meter.count(&meter::STARTED_PODS_ERRORS, &[]);
+    }
     let _ = up.notes.send(Note::Sandbox(result)).await;
 }
 
@@ -179,6 +184,7 @@ pub async fn starts(up: Up, sandbox: SandboxStatus, list: Vec<(String, u32)>, mo
             break;
         }
         let result = start(&up, &sandbox, &member, attempt, &mounts).await;
+        count_start(&up, &member, &result);
         if let Err(error) = result.as_ref().map(drop)
             && error.message != POD_ENDS
         {
@@ -197,6 +203,19 @@ pub async fn starts(up: Up, sandbox: SandboxStatus, list: Vec<(String, u32)>, mo
         }
     }
     let _ = up.notes.send(Note::BroughtUp).await;
+}
+
+fn count_start(up: &Up, member: &Member, result: &Result<ContainerStatus, StartError>) {
+    let kind = ("container_type", member.role.container_type());
+    match result {
+        Err(error) if error.message == POD_ENDS => {}
+        result => {
+            up.agent.meter.count(&meter::STARTED_CONTAINERS, &[kind]);
+            if let Err(error) = result {
+                up.agent.meter.count(&meter::STARTED_CONTAINERS_ERRORS, &[kind, ("code", error.reason)]);
+            }
+        }
+    }
 }
 
 async fn post_start(

@@ -13,6 +13,7 @@ use super::bring_up::{Fault, POD_ENDS, StartError, Up};
 use crate::images::access::Verdict;
 use crate::images::records::{PullSecret, Pullers};
 use crate::images::{Access, secrets};
+use crate::meter;
 use crate::wanted::Member;
 
 /// How long a pull goes on that nobody waits for any more.
@@ -36,29 +37,38 @@ pub async fn image(up: &Up, member: &Member, name: &str, policy: Option<&str>) -
     let reference = up.wanted.member_reference(member.name());
     let event = |kind, reason, text: String| up.agent.event(&reference, kind, reason, text);
     let policy = policy.unwrap_or("IfNotPresent");
-    let present = match up.agent.options.runtime.image_status(name).await {
-        Ok(present) => present,
-        Err(RuntimeError::Invalid(why)) => {
-            let text = format!("Failed to apply default image tag {name:?}: {why}");
-            event(EventType::Warning, "InspectFailed", text.clone());
-            return Err(failed(Fault::Image, "InvalidImageName", text));
-        }
-        Err(error) => {
-            let text = format!("Failed to inspect image {name:?}: {error}");
-            event(EventType::Warning, "InspectFailed", text.clone());
-            return Err(failed(Fault::Image, "ImageInspectError", text));
-        }
-    };
+    let present = up.agent.options.runtime.image_status(name).await.map_err(|error| {
+        let (reason, text) = match error {
+            RuntimeError::Invalid(why) => {
+                ("InvalidImageName", format!("Failed to apply default image tag {name:?}: {why}"))
+            }
+            error => ("ImageInspectError", format!("Failed to inspect image {name:?}: {error}")),
+        };
+        event(EventType::Warning, "InspectFailed", text.clone());
+        failed(Fault::Image, reason, text)
+    })?;
     // Images made from the own binary exist in no registry.
     let local = name.starts_with("localhost/skiff/");
     let mut owned = None;
+    let is_there = match policy {
+        "Always" => "unknown",
+        _ if present.is_some() => "true",
+        _ => "false",
+    };
+    let asked = |must_pull: &str| {
+        let policy = policy.to_lowercase();
+        let labels = [("pull_policy", policy.as_str()), ("present_locally", is_there), ("pull_required", must_pull)];
+        up.agent.meter.count(&meter::ENSURED_IMAGES, &labels);
+    };
     if let Some(image) = present.filter(|_| policy != "Always" || local)
         && (local || may_use(up, name, &image.id, &mut owned).await)
     {
+        asked("false");
         let text = format!("Container image {name:?} already present on machine and can be accessed by the pod");
         event(EventType::Normal, "Pulled", text);
         return Ok(image);
     }
+    asked(if policy == "Never" && is_there == "false" { "unknown" } else { "true" });
     if policy == "Never" {
         // One that the pod may not use is as good as not there: that it is there is not told either.
         let text = format!("Container image {name:?} is not present with pull policy of Never");
@@ -73,6 +83,8 @@ pub async fn image(up: &Up, member: &Member, name: &str, policy: Option<&str>) -
     };
     match pull(up, name, owned).await {
         Ok(image) => {
+            let size = [("image_size_in_bytes", size_range(image.size))];
+            up.agent.meter.took(&meter::IMAGE_PULL, &size, since.elapsed());
             let took = go_duration(since.elapsed());
             let text = format!(
                 "Successfully pulled image {name:?} in {took} ({took} including waiting). Image size: {} bytes.",
@@ -93,19 +105,46 @@ pub async fn image(up: &Up, member: &Member, name: &str, policy: Option<&str>) -
 /// Whether the pod may use an image that is there. What it has for it is looked up only if that decides.
 async fn may_use(up: &Up, name: &str, id: &str, owned: &mut Option<Owned>) -> bool {
     let of_image = (name.to_owned(), id.to_owned());
-    match up.agent.images.judge(name, id) {
-        Verdict::Open => true,
-        Verdict::Closed => false,
+    let result = match up.agent.images.judge(name, id) {
+        Verdict::Exempt => "credentialPolicyAllowed",
         Verdict::Preloaded => {
             let _ = written(up, move |access| access.preloaded(&of_image.0, &of_image.1)).await;
-            true
+            "credentialPolicyAllowed"
         }
+        Verdict::Open => "credentialRecordFound",
+        Verdict::Closed => "mustAuthenticate",
         Verdict::AskPod => {
             let found = owned.insert(pull_credentials(up, name).await);
             let secrets: Vec<PullSecret> = found.iter().map(|(_, secret)| secret.clone()).collect();
-            written(up, move |access| access.admits(&of_image.0, &of_image.1, &secrets)).await.unwrap_or(false)
+            match written(up, move |access| access.admits(&of_image.0, &of_image.1, &secrets)).await {
+                Ok(true) => "credentialRecordFound",
+                Ok(false) => "mustAuthenticate",
+                Err(_) => "error",
+            }
         }
-    }
+    };
+    up.agent.meter.count(&meter::IMAGE_CHECKS, &[("result", result)]);
+    matches!(result, "credentialPolicyAllowed" | "credentialRecordFound")
+}
+
+/// The range in which upstream counts the pulls of images of this size.
+fn size_range(bytes: u64) -> &'static str {
+    const MB: u64 = 1 << 20;
+    const GB: u64 = 1 << 30;
+    const RANGES: &[(u64, &str)] = &[
+        (10 * MB, "0-10MB"),
+        (100 * MB, "10MB-100MB"),
+        (500 * MB, "100MB-500MB"),
+        (GB, "500MB-1GB"),
+        (5 * GB, "1GB-5GB"),
+        (10 * GB, "5GB-10GB"),
+        (20 * GB, "10GB-20GB"),
+        (30 * GB, "20GB-30GB"),
+        (40 * GB, "30GB-40GB"),
+        (60 * GB, "40GB-60GB"),
+        (100 * GB, "60GB-100GB"),
+    ];
+    RANGES.iter().find(|(end, _)| bytes <= *end).map_or("GT100GB", |(_, name)| name)
 }
 
 /// Pulls an image with what the pod has, and keeps what the registry took.

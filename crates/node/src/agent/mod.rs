@@ -34,6 +34,7 @@ use crate::eviction::Pressure;
 use crate::images::Access;
 use crate::lock;
 use crate::managers::Managers;
+use crate::meter::Meter;
 pub use crate::options::NodeOptions;
 use crate::probes::Counts;
 use crate::register::Machine;
@@ -89,6 +90,8 @@ pub(crate) struct Agent {
     pub sources: Sources,
     /// What the classes' cgroups have, as last set.
     classes: tokio::sync::Mutex<Vec<(&'static str, runtime::Resources)>>,
+    /// What is counted of the agent's own work.
+    pub meter: Meter,
     /// How often probes were made.
     pub probe_counts: Counts,
     /// A mirror pod came, changed or went.
@@ -304,8 +307,7 @@ async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
     let machine = Machine::read(&options);
     let managers = Managers::open(&options.policies, &options.root_dir, Path::new("/sys"), &machine)?;
     let sockets = managers.listen()?;
-    let images = Access::open(&options.data_dir.join("image_manager"), options.image_verification.clone())?;
-    let images = Arc::new(images);
+    let images = Access::open(&options.data_dir.join("image_manager"), options.image_verification.clone())?.into();
     let events = options.runtime.events();
     let recorder = Recorder::new(&options.client, "kubelet", &options.node_name);
     let services = Informer::start(Api::all(&options.client), Options::default());
@@ -336,6 +338,7 @@ async fn work(options: NodeOptions, shutdown: Shutdown) -> std::io::Result<()> {
             nodes,
             sources,
             classes,
+            meter: Meter::default(),
             probe_counts,
             mirrors_changed,
             pressure,

@@ -15,6 +15,7 @@ use client::events::EventType;
 use crate::agent::Agent;
 use crate::config::resources::is_critical;
 use crate::images::{self, Uses};
+use crate::meter;
 use decide::{Shortage, Watch, is_relieved};
 use observe::observe;
 pub use observe::of_pods;
@@ -97,6 +98,7 @@ async fn relieve(agent: &Arc<Agent>, shortage: Shortage, uses: &mut Uses, images
         let message = rank::message(first, &shortage);
         tracing::warn!(pod = first.wanted.full_name(), message, "evicting a pod");
         let grace = if shortage.soft { agent.options.eviction.max_pod_grace } else { GRACE_MIN };
+        agent.meter.count(&meter::EVICTIONS, &[("eviction_signal", shortage.signal.name())]);
         agent.evict(first.wanted.uid(), message, grace.min(first.wanted.grace()).max(GRACE_MIN));
     }
 }

@@ -31,6 +31,16 @@ pub enum Verification {
 }
 
 impl Verification {
+    /// Upstream's name for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Never => "NeverVerify",
+            Self::NotPreloaded => "NeverVerifyPreloadedImages",
+            Self::NotListed(_) => "NeverVerifyAllowlistedImages",
+            Self::Always => "AlwaysVerify",
+        }
+    }
+
     fn exempts(&self, repository: &str, was_pulled: bool) -> bool {
         match self {
             Self::Never => true,
@@ -51,6 +61,12 @@ pub struct ImagePattern {
 impl ImagePattern {
     fn matches(&self, repository: &str) -> bool {
         if self.all_below { repository.starts_with(&self.name) } else { repository == self.name }
+    }
+}
+
+impl std::fmt::Display for ImagePattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", self.name, if self.all_below { "*" } else { "" })
     }
 }
 
@@ -86,7 +102,9 @@ impl FromStr for ImagePattern {
 /// What is to be done about an image that is there.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The pod may use it.
+    /// The policy lets all pods use it.
+    Exempt,
+    /// Anybody could pull it.
     Open,
     /// The registry must be asked.
     Closed,
@@ -144,7 +162,7 @@ impl Access {
         let was_pulled = was_pulled || self.records.is_pulling(name);
         match pullers {
             None if self.verification.exempts(&repository, was_pulled) && !was_pulled => Verdict::Preloaded,
-            _ if self.verification.exempts(&repository, was_pulled) => Verdict::Open,
+            _ if self.verification.exempts(&repository, was_pulled) => Verdict::Exempt,
             Some(pullers) if pullers.node_pods_accessible => Verdict::Open,
             Some(pullers) if !pullers.kubernetes_secrets.is_empty() => Verdict::AskPod,
             _ => Verdict::Closed,
@@ -287,10 +305,10 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let access = Access::open(place.path(), Verification::NotPreloaded).unwrap();
         access.preloaded("a:1", "id");
-        assert_eq!(access.judge("a:1", "id"), Verdict::Open);
+        assert_eq!(access.judge("a:1", "id"), Verdict::Exempt);
         assert_eq!(access.judge("b:1", "id"), Verdict::Preloaded);
         pulled(&access, "c:1", "id", Pullers::one(secret("u", "h")));
-        assert_eq!(access.judge("a:1", "id"), Verdict::Open);
+        assert_eq!(access.judge("a:1", "id"), Verdict::Exempt);
         assert_eq!(access.judge("b:1", "id"), Verdict::Closed);
         let always = Access::open(place.path(), Verification::Always).unwrap();
         assert_eq!(always.judge("a:1", "id"), Verdict::Closed);

@@ -5,6 +5,7 @@ use machinery::json::to_value;
 
 use super::used::Pod;
 use crate::agent::Agent;
+use crate::images::Verification;
 
 fn list(items: Vec<Value>) -> Value {
     let mut list = Value::object();
@@ -55,6 +56,12 @@ pub fn configz(agent: &Agent) -> Value {
     config.set_at(&["authentication", "anonymous", "enabled"], false);
     config.set_at(&["authentication", "webhook", "enabled"], true);
     config.set_at(&["authorization", "mode"], "Webhook");
+    let verification = &agent.options.image_verification;
+    config.set_at(&["imagePullCredentialsVerificationPolicy"], verification.name());
+    if let Verification::NotListed(images) = verification {
+        let images: Vec<Value> = images.iter().map(|image| Value::from(image.to_string())).collect();
+        config.set_at(&["preloadedImagesVerificationAllowlist"], images);
+    }
     let mut tree = Value::object();
     tree.set_at(&["kubeletconfig"], config);
     tree

@@ -72,6 +72,8 @@ fn pods_that_take_too_much_memory_go_in_upstreams_order() {
     wait_evicted(&c, "greedy", "Burstable");
     let told = c.kubectl(&["get", "events", "--field-selector", "reason=EvictionThresholdMet"]);
     assert!(told.contains("Attempting to reclaim memory"), "{told}");
+    let told = c.kubectl(&["get", "--raw", "/api/v1/nodes/node/proxy/metrics"]);
+    assert!(told.contains("kubelet_evictions{eviction_signal=\"allocatableMemory.available\"} 2"), "{told}");
     c.wait("the pressure to go", || (node_condition(&c) == "False").then_some(()));
     for name in ["guaranteed", "modest"] {
         assert_eq!(c.field(&format!("pod/{name}"), ".status.phase"), "Running");

@@ -201,6 +201,7 @@ fn debian_reads(c: &Cluster, tls: &str, node: &str) {
         "apiserver_request_total{verb=\"LIST\",resource=\"pods\"}",
         "container_memory_working_set_bytes{container=\"web\"}",
         "kubelet_running_pods",
+        "kubelet_pod_start_duration_seconds_bucket",
         "node_memory_working_set_bytes",
     ] {
         let sum = c.wait(metric, || {

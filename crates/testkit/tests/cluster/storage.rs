@@ -86,6 +86,9 @@ fn a_local_volume_outlives_its_pods() {
     use std::os::unix::fs::MetadataExt;
     assert_eq!(std::fs::metadata(&place).unwrap().gid(), 1234);
     assert!(c.kubectl(&["logs", "first"]).contains("1234"));
+    let told = c.kubectl(&["get", "--raw", "/api/v1/nodes/node/proxy/metrics"]);
+    let of_claim = "kubelet_volume_stats_capacity_bytes{namespace=\"default\",persistentvolumeclaim=\"data\"} ";
+    assert!(told.contains(of_claim), "{told}");
     // Neither a restart nor a claim that is being deleted takes the volume from a pod that runs.
     c.kubectl(&["delete", "pvc", "data", "--wait=false"]);
     c.stop_server(Signal::SIGKILL);

@@ -144,10 +144,16 @@ async fn statistics_are_told_in_all_forms() {
     assert!(less.contains("workingSetBytes") && !less.contains("ephemeral-storage"), "{less}");
     for (path, wanted) in [
         ("/metrics", "kubelet_running_pods 1"),
+        ("/metrics", "kubelet_started_pods_total 1"),
+        ("/metrics", "kubelet_started_containers_total{container_type=\"container\"} 1"),
+        ("/metrics", "kubelet_pod_start_duration_seconds_count 1"),
+        ("/metrics", "{pull_policy=\"ifnotpresent\",present_locally=\"true\",pull_required=\"false\"} 1"),
+        ("/metrics", "kubelet_imagemanager_image_mustpull_checks_total{result=\"credentialPolicyAllowed\"} 1"),
         ("/metrics/resource", "container_cpu_usage_seconds_total{container=\"a\",namespace=\"n\",pod=\"p\"} "),
         ("/metrics/cadvisor", "container_memory_failures_total{container=\"a\","),
         ("/runningpods", "\"name\":\"a\""),
         ("/configz", "\"mode\":\"Webhook\""),
+        ("/configz", "\"imagePullCredentialsVerificationPolicy\":\"NeverVerifyPreloadedImages\""),
     ] {
         let answer = site.get(site.server(), path).await;
         assert!(answer.contains(wanted), "{path}: {answer}");

@@ -1,6 +1,7 @@
 //! What a worker says of its pod: the status, and why containers wait.
 
 use super::*;
+use crate::meter;
 use crate::status::Seen;
 
 /// How long a container may be away for one of another image before the status says so.
@@ -50,6 +51,10 @@ impl Worker {
             now: seams::clock::now_seconds(),
         });
         if status != self.reported {
+            let phase = |status: &PodStatus| status.phase.clone().unwrap_or_default();
+            if (phase(&self.reported).as_str(), phase(&status).as_str()) == ("Pending", "Running") {
+                self.agent.meter.took(&meter::POD_START, &[], self.seen.elapsed());
+            }
             self.reported = status;
             if !self.removed {
                 self.writer.write(self.reported.clone());

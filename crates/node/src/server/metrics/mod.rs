@@ -3,11 +3,15 @@
 mod cadvisor;
 mod text;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use text::{Sample, Text};
 
 use super::used::{self, Container, Pod};
 use crate::agent::Agent;
+use crate::disk::Space;
+use crate::meter;
 use crate::probes::Counts;
 
 pub use cadvisor::cadvisor;
@@ -100,6 +104,10 @@ pub async fn own(agent: &Agent) -> String {
     let running: usize = pods.iter().map(|pod| pod.containers.len()).sum();
     let state = vec![("container_state", "running".to_owned())];
     text.family("kubelet_running_containers", "gauge", "Containers that run.", [(state, running as f64)]);
+    for family in meter::ALL {
+        text.counted(family, &agent.meter.of(family));
+    }
+    volumes(agent, &mut text).await;
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The program's name may hold blanks; what follows it does not.
     let fields: Vec<f64> = stat
@@ -123,6 +131,38 @@ pub async fn own(agent: &Agent) -> String {
         one(seconds(used::boot()) + at(19) / 100.0),
     );
     text.finish()
+}
+
+/// The volumes of claims.
+async fn volumes(agent: &Agent, text: &mut Text) {
+    let pods: Vec<_> = agent.pods().iter().map(|p| (p.namespace().to_owned(), agent.pod_dir(p.uid()))).collect();
+    let read = move || -> BTreeMap<(String, String), Space> {
+        let records = pods.into_iter().flat_map(|(namespace, place)| {
+            let all = crate::volumes::records(&place).into_iter().filter(|(_, record)| !record.device);
+            all.map(move |(_, record)| ((namespace.clone(), record.claim), Space::of_remote(&record.path)))
+        });
+        records.collect()
+    };
+    let spaces = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+    type Figure = (&'static str, &'static str, fn(&Space) -> u64);
+    let figures: [Figure; 6] = [
+        ("kubelet_volume_stats_available_bytes", "Number of available bytes in the volume.", |s| s.bytes_free),
+        ("kubelet_volume_stats_capacity_bytes", "Capacity in bytes of the volume.", |s| s.bytes),
+        ("kubelet_volume_stats_inodes", "Maximum number of inodes in the volume.", |s| s.inodes),
+        ("kubelet_volume_stats_inodes_free", "Number of free inodes in the volume.", |s| s.inodes_free),
+        ("kubelet_volume_stats_inodes_used", "Number of used inodes in the volume.", |s| {
+            s.inodes.saturating_sub(s.inodes_free)
+        }),
+        ("kubelet_volume_stats_used_bytes", "Number of used bytes in the volume.", |s| {
+            s.bytes.saturating_sub(s.bytes_free)
+        }),
+    ];
+    for (name, help, read) in figures {
+        let samples = spaces.iter().map(|((namespace, claim), space)| {
+            (vec![("namespace", namespace.clone()), ("persistentvolumeclaim", claim.clone())], read(space) as f64)
+        });
+        text.family(name, "gauge", help, samples);
+    }
 }
 
 fn page_size() -> f64 {
