@@ -90,6 +90,43 @@ async fn applies_make_and_change_and_conflict() {
 }
 
 #[tokio::test]
+async fn an_applied_field_may_be_empty() {
+    let cluster = cluster().await;
+    let apply = |(version, resource): (&str, &str), body: &str, manager: &str, force| {
+        let ask = Ask::new("patch", version, resource).name("a").patch(PatchKind::Apply, body);
+        ask.options(|o| (o.field_manager, o.force) = (manager.to_owned(), force))
+    };
+    let deployment = |spec: &str| {
+        format!(
+            r#"{{"apiVersion":"apps/v1","kind":"Deployment","metadata":{{"name":"a"}},"spec":{{{spec},"selector":{{"matchLabels":
+            {{"x":"y"}}}},"template":{{"metadata":{{"labels":{{"x":"y"}}}},"spec":{{"containers":[{{"name":"c","image":"i"}}]}}}}}}}}"#
+        )
+    };
+    let change =
+        |spec: &str, manager: &str, force| apply(("apps/v1", "deployments"), &deployment(spec), manager, force);
+    let paused = cluster.tree(change(r#""paused":true,"replicas":3"#, "one", false)).await.unwrap();
+    assert_eq!(paused.at(&["spec", "paused"]), Some(&true.into()));
+    // What Go's encoder leaves out is said all the same.
+    let conflict = cluster.tree(change(r#""paused":false"#, "two", false)).await.unwrap_err();
+    assert!(conflict.to_string().contains("conflict with \"one\": .spec.paused"), "{conflict}");
+    let conflict = cluster.tree(change(r#""replicas":null"#, "two", false)).await.unwrap_err();
+    assert!(conflict.to_string().contains("conflict with \"one\": .spec.replicas"), "{conflict}");
+    let forced = cluster.tree(change(r#""paused":false,"replicas":null"#, "two", true)).await.unwrap();
+    assert_eq!((forced.at(&["spec", "paused"]), forced.i64_at(&["spec", "replicas"])), (None, Some(1)));
+    let again = cluster.tree(change(r#""paused":false,"replicas":null"#, "two", false)).await.unwrap();
+    assert_eq!(again.str_at(&["metadata", "resourceVersion"]), forced.str_at(&["metadata", "resourceVersion"]));
+    let bare = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","labels":null,"annotations":{},
+        "creationTimestamp":null,"managedFields":null},"data":{}}"#;
+    let made = cluster.tree(apply(("v1", "configmaps"), bare, "one", false)).await.unwrap();
+    let owned = made.at(&["metadata", "managedFields"]).and_then(Value::as_array).unwrap()[0].clone();
+    assert_eq!(
+        owned.get("fieldsV1").map(ToString::to_string).unwrap(),
+        r#"{"f:data":{},"f:metadata":{"f:annotations":{},"f:labels":{}}}"#
+    );
+    assert!(made.get("data").is_none() && made.at(&["metadata", "labels"]).is_none());
+}
+
+#[tokio::test]
 async fn updates_create_only_where_that_is_allowed() {
     let cluster = cluster().await;
     let lease =

@@ -7,7 +7,7 @@ use machinery::apply::note_last_applied;
 use machinery::field::{FieldError, Path};
 use machinery::object::ObjectExt;
 use machinery::patch::{decode_patched, json_patch, merge_patch, strategic_merge_patch};
-use machinery::schema::FieldValidation;
+use machinery::schema::{FieldValidation, check_configuration};
 use machinery::{ApiError, Entry, Value};
 use resources::Target;
 
@@ -246,8 +246,8 @@ fn apply(call: &mut Call<'_>, target: Target, patch: &Patch, live: Option<&Value
     };
     // What the schema does not know is an error of its own here, whatever the client wants done with it elsewhere.
     fields.check_config(&patch.tree)?;
-    let decoded = machinery::schema::decode_tree(patch.tree.clone(), Vec::new(), ty, FieldValidation::Ignore)?;
-    let mut config = decoded.tree;
+    let mut config = patch.tree.clone();
+    check_configuration(&mut config, ty).map_err(|error| ApiError::BadRequest(error.to_string()))?;
     if config.name().is_empty() {
         config.set_at(&["metadata", "name"], call.name());
     } else if config.name() != call.name() {

@@ -119,7 +119,15 @@ pub fn unrecognized_body(wanted_kind: &str, detail: &str, body: &[u8]) -> ApiErr
 
 /// Fits `tree` to `ty` in place. Gives the unknown fields which were pruned, or the first value of a wrong type.
 pub fn check(tree: &mut Value, ty: &Type) -> Result<Vec<FieldIssue>, CheckError> {
-    let mut walk = Walk::default();
+    fit(tree, ty, Walk::default())
+}
+
+/// The same, but nulls and empty values stay: a configuration that is applied names these fields.
+pub fn check_configuration(tree: &mut Value, ty: &Type) -> Result<Vec<FieldIssue>, CheckError> {
+    fit(tree, ty, Walk { keeps_empty: true, ..Walk::default() })
+}
+
+fn fit<'a>(tree: &mut Value, ty: &'a Type, mut walk: Walk<'a>) -> Result<Vec<FieldIssue>, CheckError> {
     match tree {
         Value::Object(map) => walk.object(map, ty)?,
         Value::Null => *tree = Value::object(),
@@ -139,6 +147,8 @@ struct Walk<'a> {
     fields: Vec<&'a str>,
     /// The innermost type.
     owner: Option<&'a Type>,
+    /// Nulls and empty values stay.
+    keeps_empty: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -154,8 +164,8 @@ impl<'a> Walk<'a> {
                 return true;
             }
             let Some(field) = ty.field(key) else { return ty.preserve_unknown || self.unknown(key) };
-            if value.is_null() && !field.nullable {
-                return false;
+            if value.is_null() && (self.keeps_empty || !field.nullable) {
+                return self.keeps_empty;
             }
             self.owner = Some(ty);
             self.fields.push(&field.name);
@@ -164,7 +174,7 @@ impl<'a> Walk<'a> {
             self.prefix_issues(inner, key);
             self.fields.pop();
             failure = fits.err();
-            (field.nullable || !value.is_null()) && !is_omitted(value, field)
+            self.keeps_empty || (field.nullable || !value.is_null()) && !is_omitted(value, field)
         });
         self.owner = outer;
         failure.map_or(Ok(()), Err)

@@ -17,7 +17,10 @@ use crate::json::Value;
 /// The type of schemas in definitions of custom resources.
 pub(crate) const JSON_SCHEMA_PROPS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
-pub use check::{CheckError, Decoded, FieldIssue, FieldValidation, check, decode_tree, undecodable, unrecognized_body};
+pub use check::{
+    CheckError, Decoded, FieldIssue, FieldValidation, check, check_configuration, decode_tree, undecodable,
+    unrecognized_body,
+};
 pub use go::interface_name as go_interface_name;
 pub(crate) use go::value_name as go_value_name;
 pub use table::{lookup, lookup_gvk, types};
