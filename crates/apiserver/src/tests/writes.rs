@@ -90,6 +90,22 @@ async fn applies_make_and_change_and_conflict() {
 }
 
 #[tokio::test]
+async fn who_applies_with_a_uid_makes_nothing() {
+    let cluster = cluster().await;
+    let body = |more: &str| format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"s"{more}}}}}"#);
+    let apply = |more: &str| Ask::new("patch", "v1", "configmaps").name("s").patch(PatchKind::Apply, &body(more));
+    let gone = cluster.tree(apply(r#","uid":"u""#)).await.unwrap_err();
+    assert_eq!(
+        gone.to_string(),
+        "Operation cannot be fulfilled on configmaps \"s\": uid mismatch: the provided object specified uid u, and no \
+         existing object was found"
+    );
+    assert_eq!(cluster.ask(&apply(r#","resourceVersion":"1""#)).await.unwrap().code, 201);
+    let other = cluster.tree(apply(r#","uid":"u""#)).await.unwrap_err();
+    assert!(other.is_conflict() && other.to_string().contains("UID in precondition: u"), "{other}");
+}
+
+#[tokio::test]
 async fn an_applied_field_may_be_empty() {
     let cluster = cluster().await;
     let apply = |(version, resource): (&str, &str), body: &str, manager: &str, force| {

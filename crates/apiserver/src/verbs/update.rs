@@ -150,6 +150,13 @@ async fn create_instead(call: &mut Call<'_>, target: Target, source: Source<'_>)
         }
         Source::Patch(patch) if patch.kind == PatchKind::Apply => {
             let mut object = apply(call, target, &patch, None)?;
+            if !object.uid().is_empty() {
+                // Who names a UID means an object that was there.
+                let uid = object.uid();
+                let detail =
+                    format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+                return Err(ApiError::conflict(&call.kind.resource, call.name(), detail));
+            }
             create::fit_to_url(call, &mut object)?;
             (object, Fields::Kept)
         }
