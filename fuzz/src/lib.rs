@@ -9,7 +9,7 @@ use machinery::json::{DEPTH_MAX, ParseOptions};
 use machinery::proto::{self, Document};
 use machinery::quantity::Quantity;
 use machinery::schedule::Schedule;
-use machinery::schema::{FieldValidation, Schema, Type, check, decode_tree, types};
+use machinery::schema::{FieldValidation, Schema, Type, check, check_configuration, decode_tree, types};
 use machinery::selector::{FieldSelector, LabelSelector};
 use machinery::{Value, duration, patch, time, yaml};
 
@@ -170,7 +170,8 @@ fn strategic_patch(bytes: &[u8]) {
     }
 }
 
-/// `[type, object, configuration, force]`: a configuration that was applied changes nothing when it is applied again.
+/// `[type, object, configuration, force]`: a configuration that was applied changes nothing when it is applied again. It is made
+/// canonical as requests are.
 fn apply(bytes: &[u8]) {
     let Some(parts) = parts(bytes) else { return };
     let [chosen, live, config, force] = parts.as_slice() else { return };
@@ -182,6 +183,9 @@ fn apply(bytes: &[u8]) {
     }
     let version = ty.kinds.first().map(machinery::GroupVersionKind::api_version).unwrap_or_default();
     config.set_at(&["apiVersion"], version.as_str());
+    if check_configuration(&mut config, ty).is_err() {
+        return;
+    }
     let fields = FieldManagement::new(reference, &version, "").resetting(&[&["status"]]);
     let now = Timestamp::UNIX_EPOCH;
     let force = force.as_bool().unwrap_or_default();
