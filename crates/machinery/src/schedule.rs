@@ -100,6 +100,10 @@ impl Fields {
     /// changed twice a year: what is left out then is skipped.
     fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         const YEARS_MAX: i16 = 5;
+        // `,` names no number at all: every minute of the years would be looked at.
+        if [self.minutes, self.hours, self.months, self.days | self.weekdays].contains(&0) {
+            return None;
+        }
         let minute = after.as_second().div_euclid(60).checked_add(1)?.checked_mul(60)?;
         let mut at = Timestamp::from_second(minute).ok()?.to_zoned(zone.clone());
         let last_year = at.year().saturating_add(YEARS_MAX);
@@ -273,6 +277,7 @@ mod tests {
             ("0 0 13 * 5", "2024-09-06T00:00:00Z", Some("2024-09-13T00:00:00Z")),
             ("0 0 13 * 5", "2024-09-13T00:00:00Z", Some("2024-09-20T00:00:00Z")),
             ("0 0 31 2 *", "2024-01-01T00:00:00Z", None),
+            (", * * * *", "2024-01-01T00:00:00Z", None),
             ("@every 90s", "2024-01-01T00:00:01.5Z", Some("2024-01-01T00:01:31Z")),
         ];
         for (schedule, after, wanted) in cases {
