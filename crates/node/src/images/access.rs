@@ -213,6 +213,11 @@ impl Access {
         }
     }
 
+    /// How many images have a record, and how many are being pulled.
+    pub fn count(&self) -> (usize, usize) {
+        self.records.count()
+    }
+
     /// Forgets images that were gone at a moment.
     pub fn prune(&self, there: &BTreeSet<String>, at: Timestamp) {
         if let Err(error) = self.records.prune(there, at) {

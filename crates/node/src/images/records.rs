@@ -216,6 +216,12 @@ impl Records {
         state.pulling.iter().filter(|(_, pulls)| **pulls == 0).map(|(image, _)| image.clone()).collect()
     }
 
+    /// How many images were pulled, and how many are being pulled.
+    pub fn count(&self) -> (usize, usize) {
+        let state = lock(&self.state);
+        (state.pulled.len(), state.pulling.len())
+    }
+
     /// Takes in who may use an image; with nobody, that it was pulled.
     pub fn add(&self, id: &str, repository: &str, pullers: Option<&Pullers>) -> io::Result<()> {
         let name = file_name(id);

@@ -147,6 +147,7 @@ async fn statistics_are_told_in_all_forms() {
         ("/metrics", "kubelet_started_pods_total 1"),
         ("/metrics", "kubelet_started_containers_total{container_type=\"container\"} 1"),
         ("/metrics", "kubelet_pod_start_duration_seconds_count 1"),
+        ("/metrics", "kubelet_imagemanager_ondisk_pulledrecords 1"),
         ("/metrics", "{pull_policy=\"ifnotpresent\",present_locally=\"true\",pull_required=\"false\"} 1"),
         ("/metrics", "kubelet_imagemanager_image_mustpull_checks_total{result=\"credentialPolicyAllowed\"} 1"),
         ("/metrics/resource", "container_cpu_usage_seconds_total{container=\"a\",namespace=\"n\",pod=\"p\"} "),

@@ -107,6 +107,11 @@ pub async fn own(agent: &Agent) -> String {
     for family in meter::ALL {
         text.counted(family, &agent.meter.of(family));
     }
+    let (pulled, pulling) = agent.images.count();
+    let help = "Number of ImagePulledRecords stored on disk.";
+    text.family("kubelet_imagemanager_ondisk_pulledrecords", "gauge", help, [(Vec::new(), pulled as f64)]);
+    let help = "Number of ImagePullIntents stored on disk.";
+    text.family("kubelet_imagemanager_ondisk_pullintents", "gauge", help, [(Vec::new(), pulling as f64)]);
     volumes(agent, &mut text).await;
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The program's name may hold blanks; what follows it does not.
