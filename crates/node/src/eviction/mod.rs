@@ -15,7 +15,7 @@ use client::events::EventType;
 use crate::agent::Agent;
 use crate::config::resources::is_critical;
 use crate::images::{self, Uses};
-use crate::meter;
+use crate::{meter, volumes};
 use decide::{Shortage, Watch, is_relieved};
 use observe::observe;
 pub use observe::of_pods;
@@ -24,6 +24,9 @@ pub use thresholds::{Eviction, GracePeriods, Reclaims, Signal, Threshold, Thresh
 
 /// How often is looked.
 const PERIOD: Duration = Duration::from_secs(10);
+/// How long is waited for an evicted pod to be gone, as upstream does, and how often is looked.
+const CLEANUP_MAX: Duration = Duration::from_secs(30);
+const CLEANUP_LOOK: Duration = Duration::from_millis(200);
 /// How long containers of an evicted pod get at least, as upstream's hard thresholds have it.
 pub const GRACE_MIN: Duration = Duration::from_secs(1);
 
@@ -44,6 +47,13 @@ impl Pressure {
         let all = [("MemoryPressure", self.memory), ("DiskPressure", self.disk), ("PIDPressure", self.pids)];
         all.into_iter().filter(|(_, holds)| *holds).map(|(name, _)| name).collect()
     }
+}
+
+/// Whether nothing of a pod runs any more and its volumes are away. What it frees counts before another pod is chosen.
+async fn is_cleaned_up(agent: &Agent, uid: &str) -> bool {
+    let Ok(sandboxes) = agent.options.runtime.list_pod_sandboxes().await else { return false };
+    let stopped = sandboxes.iter().all(|s| s.uid != uid || s.state != runtime::SandboxState::Ready);
+    stopped && volumes::mounts_below(&agent.pod_dir(uid)).is_empty()
 }
 
 fn whole(number: u64) -> i64 {
@@ -100,5 +110,11 @@ async fn relieve(agent: &Arc<Agent>, shortage: Shortage, uses: &mut Uses, images
         let grace = if shortage.soft { agent.options.eviction.max_pod_grace } else { GRACE_MIN };
         agent.meter.count(&meter::EVICTIONS, &[("eviction_signal", shortage.signal.name())]);
         agent.evict(first.wanted.uid(), message, grace.min(first.wanted.grace()).max(GRACE_MIN));
+        let cleaned_up = async {
+            while !is_cleaned_up(agent, first.wanted.uid()).await {
+                tokio::time::sleep(CLEANUP_LOOK).await;
+            }
+        };
+        let _ = tokio::time::timeout(CLEANUP_MAX, cleaned_up).await;
     }
 }

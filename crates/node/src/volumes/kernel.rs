@@ -93,7 +93,7 @@ pub fn is_mounted_elsewhere(target: &Path, directory: &Path) -> bool {
 }
 
 /// All mount points at and below `path`, the deepest first.
-fn mounts_below(path: &Path) -> Vec<std::path::PathBuf> {
+pub fn mounts_below(path: &Path) -> Vec<std::path::PathBuf> {
     let table = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
     let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
     let mut points: Vec<_> = points.map(std::path::PathBuf::from).filter(|p| p.starts_with(path)).collect();

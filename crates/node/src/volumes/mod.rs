@@ -26,7 +26,7 @@ use k8s_openapi::api::core::v1::{KeyToPath, Volume, VolumeMount};
 use runtime::{Device, Mount, Propagation};
 
 pub use claim::records;
-pub use kernel::{in_time, remove_pod_dir, unmount_pod};
+pub use kernel::{in_time, mounts_below, remove_pod_dir, unmount_pod};
 use mount_options::MountOptions;
 pub use sub_path::read_file;
 
