@@ -685,6 +685,7 @@ pub trait Runtime: Send + Sync + 'static {
     fn sandbox_usage<'a>(&'a self, sandbox_id: &'a str) -> BoxFuture<'a, Result<Usage>>;
 
     /// Fetches an image. `credentials` are tried in order, then none. The registry is asked even if all of it is there.
+    /// DIVERGES: upstream does not try without any, so that a wrong secret keeps a public image from starting.
     fn pull_image<'a>(&'a self, reference: &'a str, credentials: Vec<Credentials>) -> BoxFuture<'a, Result<Pulled>>;
     /// Looks an image up by reference or id.
     fn image_status<'a>(&'a self, reference: &'a str) -> BoxFuture<'a, Result<Option<ImageStatus>>>;
