@@ -226,7 +226,12 @@ impl Pipeline {
     }
 
     /// The one place that asks the authorizer.
-    fn authorize(&self, user: &User, attributes: &Attributes, audit: Option<&Record>) -> Result<(), ApiError> {
+    pub(crate) fn authorize(
+        &self,
+        user: &User,
+        attributes: &Attributes,
+        audit: Option<&Record>,
+    ) -> Result<(), ApiError> {
         let decision = self.config.authorizer.authorize(user, attributes);
         if let Some(record) = audit {
             record.decided(&decision);

@@ -120,6 +120,16 @@ pub struct DeleteOptions {
     pub resource_version: Option<String>,
     /// `Background`, `Foreground`, `Orphan`.
     pub propagation_policy: Option<String>,
+    /// Its predecessor, deprecated; only one of the two may be set.
+    pub orphan_dependents: Option<bool>,
+}
+
+impl DeleteOptions {
+    /// What becomes of dependents, whichever way it was said.
+    pub fn policy(&self) -> Option<&str> {
+        let old = self.orphan_dependents.map(|orphan| if orphan { "Orphan" } else { "Background" });
+        self.propagation_policy.as_deref().or(old)
+    }
 }
 
 /// The answer to a request.

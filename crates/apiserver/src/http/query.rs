@@ -1,10 +1,11 @@
 //! Query parameters, and the options made of them.
 
 use client::{DeleteOptions, Options};
+use machinery::ApiError;
 use machinery::field::{FieldError, Path};
-use machinery::{ApiError, Value};
 
 use super::info::percent_decode;
+use crate::request::decode;
 
 /// The parameters of a query, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -114,9 +115,7 @@ impl Query {
         };
         let mut errors = Vec::new();
         let dry_run: Vec<&str> = self.all("dryRun").filter(|v| !v.is_empty()).collect();
-        if dry_run.iter().any(|v| *v != "All") {
-            errors.push(FieldError::not_supported(&Path::new("dryRun"), &Value::from(dry_run.clone()), &["All"]));
-        }
+        errors.extend(decode::dry_run_error(&dry_run));
         options.dry_run = !dry_run.is_empty();
         if kind != OptionsKind::Delete {
             self.first("fieldManager").unwrap_or_default().clone_into(&mut options.field_manager);
@@ -144,22 +143,11 @@ impl Query {
 
     /// `DeleteOptions` given as parameters; a body wins over them.
     pub fn delete_options(&self) -> Result<DeleteOptions, ApiError> {
-        let text = |key: &str| self.first(key).filter(|t| !t.is_empty()).map(str::to_owned);
-        let mut propagation_policy = text("propagationPolicy");
-        if let Some(policy) = &propagation_policy
-            && !["Orphan", "Background", "Foreground"].contains(&policy.as_str())
-        {
-            let known = ["Foreground", "Background", "Orphan", "nil"];
-            let error = FieldError::not_supported(&Path::new("propagationPolicy"), policy.clone(), &known);
-            return Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", vec![error]));
-        }
-        if propagation_policy.is_none() && self.has("orphanDependents") {
-            let policy = if self.flag("orphanDependents") { "Orphan" } else { "Background" };
-            propagation_policy = Some(policy.to_owned());
-        }
+        let policy = self.first("propagationPolicy").filter(|policy| !policy.is_empty());
         Ok(DeleteOptions {
             grace_period_seconds: self.number("gracePeriodSeconds")?,
-            propagation_policy,
+            propagation_policy: policy.map(str::to_owned),
+            orphan_dependents: self.has("orphanDependents").then(|| self.flag("orphanDependents")),
             ..DeleteOptions::default()
         })
     }

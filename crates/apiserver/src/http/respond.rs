@@ -1,5 +1,7 @@
 //! Answers: headers, Status errors, compression.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -120,7 +122,8 @@ pub(crate) fn add_warnings(headers: &mut HeaderMap, warnings: &[String]) {
     /// Upstream cuts off what goes beyond this, in bytes.
     const WARNING_BYTES_MAX: usize = 4 * 1024;
     let mut left = WARNING_BYTES_MAX;
-    for warning in warnings {
+    let mut told = BTreeSet::new();
+    for warning in warnings.iter().filter(|warning| told.insert(warning.as_str())) {
         let quoted: String = warning.chars().filter(|c| !c.is_control()).collect();
         let quoted = quoted.replace('\\', "\\\\").replace('"', "\\\"");
         let text = format!("299 - \"{quoted}\"");

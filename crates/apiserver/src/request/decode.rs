@@ -1,7 +1,9 @@
 //! From a body to a tree of the right type.
 
 use client::DeleteOptions;
+use machinery::field::{FieldError, Path};
 use machinery::json::ParseOptions;
+use machinery::object::ObjectExt;
 use machinery::schema::{self, FieldValidation};
 use machinery::{ApiError, Value};
 
@@ -70,52 +72,87 @@ pub(crate) fn other(
 
 /// A body that does not tell its kind is of the one that the path names; another kind is refused.
 fn check_kind(tree: &mut Value, kind: &str, api_version: &str) -> Result<(), ApiError> {
+    fit_kind(tree, kind, api_version).map_err(|detail| {
+        let found = tree.kind();
+        if found.is_empty() || found == kind {
+            return ApiError::BadRequest(detail);
+        }
+        let version = Some(tree.api_version()).filter(|version| !version.is_empty()).unwrap_or(api_version);
+        schema::undecodable(found, version.rsplit('/').next().unwrap_or(version), kind, &detail)
+    })
+}
+
+/// Gives a tree that does not tell its kind or version those of its path; others are an error, which this words.
+pub(crate) fn fit_kind(tree: &mut Value, kind: &str, api_version: &str) -> Result<(), String> {
     if !matches!(tree, Value::Object(_)) {
         return Ok(());
     }
-    let given = |key: &str| tree.str_at(&[key]).filter(|text| !text.is_empty());
-    if let Some(found) = given("kind").filter(|found| *found != kind) {
-        let version = given("apiVersion").unwrap_or(api_version);
-        let short = version.rsplit('/').next().unwrap_or(version);
-        let detail = format!("no kind {found:?} is registered for this path; it takes {api_version}, Kind={kind}");
-        return Err(schema::undecodable(found, short, kind, &detail));
+    for (field, wanted) in [("kind", kind), ("apiVersion", api_version)] {
+        match tree.str_at(&[field]).unwrap_or_default() {
+            found if found == wanted => {}
+            "" => tree.set_at(&[field], wanted),
+            found if field == "kind" => {
+                return Err(format!(
+                    "no kind {found:?} is registered for this path; it takes {api_version}, Kind={kind}"
+                ));
+            }
+            found => {
+                return Err(format!(
+                    "the API version in the data ({found}) does not match the expected API version ({api_version})"
+                ));
+            }
+        }
     }
-    if let Some(version) = given("apiVersion").filter(|version| *version != api_version) {
-        return Err(ApiError::BadRequest(format!(
-            "the API version in the data ({version}) does not match the expected API version ({api_version})"
-        )));
-    }
-    tree.set_at(&["kind"], kind);
-    tree.set_at(&["apiVersion"], api_version);
     Ok(())
 }
 
 /// `DeleteOptions`: of the body when there is one, else those of the parameters. Gives them and whether it is a dry run.
 pub(crate) fn delete_options(body: Body, parameters: DeleteOptions) -> Result<(DeleteOptions, bool), ApiError> {
-    let Some(document) = document(body, "DeleteOptions")? else { return Ok((parameters, false)) };
+    let Some(document) = document(body, "DeleteOptions")? else {
+        check_delete_options(&parameters, &[])?;
+        return Ok((parameters, false));
+    };
     let mut tree = document.tree;
+    // Every group and version knows them.
+    let version = Some(tree.api_version().to_owned()).filter(|version| !version.is_empty());
+    check_kind(&mut tree, "DeleteOptions", version.as_deref().unwrap_or("v1"))?;
     if let Some(ty) = schema::lookup("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions") {
         schema::check(&mut tree, ty).map_err(|e| schema::undecodable("DeleteOptions", "v1", "DeleteOptions", &e.0))?;
     }
     let text = |path: &[&str]| tree.str_at(path).filter(|t| !t.is_empty()).map(str::to_owned);
-    let orphan = tree.at(&["orphanDependents"]).and_then(Value::as_bool);
-    let policy = text(&["propagationPolicy"]);
-    if orphan.is_some() && policy.is_some() {
-        let detail = "orphanDependents and deletionPropagation cannot be both set";
-        let error = machinery::field::FieldError::invalid(
-            &machinery::field::Path::new("propagationPolicy"),
-            policy.as_deref().unwrap_or_default(),
-            detail,
-        );
-        return Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", vec![error]));
-    }
-    let from_orphan = orphan.map(|orphan| if orphan { "Orphan".to_owned() } else { "Background".to_owned() });
-    let dry_run = tree.at(&["dryRun"]).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    let dry_run = tree.at(&["dryRun"]).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let dry_run: Vec<&str> = dry_run.iter().filter_map(Value::as_str).collect();
     let options = DeleteOptions {
         grace_period_seconds: tree.i64_at(&["gracePeriodSeconds"]),
         uid: text(&["preconditions", "uid"]),
         resource_version: text(&["preconditions", "resourceVersion"]),
-        propagation_policy: policy.or(from_orphan),
+        propagation_policy: text(&["propagationPolicy"]),
+        orphan_dependents: tree.at(&["orphanDependents"]).and_then(Value::as_bool),
     };
-    Ok((options, dry_run))
+    check_delete_options(&options, &dry_run)?;
+    Ok((options, !dry_run.is_empty()))
+}
+
+/// What is wrong with them (upstream's `ValidateDeleteOptions`).
+fn check_delete_options(options: &DeleteOptions, dry_run: &[&str]) -> Result<(), ApiError> {
+    let at = Path::new("propagationPolicy");
+    let mut errors = Vec::new();
+    match options.propagation_policy.as_deref() {
+        Some(policy) if options.orphan_dependents.is_some() => {
+            let detail = "orphanDependents and deletionPropagation cannot be both set";
+            errors.push(FieldError::invalid(&at, policy, detail));
+        }
+        None | Some("Background" | "Foreground" | "Orphan") => {}
+        Some(other) => {
+            errors.push(FieldError::not_supported(&at, other, &["Foreground", "Background", "Orphan", "nil"]));
+        }
+    }
+    errors.extend(dry_run_error(dry_run));
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", errors)) }
+}
+
+/// `dryRun` knows one word.
+pub(crate) fn dry_run_error(given: &[&str]) -> Option<FieldError> {
+    let known = given.iter().all(|word| *word == "All");
+    (!known).then(|| FieldError::not_supported(&Path::new("dryRun"), &Value::from(given.to_vec()), &["All"]))
 }

@@ -1,11 +1,12 @@
 //! `scale`: the replicas of anything that has them, as `autoscaling/v1` Scale.
 
 use client::{PatchKind, Reply};
+use machinery::apply::FieldManagement;
 use machinery::field::{FieldError, Path};
 use machinery::object::ObjectExt;
 use machinery::patch::{json_patch, merge_patch};
-use machinery::schema::Text;
-use machinery::{ApiError, Value};
+use machinery::schema::{Schema, Text};
+use machinery::{ApiError, GroupResource, Value};
 use resources::{Resource, Target};
 
 use super::not_allowed;
@@ -17,6 +18,9 @@ const API_VERSION: &str = "autoscaling/v1";
 const TYPE: &str = "io.k8s.api.autoscaling.v1.Scale";
 
 pub(super) async fn serve(call: &mut Call<'_>, patch: Option<PatchKind>, body: Body) -> Result<Served, ApiError> {
+    if patch == Some(PatchKind::Apply) {
+        return apply(call, body).await;
+    }
     call.pipeline.feed.current().await?;
     let found = call.kind.find(call.namespace(), call.name());
     let current = found.ok_or_else(|| ApiError::not_found(&call.kind.resource, call.name()))?;
@@ -43,21 +47,91 @@ pub(super) async fn serve(call: &mut Call<'_>, patch: Option<PatchKind>, body: B
     call.requested(&wanted);
     let replicas = wanted.i64_at(&["spec", "replicas"]).unwrap_or(0);
     check(call, &wanted, replicas)?;
-    let revision = wanted.resource_version().to_owned();
-    let (name, resource) = (call.name().to_owned(), call.kind.resource.clone());
+    let meant = Meant::new(call, &wanted);
     let paths = call.kind.row.scale.clone();
     let edit = move |object: &Value| {
-        if !revision.is_empty() && revision != object.resource_version() {
-            return Err(ApiError::conflict(&resource, &name, ApiError::MODIFIED));
-        }
+        meant.check(object)?;
         let mut object = object.clone();
         object.set_at(&at(&paths.spec_replicas), replicas);
         Ok(object)
     };
-    let served = update::run(call, Target::Subresource("scale"), Source::Update(&edit)).await?;
+    answer(call, Source::Update(&edit)).await
+}
+
+/// Server-side apply of a Scale: an apply of the replicas alone to the object, whose managed fields then say so.
+///
+/// DIVERGES: a conflict names the version in which the object's managed fields stand (`using apps/v1`); upstream's names that
+/// of Scale.
+async fn apply(call: &mut Call<'_>, body: Body) -> Result<Served, ApiError> {
+    let patch = update::read_patch(Some(PatchKind::Apply), body)?;
+    let kind = call.kind;
+    let (Some(fields), Some(Schema::Struct(ty, _))) = (kind.fields("scale"), Schema::builtin(TYPE)) else {
+        return Err(not_allowed());
+    };
+    FieldManagement::new(ty, API_VERSION, "scale").check_config(&patch.tree)?;
+    update::check_applied_kind(&patch.tree, "Scale")?;
+    call.requested(&patch.tree);
+    let replicas = patch.tree.i64_at(&["spec", "replicas"]);
+    check(call, &patch.tree, replicas.unwrap_or(0))?;
+    let path = at(&kind.row.scale.spec_replicas);
+    let mut config = Value::object();
+    config.set_at(&["apiVersion"], kind.api_version.as_str());
+    config.set_at(&["kind"], kind.row.kind.as_str());
+    if let Some(replicas) = replicas {
+        config.set_at(&path, replicas);
+    }
+    update::tell_duplicates(call, &patch)?;
+    let meant = Meant::new(call, &patch.tree);
+    let (manager, force) = (call.options.field_manager.clone(), call.options.force);
+    let versions = kind.versions(&call.pipeline.kinds);
+    let edit = |object: &Value| {
+        meant.check(object)?;
+        let now = seams::clock::now_seconds();
+        let mut applied = fields.apply(Some(object), &config, &manager, force, now, Some(&versions))?;
+        // A Scale always has replicas: none are zero.
+        applied.default_at(&path, 0);
+        Ok(applied)
+    };
+    answer(call, Source::Edit(&edit)).await
+}
+
+/// Changes the object and answers with its scale.
+async fn answer(call: &mut Call<'_>, source: Source<'_>) -> Result<Served, ApiError> {
+    let served = update::run(call, Target::Subresource("scale"), source).await?;
     let Reply::Object(entry) = &served.reply else { return Ok(served) };
     let scale = scale_of(&call.kind.row, entry.tree());
     Ok(Served { reply: Reply::Value(scale), ..served })
+}
+
+/// Which object a Scale means, when it says so.
+struct Meant {
+    resource: GroupResource,
+    name: String,
+    revision: String,
+    uid: String,
+}
+
+impl Meant {
+    fn new(call: &Call<'_>, scale: &Value) -> Self {
+        Self {
+            resource: call.kind.resource.clone(),
+            name: call.name().to_owned(),
+            revision: scale.resource_version().to_owned(),
+            uid: scale.uid().to_owned(),
+        }
+    }
+
+    fn check(&self, object: &Value) -> Result<(), ApiError> {
+        let (given, found) = (&self.uid, object.uid());
+        if !given.is_empty() && given != found {
+            let detail = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {found}");
+            return Err(ApiError::conflict(&self.resource, &self.name, detail));
+        }
+        if !self.revision.is_empty() && self.revision != object.resource_version() {
+            return Err(ApiError::conflict(&self.resource, &self.name, ApiError::MODIFIED));
+        }
+        Ok(())
+    }
 }
 
 fn missing(row: &Resource, what: &str) -> String {
@@ -71,16 +145,14 @@ fn patched(call: &Call<'_>, current: &Value, kind: Option<PatchKind>, body: Body
         Some(PatchKind::Json) => json_patch(current.clone(), &patch)?,
         // A Scale has no lists: merging by strategy is merging.
         Some(PatchKind::Merge | PatchKind::StrategicMerge) => merge_patch(current.clone(), &patch)?,
-        _ => return Err(ApiError::UnsupportedMediaType("apply is not supported on scale".to_owned())),
+        _ => return Err(ApiError::UnsupportedMediaType("the type of the patch is not known".to_owned())),
     };
     Ok(decode::other(Body::Tree(made), API_VERSION, "Scale", TYPE, call.validation)?.0)
 }
 
 fn check(call: &Call<'_>, wanted: &Value, replicas: i64) -> Result<(), ApiError> {
-    if !wanted.name().is_empty() && wanted.name() != call.name() {
-        let message =
-            format!("the name of the object ({}) does not match the name on the URL ({})", wanted.name(), call.name());
-        return Err(ApiError::BadRequest(message));
+    if !wanted.name().is_empty() {
+        update::check_name(call, wanted)?;
     }
     if replicas >= 0 {
         return Ok(());

@@ -41,8 +41,42 @@ async fn propagation_sets_the_collectors_finalizers() {
     let status = cluster.tree(ask).await.unwrap();
     assert_eq!((status.kind(), status.str_at(&["status"])), ("Status", Some("Success")));
     assert_eq!(status.str_at(&["details", "kind"]), Some("configmaps"));
-    let bad = Ask::new("delete", "v1", "configmaps").name("b").delete(|o| o.propagation_policy = Some("Never".into()));
-    assert_eq!(cluster.tree(bad).await.unwrap_err().code(), 422);
+    for verb in ["delete", "deletecollection"] {
+        let name = if verb == "delete" { "b" } else { "" };
+        let bad = Ask::new(verb, "v1", "configmaps").name(name).delete(|o| o.propagation_policy = Some("Never".into()));
+        assert_eq!(cluster.ask(&bad).await.unwrap_err().code(), 422);
+    }
+}
+
+#[tokio::test]
+async fn options_of_a_deletion_are_checked() {
+    let cluster = cluster().await;
+    cluster.tree(config_map("a")).await.unwrap();
+    let delete = |body: &str| Ask::new("delete", "v1", "configmaps").name("a").body(body);
+    let cases = [
+        (r#"{"kind":"Foo"}"#, 400, "Foo in version \"v1\" cannot be handled as a DeleteOptions: no kind \"Foo\""),
+        (r#"{"dryRun":["Some"]}"#, 422, "dryRun: Unsupported value: [\"Some\"]: supported values: \"All\""),
+        (r#"{"orphanDependents":true,"propagationPolicy":"Orphan"}"#, 422, "cannot be both set"),
+        (
+            r#"{"preconditions":{"uid":"x"}}"#,
+            409,
+            "Operation cannot be fulfilled on ConfigMap \"a\": the UID in the precondition (x) does not match",
+        ),
+        (
+            r#"{"preconditions":{"resourceVersion":"1"}}"#,
+            409,
+            "Operation cannot be fulfilled on ConfigMap \"a\": the ResourceVersion in the precondition (1) does not match",
+        ),
+    ];
+    for (body, code, message) in cases {
+        let error = cluster.tree(delete(body)).await.unwrap_err();
+        assert!(error.code() == code && error.to_string().contains(message), "{body}: {error}");
+    }
+    let held = r#"{"metadata":{"name":"held","finalizers":["example.com/a"]}}"#;
+    cluster.tree(Ask::new("create", "v1", "configmaps").body(held)).await.unwrap();
+    let old_way = r#"{"kind":"DeleteOptions","apiVersion":"apps/v1","orphanDependents":false}"#;
+    assert_eq!(cluster.ask(&delete(old_way).name("held")).await.unwrap().code, 202, "it waits");
+    assert_eq!(cluster.ask(&delete(old_way)).await.unwrap().code, 200);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use client::{Backend, PatchKind, User};
 use machinery::Value;
+use machinery::object::ObjectExt;
 
 use super::{Ask, Cluster, cluster, pod};
 
@@ -77,6 +78,47 @@ async fn scale_takes_the_replicas() {
     assert_eq!(managers(&scaled), named(&[("autoscaler", "scale"), ("helm", "")]));
     assert_eq!(owned(&scaled, "autoscaler"), r#"{"f:spec":{"f:replicas":{}}}"#);
     assert!(!owned(&scaled, "helm").contains("f:replicas"));
+}
+
+#[tokio::test]
+async fn a_scale_is_applied() {
+    let cluster = cluster().await;
+    let template = r#""selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i:1"}]}}"#;
+    let body = format!(r#"{{"metadata":{{"name":"x"}},"spec":{{"replicas":1,{template}}}}}"#);
+    cluster.tree(by(Ask::new("create", "apps/v1", "deployments").body(&body), "helm")).await.unwrap();
+    let apply = |kind: &str, more: &str| {
+        let config = format!(r#"{{"apiVersion":"autoscaling/v1","kind":"{kind}"{more}}}"#);
+        let ask = Ask::new("patch", "apps/v1", "deployments").name("x").sub("scale");
+        ask.patch(PatchKind::Apply, &config).options(|options| options.field_manager = "applier".to_owned())
+    };
+    let three = r#","metadata":{"name":"x"},"spec":{"replicas":3}"#;
+    let refused = [
+        (apply("Scale", three), 409, "conflict with \"helm\" using apps/v1: .spec.replicas"),
+        (apply("Deployment", three), 400, "Specified patch kind: Deployment, expected: Scale"),
+        (apply("Scale", r#","spec":{"nothing":3}"#), 500, ".spec.nothing: field not declared in schema"),
+        (apply("Scale", r#","spec":{"replicas":-3}"#), 422, "spec.replicas: Invalid value: -3"),
+        (apply("Scale", r#","metadata":{"uid":"u"}"#), 409, "UID in precondition: u"),
+        (apply("Scale", r#","metadata":{"resourceVersion":"1"}"#), 409, "the object has been modified"),
+        (apply("Scale", r#","metadata":{"name":"y"}"#), 400, "does not match the name on the URL (x)"),
+        (apply("Scale", r#","spec":{"replicas":3}"#).name("y"), 404, "deployments.apps \"y\" not found"),
+    ];
+    for (ask, code, message) in refused {
+        let error = cluster.tree(ask).await.unwrap_err();
+        assert!(error.code() == code && error.to_string().contains(message), "{code} {error}");
+    }
+    let scale = cluster.tree(apply("Scale", three).options(|options| options.force = true)).await.unwrap();
+    assert_eq!((scale.kind(), scale.i64_at(&["spec", "replicas"])), ("Scale", Some(3)));
+    let get = || Ask::new("get", "apps/v1", "deployments").name("x");
+    let scaled = cluster.tree(get()).await.unwrap();
+    assert_eq!(managers(&scaled), named(&[("applier", "scale"), ("helm", "")]));
+    assert_eq!(owned(&scaled, "applier"), r#"{"f:spec":{"f:replicas":{}}}"#);
+    assert!(!owned(&scaled, "helm").contains("f:replicas"));
+    // The same again changes nothing; what is no longer said is gone, and a Scale without replicas has none.
+    cluster.tree(apply("Scale", three)).await.unwrap();
+    assert_eq!(cluster.tree(get()).await.unwrap(), scaled);
+    let none = cluster.tree(apply("Scale", "")).await.unwrap();
+    assert_eq!(none.i64_at(&["spec", "replicas"]), Some(0));
+    assert_eq!(managers(&cluster.tree(get()).await.unwrap()), named(&[("helm", "")]));
 }
 
 #[tokio::test]

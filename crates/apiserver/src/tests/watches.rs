@@ -55,6 +55,21 @@ async fn selectors_turn_changes_into_additions_and_deletions() {
 }
 
 #[tokio::test]
+async fn a_name_and_another_field_are_both_asked_for() {
+    let cluster = cluster().await;
+    cluster.tree(super::pod("p")).await.unwrap();
+    // Over HTTP the name is read from the selector too.
+    let ask = Ask::new("list", "v1", "pods").name("p");
+    let ask = ask.options(|o| o.field_selector = "metadata.name=p,status.phase=Running".into());
+    let mut running = cluster.watch(ask).await.unwrap();
+    assert!(running.next().now_or_never().is_none(), "it is pending");
+    let status = r#"{"status":{"phase":"Running"}}"#;
+    let patch = Ask::new("patch", "v1", "pods").name("p").sub("status").patch(PatchKind::Merge, status);
+    cluster.tree(patch).await.unwrap();
+    assert_eq!(told(&running.next().await.unwrap()), "+p");
+}
+
+#[tokio::test]
 async fn initial_events_end_with_a_bookmark() {
     let cluster = cluster().await;
     cluster.tree(config_map("a")).await.unwrap();

@@ -258,3 +258,153 @@ async fn status_writes_take_the_metadata_that_upstream_takes() {
         assert_eq!(made.at(&["metadata", "ownerReferences"]).is_some(), owners, "{plural}");
     }
 }
+
+#[tokio::test]
+async fn what_lives_in_no_namespace_forgets_the_one_that_it_says() {
+    let cluster = cluster().await;
+    let roles = |verb: &str| Ask::new(verb, "rbac.authorization.k8s.io/v1", "clusterroles").namespace("");
+    let body = |name: &str| {
+        format!(
+            r#"{{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","metadata":{{"name":"{name}",
+            "namespace":"default"}},"rules":[]}}"#
+        )
+    };
+    let merge = r#"{"metadata":{"namespace":"default","labels":{"a":"b"}}}"#;
+    let asks = [
+        roles("create").body(&body("a")),
+        roles("update").name("a").body(&body("a")),
+        roles("patch").name("a").patch(PatchKind::Merge, merge),
+        roles("patch").name("b").patch(PatchKind::Apply, &body("b")).options(|o| o.field_manager = "m".into()),
+        Ask::new("create", "v1", "namespaces").namespace("").body(r#"{"metadata":{"name":"n","namespace":"other"}}"#),
+    ];
+    for ask in asks {
+        let made = cluster.tree(ask).await.unwrap();
+        assert_eq!(made.at(&["metadata", "namespace"]), None, "{made}");
+    }
+    let other = r#"{"metadata":{"namespace":"other"}}"#;
+    cluster.tree(config_map("c")).await.unwrap();
+    let moved = Ask::new("patch", "v1", "configmaps").name("c").patch(PatchKind::Merge, other);
+    let error = cluster.tree(moved).await.unwrap_err();
+    let message = "the namespace of the provided object does not match the namespace sent on the request";
+    assert_eq!((error.code(), error.to_string().as_str()), (400, message));
+}
+
+#[tokio::test]
+async fn nothing_becomes_another_kind() {
+    let cluster = cluster().await;
+    let made = cluster.tree(config_map("a")).await.unwrap();
+    let ask = |kind, body: &str| Ask::new("patch", "v1", "configmaps").name("a").patch(kind, body);
+    let apply = |name: &str, body: &str| {
+        ask(PatchKind::Apply, body).name(name).options(|options| options.field_manager = "m".to_owned())
+    };
+    let wrong = "no kind \"Secret\" is registered for this path; it takes v1, Kind=ConfigMap";
+    let version = "the API version in the data (v2) does not match the expected API version (v1)";
+    let applied = "Incorrect kind specified in apply patch. Specified patch kind: Secret, expected: ConfigMap";
+    let cases = [
+        (ask(PatchKind::Merge, r#"{"kind":"Secret"}"#), 422, wrong),
+        (ask(PatchKind::StrategicMerge, r#"{"kind":"Secret"}"#), 422, wrong),
+        (ask(PatchKind::Json, r#"[{"op":"replace","path":"/kind","value":"Secret"}]"#), 422, wrong),
+        (ask(PatchKind::Merge, r#"{"apiVersion":"v2"}"#), 422, version),
+        (apply("a", r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a"}}"#), 400, applied),
+        (apply("new", r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"new"}}"#), 400, applied),
+        (apply("new", r#"{"apiVersion":"v1","metadata":{"name":"new"}}"#), 400, "Object 'Kind' is missing in"),
+    ];
+    for (ask, code, message) in cases {
+        let error = cluster.tree(ask).await.unwrap_err();
+        assert!(error.code() == code && error.to_string().contains(message), "{code} {error}");
+    }
+    // Who does not say it means this kind.
+    let same = cluster.tree(ask(PatchKind::Merge, r#"{"kind":null,"apiVersion":null}"#)).await.unwrap();
+    assert_eq!(same, made);
+}
+
+#[tokio::test]
+async fn an_update_names_its_object() {
+    let cluster = cluster().await;
+    cluster.tree(config_map("a")).await.unwrap();
+    let unnamed = "the name of the object (a based on URL) was undeterminable: name must be provided";
+    let other = "the name of the object (b) does not match the name on the URL (a)";
+    let merge = |json: &str| Ask::new("patch", "v1", "configmaps").name("a").patch(PatchKind::Merge, json);
+    let apply = |name: &str| {
+        let body = r#"{"apiVersion":"v1","kind":"ConfigMap"}"#;
+        let ask = Ask::new("patch", "v1", "configmaps").name(name).patch(PatchKind::Apply, body);
+        ask.options(|options| options.field_manager = "m".to_owned())
+    };
+    let put = |json: &str| Ask::new("update", "v1", "configmaps").name("a").body(json);
+    let cases = [
+        (put("{}"), unnamed),
+        (put(r#"{"metadata":{"name":"b"}}"#), other),
+        (merge(r#"{"metadata":{"name":null}}"#), unnamed),
+        (merge(r#"{"metadata":{"name":"b"}}"#), other),
+        (apply("b"), "the name of the object (b based on URL) was undeterminable: name must be provided"),
+    ];
+    for (ask, message) in cases {
+        let error = cluster.tree(ask).await.unwrap_err();
+        assert_eq!((error.code(), error.to_string().as_str()), (400, message));
+    }
+    // An apply to what is there may leave it out.
+    assert_eq!(cluster.tree(apply("a")).await.unwrap().name(), "a");
+}
+
+#[tokio::test]
+async fn the_servers_own_metadata_stays() {
+    let cluster = cluster().await;
+    let made = cluster.tree(config_map("a")).await.unwrap();
+    let merge = |json: &str| Ask::new("patch", "v1", "configmaps").name("a").patch(PatchKind::Merge, json);
+    let old = r#"{"metadata":{"creationTimestamp":"2020-01-01T00:00:00Z","generation":7}}"#;
+    assert_eq!(cluster.tree(merge(old)).await.unwrap(), made, "as if it had not been said");
+    for (field, value) in [("deletionTimestamp", "\"2020-01-01T00:00:00Z\""), ("deletionGracePeriodSeconds", "5")] {
+        let error = cluster.tree(merge(&format!(r#"{{"metadata":{{"{field}":{value}}}}}"#))).await.unwrap_err();
+        let message = format!("metadata.{field}: Invalid value: {value}: field is immutable");
+        assert!(error.code() == 422 && error.to_string().ends_with(&message), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn owners_that_are_named_twice_are_kept_once() {
+    let cluster = cluster().await;
+    let owner = |uid: u8| format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","name":"o","uid":"{uid}"}}"#);
+    let metadata = |more: &str| {
+        format!(r#"{{"metadata":{{"name":"a"{more},"ownerReferences":[{},{},{}]}}}}"#, owner(1), owner(2), owner(1))
+    };
+    let warning = |when: &str| {
+        format!(
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may \
+             reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: 1"
+        )
+    };
+    let asks = [
+        (Ask::new("create", "v1", "configmaps").body(&metadata("")), ""),
+        (Ask::new("update", "v1", "configmaps").name("a").body(&metadata(r#","labels":{"a":"b"}"#)), ""),
+        (
+            Ask::new("patch", "v1", "configmaps").name("a").patch(PatchKind::Merge, &metadata("")),
+            " after mutating admission happens",
+        ),
+    ];
+    for (ask, when) in asks {
+        let served = cluster.ask(&ask).await.unwrap();
+        assert_eq!(served.warnings, [warning(when)]);
+        let client::Reply::Object(entry) = served.reply else { panic!("no object") };
+        let owners = entry.tree().at(&["metadata", "ownerReferences"]).and_then(Value::as_array).unwrap().len();
+        assert_eq!(owners, 2);
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_create_makes_nothing_by_writing_to_what_is_not_there() {
+    let cluster = cluster().await;
+    let leases = |verb: &str| {
+        let ask = Ask::new(verb, "coordination.k8s.io/v1", "leases").name("a");
+        ask.options(|o| o.field_manager = "m".to_owned())
+    };
+    let body = r#"{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"a"},"spec":{}}"#;
+    let asks = [leases("update").body(body), leases("patch").patch(PatchKind::Apply, body)];
+    for ask in &asks {
+        let error = cluster.tree(ask.clone().user("editor", &[])).await.unwrap_err();
+        let message = "leases.coordination.k8s.io \"a\" is forbidden: User \"editor\" cannot create resource \"leases\" in \
+            API group \"coordination.k8s.io\" in the namespace \"default\"";
+        assert_eq!((error.code(), error.to_string().as_str()), (403, message));
+    }
+    assert_eq!(cluster.ask(&asks[0]).await.unwrap().code, 201);
+    assert_eq!(cluster.ask(&asks[1].clone().user("editor", &[])).await.unwrap().code, 200);
+}

@@ -52,6 +52,7 @@ pub(crate) async fn change(call: &mut Call<'_>, change: Change<'_>) -> Result<Ar
         let mut review = Review::new(call, operation, target, &mut object, old_tree);
         pipeline.admission.admit(&mut review).await?;
     }
+    prepare::dedup_owners(&mut object, " after mutating admission happens", &mut call.warnings);
     strategy.default(&mut object);
 
     match old_tree {

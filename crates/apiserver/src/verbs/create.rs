@@ -7,6 +7,7 @@ use resources::Target;
 
 use super::Call;
 use super::change::{Change, Fields, change};
+use super::prepare::dedup_owners;
 use crate::cache::feed::WriteError;
 use crate::request::{Body, Served, decode};
 
@@ -24,6 +25,7 @@ pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Served, Ap
 /// Makes a decoded object.
 pub(crate) async fn make(call: &mut Call<'_>, mut object: Value) -> Result<Served, ApiError> {
     fit_to_url(call, &mut object)?;
+    dedup_owners(&mut object, "", &mut call.warnings);
     let generates =
         object.name().is_empty() && object.str_at(&["metadata", "generateName"]).is_some_and(|n| !n.is_empty());
     let attempts = if generates { NAME_ATTEMPTS_MAX } else { 1 };
@@ -61,9 +63,11 @@ fn taken_by(call: &Call<'_>, name: &str) -> ApiError {
     }
 }
 
-/// The namespace of the URL holds; an object that says another one is refused.
+/// The namespace of the URL holds: an object that says another one is refused, and one that lives in none forgets what it
+/// says (upstream's `EnsureObjectNamespaceMatchesRequestNamespace`).
 pub(crate) fn fit_to_url(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
     if !call.kind.row.namespaced {
+        object.remove_at(&["metadata", "namespace"]);
         return Ok(());
     }
     let namespace = call.namespace();

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Action, Backend, DeleteOptions, Options, Reply, Request, User};
-use machinery::field::{FieldError, Path};
 use machinery::object::ObjectExt;
-use machinery::{ApiError, Entry, GroupVersionResource, Value, time};
+use machinery::{ApiError, Entry, GroupResource, GroupVersionResource, Value, time};
 use resources::Target;
 
 use super::Call;
@@ -35,28 +34,20 @@ pub(crate) enum Outcome {
 
 /// Deletes an object.
 pub(crate) async fn delete(call: &mut Call<'_>, options: &DeleteOptions) -> Result<Served, ApiError> {
-    validate(options)?;
     let mut warnings = Vec::new();
     let outcome = remove_warning(call, call.name(), options, &mut warnings).await;
     call.warnings.extend(warnings);
-    let reply = match outcome? {
+    let outcome = outcome?;
+    // As upstream answers those who say it in the old way.
+    let waits = matches!(outcome, Outcome::Leaving(_)) && options.orphan_dependents == Some(false);
+    let code = if waits { 202 } else { 200 };
+    let reply = match outcome {
         Outcome::Gone(entry) if !ANSWER_OBJECT.contains(&call.kind.row.plural.as_str()) => {
             Reply::Value(success(call, entry.tree()))
         }
         Outcome::Gone(entry) | Outcome::Leaving(entry) => Reply::Object(entry),
     };
-    Ok(Served { reply, code: 200, warnings: std::mem::take(&mut call.warnings) })
-}
-
-fn validate(options: &DeleteOptions) -> Result<(), ApiError> {
-    match options.propagation_policy.as_deref() {
-        None | Some("Background" | "Foreground" | "Orphan") => Ok(()),
-        Some(other) => {
-            let path = Path::new("propagationPolicy");
-            let error = FieldError::not_supported(&path, other, &["Foreground", "Background", "Orphan", "nil"]);
-            Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", vec![error]))
-        }
-    }
+    Ok(Served { reply, code, warnings: std::mem::take(&mut call.warnings) })
 }
 
 fn success(call: &Call<'_>, object: &Value) -> Value {
@@ -80,7 +71,7 @@ pub(crate) async fn remove(call: &Call<'_>, name: &str, options: &DeleteOptions)
 }
 
 /// The same, and gives what there is to warn of.
-async fn remove_warning(
+pub(crate) async fn remove_warning(
     call: &Call<'_>,
     name: &str,
     options: &DeleteOptions,
@@ -115,13 +106,16 @@ pub(crate) fn check_preconditions(
     options: &DeleteOptions,
     current: &Value,
 ) -> Result<(), ApiError> {
+    // Upstream names the kind here, not the resource.
+    let row = &call.kind.row;
+    let kind = GroupResource { group: row.group.as_str().into(), resource: row.kind.as_str().into() };
     let found = current.uid();
     if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != found) {
         let detail = format!(
             "the UID in the precondition ({uid}) does not match the UID in record ({found}). \
              The object might have been deleted and then recreated"
         );
-        return Err(ApiError::conflict(&call.kind.resource, name, detail));
+        return Err(ApiError::conflict(&kind, name, detail));
     }
     let found = current.resource_version();
     if let Some(version) = options.resource_version.as_deref().filter(|version| *version != found) {
@@ -129,7 +123,7 @@ pub(crate) fn check_preconditions(
             "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({found}). \
              The object might have been modified"
         );
-        return Err(ApiError::conflict(&call.kind.resource, name, detail));
+        return Err(ApiError::conflict(&kind, name, detail));
     }
     Ok(())
 }
@@ -271,7 +265,7 @@ fn has_collector_finalizer(object: &Value) -> bool {
 
 /// The finalizers by which the garbage collector knows what to do with dependents.
 fn set_collector_finalizers(call: &Call<'_>, object: &mut Value, options: &DeleteOptions) {
-    let wanted = match options.propagation_policy.as_deref() {
+    let wanted = match options.policy() {
         Some("Orphan") => Some(ORPHAN),
         Some("Foreground") => Some(FOREGROUND),
         Some(_) => None,

@@ -17,7 +17,10 @@ pub(crate) async fn delete_collection(call: &mut Call<'_>, options: &DeleteOptio
         let tree = entry.tree();
         let attributes = Attributes { namespace: tree.namespace().to_owned(), ..call.attributes.clone() };
         let one = Call { attributes: &attributes, warnings: Vec::new(), ..*call };
-        match delete::remove(&one, tree.name(), options).await {
+        let mut warnings = Vec::new();
+        let outcome = delete::remove_warning(&one, tree.name(), options, &mut warnings).await;
+        call.warnings.extend(warnings);
+        match outcome {
             Ok(Outcome::Gone(entry) | Outcome::Leaving(entry)) => items.push(entry),
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),

@@ -1,5 +1,6 @@
 //! Metadata that the server owns, status isolation, and validation common to all objects.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use machinery::object::ObjectExt;
@@ -12,10 +13,6 @@ use super::Call;
 pub(crate) const SUFFIX_LETTERS: usize = 5;
 /// Longest base of a generated name (upstream's `MaxGeneratedNameLength`).
 pub(crate) const GENERATED_BASE_MAX: usize = 63 - SUFFIX_LETTERS;
-
-/// Fields of metadata which only the server sets.
-const SYSTEM_FIELDS: [&str; 5] =
-    ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"];
 
 /// Takes away what a new object cannot have.
 pub(crate) fn wipe(object: &mut Value) {
@@ -110,24 +107,46 @@ fn keep(object: &mut Value, old: &Value, field: &str) {
     }
 }
 
-/// What an update leaves out of the server's own fields stays; `generation` is never the client's.
+/// The server's own fields of metadata stay: some whatever the update says, some when it leaves them out (upstream's
+/// `rest.BeforeUpdate`). What differs then is refused by validation.
 fn keep_metadata(object: &mut Value, old: &Value) {
     object.remove_at(&["metadata", "selfLink"]);
     object.remove_at(&["metadata", "generation"]);
-    for field in SYSTEM_FIELDS {
+    for field in ["creationTimestamp", "deletionTimestamp", "generation"] {
+        if let Some(value) = old.at(&["metadata", field]) {
+            object.set_at(&["metadata", field], value.clone());
+        }
+    }
+    for field in ["uid", "deletionGracePeriodSeconds"] {
         if let Some(value) = old.at(&["metadata", field]) {
             object.default_at(&["metadata", field], value.clone());
         }
     }
-    // An object that is not being deleted does not start to be by an update.
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
-        match old.at(&["metadata", field]) {
-            Some(value) => object.set_at(&["metadata", field], value.clone()),
-            None => {
-                object.remove_at(&["metadata", field]);
-            }
+}
+
+/// Takes out owners that are named twice, and warns of them. `when` is put into the warning.
+pub(crate) fn dedup_owners(object: &mut Value, when: &str, warnings: &mut Vec<String>) {
+    let owners = object.at(&["metadata", "ownerReferences"]).and_then(Value::as_array).map(Vec::as_slice);
+    let Some(owners) = owners.filter(|owners| owners.len() > 1) else { return };
+    let mut kept: Vec<Value> = Vec::with_capacity(owners.len());
+    let (mut seen, mut twice) = (BTreeSet::new(), Vec::new());
+    for owner in owners {
+        let uid = owner.str_at(&["uid"]).unwrap_or_default();
+        if !seen.insert(uid) && kept.contains(owner) {
+            twice.push(uid);
+        } else {
+            kept.push(owner.clone());
         }
     }
+    if twice.is_empty() {
+        return;
+    }
+    warnings.push(format!(
+        ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may \
+         reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+        twice.join(", ")
+    ));
+    object.set_at(&["metadata", "ownerReferences"], kept);
 }
 
 /// Counts what users want. A status says nothing of that, though annotations, which count for some, may come with it.

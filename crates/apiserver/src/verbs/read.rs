@@ -226,12 +226,13 @@ impl<'a> Page<'a> {
 /// Starts a watch.
 pub(crate) async fn watch(call: &Call<'_>) -> Result<Watch, ApiError> {
     let (options, kind) = (call.options, call.kind);
-    let mut selection = Selection::new(&kind.row, call.namespace(), options)?;
-    if !call.name().is_empty() {
+    let selection = if options.field_selector.is_empty() && !call.name().is_empty() {
         let field_selector = format!("metadata.name={}", call.name());
         let named = client::Options { field_selector, ..options.clone() };
-        selection = Selection::new(&kind.row, call.namespace(), &named)?;
-    }
+        Selection::new(&kind.row, call.namespace(), &named)?
+    } else {
+        Selection::new(&kind.row, call.namespace(), options)?
+    };
     let freshness = freshness(options, true)?;
     let asks_initial = options.send_initial_events;
     let initial = match (freshness, asks_initial) {

@@ -14,8 +14,9 @@ use resources::Target;
 use super::Call;
 use super::change::{Change, Fields, change, modified};
 use super::create;
+use super::prepare::dedup_owners;
 use crate::cache::feed::WriteError;
-use crate::request::{Body, Served, decode};
+use crate::request::{Attributes, Body, Served, decode};
 
 /// How often a change is tried on a newer object before the conflict is told (upstream's `MaxRetryWhenPatchConflicts`).
 const ATTEMPTS_MAX: usize = 5;
@@ -38,7 +39,7 @@ pub(crate) enum Source<'a> {
 /// A patch as it came.
 pub(crate) struct Patch {
     kind: PatchKind,
-    tree: Value,
+    pub tree: Value,
     duplicates: Vec<String>,
 }
 
@@ -55,15 +56,23 @@ pub(crate) async fn update(call: &mut Call<'_>, target: Target, body: Body) -> R
     let (mut object, warnings) = decode::object(call.kind, body, call.validation)?;
     call.warnings.extend(warnings);
     call.requested(&object);
-    if object.name().is_empty() {
-        object.set_at(&["metadata", "name"], call.name());
-    } else if object.name() != call.name() {
-        let message =
-            format!("the name of the object ({}) does not match the name on the URL ({})", object.name(), call.name());
-        return Err(ApiError::BadRequest(message));
-    }
     create::fit_to_url(call, &mut object)?;
+    check_name(call, &object)?;
+    dedup_owners(&mut object, "", &mut call.warnings);
     run(call, target, Source::Object(object)).await
+}
+
+/// An object is the one that the URL names (upstream's `checkName`).
+pub(crate) fn check_name(call: &Call<'_>, object: &Value) -> Result<(), ApiError> {
+    let (given, wanted) = (object.name(), call.name());
+    if given == wanted {
+        return Ok(());
+    }
+    Err(ApiError::BadRequest(if given.is_empty() {
+        format!("the name of the object ({wanted} based on URL) was undeterminable: name must be provided")
+    } else {
+        format!("the name of the object ({given}) does not match the name on the URL ({wanted})")
+    }))
 }
 
 /// Patches an object by a request's body.
@@ -149,7 +158,7 @@ async fn create_instead(call: &mut Call<'_>, target: Target, source: Source<'_>)
             (object, Fields::Tracked)
         }
         Source::Patch(patch) if patch.kind == PatchKind::Apply => {
-            let mut object = apply(call, target, &patch, None)?;
+            let object = apply(call, target, &patch, None)?;
             if !object.uid().is_empty() {
                 // Who names a UID means an object that was there.
                 let uid = object.uid();
@@ -157,11 +166,12 @@ async fn create_instead(call: &mut Call<'_>, target: Target, source: Source<'_>)
                     format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
                 return Err(ApiError::conflict(&call.kind.resource, call.name(), detail));
             }
-            create::fit_to_url(call, &mut object)?;
             (object, Fields::Kept)
         }
         _ => return Err(missing),
     };
+    let attributes = Attributes { verb: "create".to_owned(), ..call.attributes.clone() };
+    call.pipeline.authorize(call.user, &attributes, None)?;
     match change(call, Change { target, old: None, object, fields }).await {
         Ok(entry) => Ok(served(call, entry, 201)),
         Err(WriteError::Api(error)) => Err(error),
@@ -216,19 +226,20 @@ fn patched(call: &mut Call<'_>, patch: &Patch, tree: &Value) -> Result<Value, Ap
         }
         (PatchKind::Merge | PatchKind::Apply, _) => merge_patch(tree.clone(), &patch.tree)?,
     };
-    let Some(ty) = kind.ty() else { return Ok(made) };
-    let (mut made, warnings) = decode_patched(made, &patch.tree, patch.duplicates.clone(), ty, call.validation)?;
-    call.warnings.extend(warnings);
-    for (field, wanted) in [("kind", kind.row.kind.as_str()), ("apiVersion", kind.api_version.as_str())] {
-        if made.str_at(&[field]) != Some(wanted) {
-            made.set_at(&[field], wanted);
+    let mut made = match kind.ty() {
+        Some(ty) => {
+            let (made, warnings) = decode_patched(made, &patch.tree, patch.duplicates.clone(), ty, call.validation)?;
+            call.warnings.extend(warnings);
+            made
         }
+        None => made,
+    };
+    if let Err(detail) = decode::fit_kind(&mut made, &kind.row.kind, &kind.api_version) {
+        let error = FieldError::invalid(&Path::new("patch"), &patch.tree, &detail);
+        return Err(ApiError::invalid("", "", "", vec![error]));
     }
-    if made.name() != call.name() {
-        let message =
-            format!("the name of the object ({}) does not match the name on the URL ({})", made.name(), call.name());
-        return Err(ApiError::BadRequest(message));
-    }
+    create::fit_to_url(call, &mut made)?;
+    check_name(call, &made)?;
     Ok(made)
 }
 
@@ -253,23 +264,37 @@ fn apply(call: &mut Call<'_>, target: Target, patch: &Patch, live: Option<&Value
     };
     // What the schema does not know is an error of its own here, whatever the client wants done with it elsewhere.
     fields.check_config(&patch.tree)?;
+    check_applied_kind(&patch.tree, &kind.row.kind)?;
     let mut config = patch.tree.clone();
     check_configuration(&mut config, ty).map_err(|error| ApiError::BadRequest(error.to_string()))?;
-    if config.name().is_empty() {
+    if config.name().is_empty() && live.is_some() {
         config.set_at(&["metadata", "name"], call.name());
-    } else if config.name() != call.name() {
-        let (given, wanted) = (config.name(), call.name());
-        let message = format!("the name of the object ({given}) does not match the name on the URL ({wanted})");
-        return Err(ApiError::BadRequest(message));
     }
-    if kind.row.namespaced && config.namespace().is_empty() {
-        config.set_at(&["metadata", "namespace"], call.namespace());
-    }
+    create::fit_to_url(call, &mut config)?;
+    check_name(call, &config)?;
     config.remove_at(&["metadata", "resourceVersion"]);
     let manager = call.options.field_manager.as_str();
     let (versions, now) = (kind.versions(&call.pipeline.kinds), seams::clock::now_seconds());
     let mut applied = fields.apply(live, &config, manager, call.options.force, now, Some(&versions))?;
     note_last_applied(&mut applied, &patch.tree, manager);
+    tell_duplicates(call, patch)?;
+    Ok(applied)
+}
+
+/// What is applied says its kind, and it is this one.
+pub(crate) fn check_applied_kind(config: &Value, wanted: &str) -> Result<(), ApiError> {
+    match config.kind() {
+        kind if kind == wanted => Ok(()),
+        "" => Err(ApiError::BadRequest(format!("Object 'Kind' is missing in '{config}'"))),
+        // DIVERGES: upstream fails while it compares the two types, with a 500.
+        kind => Err(ApiError::BadRequest(format!(
+            "Incorrect kind specified in apply patch. Specified patch kind: {kind}, expected: {wanted}"
+        ))),
+    }
+}
+
+/// Refuses what an apply says twice, or warns of it, as the client wants.
+pub(crate) fn tell_duplicates(call: &mut Call<'_>, patch: &Patch) -> Result<(), ApiError> {
     match call.validation {
         _ if patch.duplicates.is_empty() => {}
         FieldValidation::Strict => {
@@ -279,7 +304,7 @@ fn apply(call: &mut Call<'_>, target: Target, patch: &Patch, live: Option<&Value
         FieldValidation::Warn => call.warnings.extend(patch.duplicates.iter().cloned()),
         FieldValidation::Ignore => {}
     }
-    Ok(applied)
+    Ok(())
 }
 
 /// What upstream's YAML reader puts before what it found.

@@ -76,7 +76,7 @@ struct Pod;
 
 impl Strategy for Pod {
     fn status_keeps_metadata(&self) -> &'static [&'static str] {
-        &["ownerReferences"]
+        &["deletionTimestamp", "ownerReferences"]
     }
 
     fn default(&self, object: &mut Value) {
