@@ -286,10 +286,24 @@ impl Pipeline {
     }
 }
 
-/// The verb of a request, if the row has it.
+/// The verb of a request, if the row has it and the path is one for it: new objects are sent to where they are listed, changed
+/// ones to their own path, and what is in a namespace is changed there only.
 fn verb(kind: &Kind, attributes: &Attributes) -> Result<Verb, ApiError> {
     let verb = Verb::ALL.into_iter().find(|verb| verb.as_str() == attributes.verb);
-    verb.filter(|verb| kind.row.verbs.contains(verb)).ok_or_else(not_allowed)
+    let verb = verb.filter(|verb| kind.row.verbs.contains(verb)).ok_or_else(not_allowed)?;
+    let is_named = !attributes.name.is_empty();
+    let fits = match verb {
+        Verb::Create => !is_named,
+        Verb::Get | Verb::Update | Verb::Patch | Verb::Delete => is_named,
+        Verb::List | Verb::Watch | Verb::DeleteCollection => true,
+    };
+    let across = kind.row.namespaced && attributes.namespace.is_empty();
+    match across && !matches!(verb, Verb::List | Verb::Watch) {
+        true if is_named || kind.custom.is_some() => Err(ApiError::UnknownPath),
+        true => Err(not_allowed()),
+        false if fits => Ok(verb),
+        false => Err(not_allowed()),
+    }
 }
 
 /// What flow control looks at of a request.

@@ -10,6 +10,7 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod persistent_volume_claim_resize;
+mod pod_topology_labels;
 pub(crate) mod policies;
 mod priority;
 pub(crate) mod resource_quota;
@@ -141,6 +142,7 @@ impl Admission {
                 Box::new(runtime_class::RuntimeClass),
                 Box::new(certificates::Certificates),
                 Box::new(default_ingress_class::DefaultIngressClass),
+                Box::new(pod_topology_labels::PodTopologyLabels),
                 Box::new(device_admin_access::DeviceAdminAccess),
                 Box::new(conversion_webhooks::ConversionWebhooks),
             ],

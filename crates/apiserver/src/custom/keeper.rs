@@ -218,15 +218,19 @@ async fn delete_all(pipeline: &Pipeline, name: &str, cache: &Cache) -> Result<()
     let Some(kind) = custom.get(name).and_then(|defined| defined.kinds.first()) else {
         return delete_unserved(pipeline, &items).await;
     };
-    let request = Request {
-        action: Action::DeleteCollection(DeleteOptions::default()),
-        resource: GroupVersionResource::new(&*kind.row.group, &*kind.row.version, &*kind.row.plural),
-        namespace: None,
-        name: None,
-        subresource: None,
-        options: Options::default(),
-    };
-    pipeline.call(&user(), request).await.map(|_| ())
+    let namespaces: BTreeSet<&str> = items.iter().map(|(_, entry)| entry.tree().namespace()).collect();
+    for namespace in namespaces {
+        let request = Request {
+            action: Action::DeleteCollection(DeleteOptions::default()),
+            resource: GroupVersionResource::new(&*kind.row.group, &*kind.row.version, &*kind.row.plural),
+            namespace: Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty()),
+            name: None,
+            subresource: None,
+            options: Options::default(),
+        };
+        pipeline.call(&user(), request).await?;
+    }
+    Ok(())
 }
 
 /// Without a version that is served nobody can take a finalizer away, and no request can ask for a deletion.

@@ -11,7 +11,7 @@ use super::success;
 use crate::kind::Kind;
 use crate::request::{Attributes, Body, Served, decode};
 use crate::verbs::update::{self, Source};
-use crate::verbs::{Call, delete};
+use crate::verbs::{Call, create, delete};
 
 /// Seconds after which a refused eviction is tried again.
 const RETRY_AFTER_SECONDS: u32 = 10;
@@ -20,9 +20,11 @@ const DISRUPTED_PODS_MAX: usize = 2000;
 
 /// Deletes a pod if its budget allows it.
 pub(super) async fn evict(call: &mut Call<'_>, body: Body) -> Result<Served, ApiError> {
-    let (eviction, _) = decode::other(body, "policy/v1", "Eviction", "io.k8s.api.policy.v1.Eviction", call.validation)?;
+    let (mut eviction, _) =
+        decode::other(body, "policy/v1", "Eviction", "io.k8s.api.policy.v1.Eviction", call.validation)?;
     call.requested(&eviction);
-    if !eviction.name().is_empty() && eviction.name() != call.name() {
+    create::fit_to_url(call, &mut eviction)?;
+    if eviction.name() != call.name() {
         return Err(ApiError::BadRequest("name in URL does not match name in Eviction object".to_owned()));
     }
     let (mut options, dry_run) = match eviction.get("deleteOptions").cloned() {
@@ -87,7 +89,7 @@ async fn spend(call: &Call<'_>, pod: &Value) -> Result<(), ApiError> {
         _ => {
             let message =
                 "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
-            return Err(ApiError::Internal(message.to_owned()));
+            return Err(ApiError::Other { code: 500, reason: String::new(), message: message.to_owned() });
         }
     };
     let attributes = Attributes { namespace: pod.namespace().to_owned(), name: budget, ..Attributes::default() };

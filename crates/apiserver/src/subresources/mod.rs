@@ -8,9 +8,11 @@ mod scale;
 mod token;
 
 use client::{PatchKind, Reply};
-use machinery::{ApiError, Value};
+use machinery::object::ObjectExt;
+use machinery::{ApiError, GroupResource, Value};
 use resources::{Subresource, Target};
 
+use crate::admission::{Operation, Review};
 use crate::request::{Body, Served};
 use crate::verbs::{Call, read, update};
 
@@ -72,6 +74,47 @@ async fn part(call: &mut Call<'_>, target: Target, patch: Option<PatchKind>, bod
 /// 405
 pub(crate) fn not_allowed() -> ApiError {
     ApiError::MethodNotAllowed("the server does not allow this method on the requested resource".to_owned())
+}
+
+/// Which object a request below it means, when its body says so: preconditions.
+struct Meant {
+    resource: GroupResource,
+    name: String,
+    revision: String,
+    uid: String,
+}
+
+impl Meant {
+    fn new(call: &Call<'_>, scale: &Value) -> Self {
+        Self {
+            resource: call.kind.resource.clone(),
+            name: call.name().to_owned(),
+            revision: scale.resource_version().to_owned(),
+            uid: scale.uid().to_owned(),
+        }
+    }
+
+    fn check(&self, object: &Value) -> Result<(), ApiError> {
+        let (given, found) = (&self.uid, object.uid());
+        if !given.is_empty() && given != found {
+            let detail = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {found}");
+            return Err(ApiError::conflict(&self.resource, &self.name, detail));
+        }
+        if !self.revision.is_empty() && self.revision != object.resource_version() {
+            return Err(ApiError::conflict(&self.resource, &self.name, ApiError::MODIFIED));
+        }
+        Ok(())
+    }
+}
+
+/// Has the body of a request below an object admitted.
+async fn admit(call: &mut Call<'_>, name: &'static str, body: &mut Value) -> Result<(), ApiError> {
+    let mut review = Review::new(call, Operation::Create, Target::Subresource(name), body, None);
+    call.pipeline.admission.admit(&mut review).await?;
+    let mut warnings = Vec::new();
+    let judged = call.pipeline.admission.validate(&review, &mut warnings);
+    call.warnings.extend(warnings);
+    judged
 }
 
 /// `Status` of a success without an object.

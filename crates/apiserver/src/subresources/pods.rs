@@ -4,19 +4,15 @@ use machinery::object::ObjectExt;
 use machinery::{ApiError, Value, time};
 use resources::Target;
 
-use super::success;
+use super::{Meant, success};
 use crate::request::{Attributes, Body, Served, decode};
-use crate::verbs::Call;
 use crate::verbs::update::{self, Source};
+use crate::verbs::{Call, create};
 
 /// `bindings`: the pod is named by the body.
 pub(super) async fn bind_named(call: &mut Call<'_>, body: Body) -> Result<Served, ApiError> {
-    let (binding, warnings) = decode::object(call.kind, body, call.validation)?;
-    let given = binding.namespace();
-    if !given.is_empty() && given != call.namespace() {
-        let message = "the namespace of the provided object does not match the namespace sent on the request";
-        return Err(ApiError::BadRequest(message.to_owned()));
-    }
+    let (mut binding, warnings) = decode::object(call.kind, body, call.validation)?;
+    create::fit_to_url(call, &mut binding)?;
     let pods = call.pipeline.kinds.core("pods")?;
     let attributes = Attributes {
         resource: "pods".to_owned(),
@@ -25,18 +21,17 @@ pub(super) async fn bind_named(call: &mut Call<'_>, body: Body) -> Result<Served
         ..call.attributes.clone()
     };
     let mut on_pod = Call { kind: pods, attributes: &attributes, warnings: Vec::new(), ..*call };
-    let served = bind(&mut on_pod, Body::Tree(binding)).await?;
-    Ok(Served { warnings, ..served })
+    on_pod.warnings.extend(warnings);
+    bind(&mut on_pod, Body::Tree(binding)).await
 }
 
-/// `binding` of a pod: puts it on a node. What the body names, if anything, is the pod of the path.
+/// `binding` of a pod: puts it on a node. Labels and annotations of the binding become the pod's.
 pub(super) async fn bind(call: &mut Call<'_>, body: Body) -> Result<Served, ApiError> {
-    let (binding, warnings) = decode::other(body, "v1", "Binding", "io.k8s.api.core.v1.Binding", call.validation)?;
+    let (mut binding, warnings) = decode::other(body, "v1", "Binding", "io.k8s.api.core.v1.Binding", call.validation)?;
     call.requested(&binding);
-    if !binding.name().is_empty() && binding.name() != call.name() {
-        let (given, wanted) = (binding.name(), call.name());
-        let message = format!("the name of the object ({given}) does not match the name on the URL ({wanted})");
-        return Err(ApiError::BadRequest(message));
+    create::fit_to_url(call, &mut binding)?;
+    if binding.name() != call.name() {
+        return Err(ApiError::BadRequest("name in URL does not match name in Binding object".to_owned()));
     }
     let kind = binding.str_at(&["target", "kind"]).unwrap_or_default();
     let node = binding.str_at(&["target", "name"]).unwrap_or_default().to_owned();
@@ -49,18 +44,14 @@ pub(super) async fn bind(call: &mut Call<'_>, body: Body) -> Result<Served, ApiE
         let error = machinery::field::FieldError::required(&machinery::field::Path::new("target").child("name"), "");
         return Err(ApiError::invalid("", "Binding", binding.name(), vec![error]));
     }
+    super::admit(call, "binding", &mut binding).await?;
     let name = call.name().to_owned();
     let resource = call.kind.resource.clone();
     let conflict = move |detail: String| ApiError::conflict(&pods_binding(&resource), &name, detail);
-    let wanted_uid = binding.uid().to_owned();
-    let annotations = binding.at(&["metadata", "annotations"]).cloned();
+    let meant = Meant::new(call, &binding);
     let pod_name = call.name().to_owned();
     let edit = move |pod: &Value| {
-        if !wanted_uid.is_empty() && wanted_uid != pod.uid() {
-            let detail =
-                format!("Precondition failed: UID in precondition: {wanted_uid}, UID in object meta: {}", pod.uid());
-            return Err(conflict(detail));
-        }
+        meant.check(pod)?;
         if pod.is_deleting() {
             return Err(conflict(format!("pod {pod_name} is being deleted, cannot be assigned to a host")));
         }
@@ -70,10 +61,11 @@ pub(super) async fn bind(call: &mut Call<'_>, body: Body) -> Result<Served, ApiE
         if pod.at(&["spec", "schedulingGates"]).and_then(Value::as_array).is_some_and(|gates| !gates.is_empty()) {
             return Err(conflict(format!("pod {pod_name} has non-empty .spec.schedulingGates")));
         }
-        Ok(bound(pod, &node, annotations.as_ref()))
+        Ok(bound(pod, &node, &binding))
     };
-    update::run(call, Target::Subresource("binding"), Source::Edit(&edit)).await?;
-    Ok(Served { warnings, ..success(201) })
+    call.warnings.extend(warnings);
+    let served = update::run(call, Target::Subresource("binding"), Source::Edit(&edit)).await?;
+    Ok(Served { warnings: served.warnings, ..success(201) })
 }
 
 fn pods_binding(resource: &machinery::GroupResource) -> machinery::GroupResource {
@@ -83,11 +75,14 @@ fn pods_binding(resource: &machinery::GroupResource) -> machinery::GroupResource
     }
 }
 
-fn bound(pod: &Value, node: &str, annotations: Option<&Value>) -> Value {
+fn bound(pod: &Value, node: &str, binding: &Value) -> Value {
     let mut pod = pod.clone();
     pod.set_at(&["spec", "nodeName"], node);
-    for (key, value) in annotations.and_then(Value::as_object).into_iter().flat_map(|a| a.iter()) {
-        pod.set_at(&["metadata", "annotations", key], value.clone());
+    for field in ["annotations", "labels"] {
+        let given = binding.at(&["metadata", field]).and_then(Value::as_object);
+        for (key, value) in given.into_iter().flat_map(|given| given.iter()) {
+            pod.set_at(&["metadata", field, key], value.clone());
+        }
     }
     set_condition(&mut pod, "PodScheduled");
     pod

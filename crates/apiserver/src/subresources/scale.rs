@@ -6,13 +6,13 @@ use machinery::field::{FieldError, Path};
 use machinery::object::ObjectExt;
 use machinery::patch::{json_patch, merge_patch};
 use machinery::schema::{Schema, Text};
-use machinery::{ApiError, GroupResource, Value};
+use machinery::{ApiError, Value};
 use resources::{Resource, Target};
 
-use super::not_allowed;
+use super::{Meant, not_allowed};
 use crate::request::{Body, Served, decode};
-use crate::verbs::Call;
 use crate::verbs::update::{self, Source};
+use crate::verbs::{Call, create};
 
 const API_VERSION: &str = "autoscaling/v1";
 const TYPE: &str = "io.k8s.api.autoscaling.v1.Scale";
@@ -27,7 +27,7 @@ pub(super) async fn serve(call: &mut Call<'_>, patch: Option<PatchKind>, body: B
     let is_known = current.tree().i64_at(&at(&call.kind.row.scale.spec_replicas)).is_some();
     let is_custom = call.kind.custom.is_some();
     let current = scale_of(&call.kind.row, current.tree());
-    let wanted = match call.attributes.verb.as_str() {
+    let mut wanted = match call.attributes.verb.as_str() {
         "get" if is_custom && !is_known => return Err(ApiError::Internal(missing(&call.kind.row, "does not exist"))),
         "get" => return Ok(Served::ok(Reply::Value(current))),
         "update" => decode::other(body, API_VERSION, "Scale", TYPE, call.validation)?.0,
@@ -45,6 +45,7 @@ pub(super) async fn serve(call: &mut Call<'_>, patch: Option<PatchKind>, body: B
         _ => return Err(not_allowed()),
     };
     call.requested(&wanted);
+    create::fit_to_url(call, &mut wanted)?;
     let replicas = wanted.i64_at(&["spec", "replicas"]).unwrap_or(0);
     check(call, &wanted, replicas)?;
     let meant = Meant::new(call, &wanted);
@@ -63,7 +64,7 @@ pub(super) async fn serve(call: &mut Call<'_>, patch: Option<PatchKind>, body: B
 /// DIVERGES: a conflict names the version in which the object's managed fields stand (`using apps/v1`); upstream's names that
 /// of Scale.
 async fn apply(call: &mut Call<'_>, body: Body) -> Result<Served, ApiError> {
-    let patch = update::read_patch(Some(PatchKind::Apply), body)?;
+    let mut patch = update::read_patch(Some(PatchKind::Apply), body)?;
     let kind = call.kind;
     let (Some(fields), Some(Schema::Struct(ty, _))) = (kind.fields("scale"), Schema::builtin(TYPE)) else {
         return Err(not_allowed());
@@ -71,6 +72,7 @@ async fn apply(call: &mut Call<'_>, body: Body) -> Result<Served, ApiError> {
     FieldManagement::new(ty, API_VERSION, "scale").check_config(&patch.tree)?;
     update::check_applied_kind(&patch.tree, "Scale")?;
     call.requested(&patch.tree);
+    create::fit_to_url(call, &mut patch.tree)?;
     let replicas = patch.tree.i64_at(&["spec", "replicas"]);
     check(call, &patch.tree, replicas.unwrap_or(0))?;
     let path = at(&kind.row.scale.spec_replicas);
@@ -101,37 +103,6 @@ async fn answer(call: &mut Call<'_>, source: Source<'_>) -> Result<Served, ApiEr
     let Reply::Object(entry) = &served.reply else { return Ok(served) };
     let scale = scale_of(&call.kind.row, entry.tree());
     Ok(Served { reply: Reply::Value(scale), ..served })
-}
-
-/// Which object a Scale means, when it says so.
-struct Meant {
-    resource: GroupResource,
-    name: String,
-    revision: String,
-    uid: String,
-}
-
-impl Meant {
-    fn new(call: &Call<'_>, scale: &Value) -> Self {
-        Self {
-            resource: call.kind.resource.clone(),
-            name: call.name().to_owned(),
-            revision: scale.resource_version().to_owned(),
-            uid: scale.uid().to_owned(),
-        }
-    }
-
-    fn check(&self, object: &Value) -> Result<(), ApiError> {
-        let (given, found) = (&self.uid, object.uid());
-        if !given.is_empty() && given != found {
-            let detail = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {found}");
-            return Err(ApiError::conflict(&self.resource, &self.name, detail));
-        }
-        if !self.revision.is_empty() && self.revision != object.resource_version() {
-            return Err(ApiError::conflict(&self.resource, &self.name, ApiError::MODIFIED));
-        }
-        Ok(())
-    }
 }
 
 fn missing(row: &Resource, what: &str) -> String {

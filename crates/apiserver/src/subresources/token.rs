@@ -6,11 +6,9 @@ use client::Reply;
 use machinery::field::{FieldError, Path};
 use machinery::object::ObjectExt;
 use machinery::{ApiError, GroupResource, Value, time};
-use resources::Target;
 
-use crate::admission::{Operation, Review};
 use crate::request::{Body, Named, Served, TokenWanted, decode};
-use crate::verbs::Call;
+use crate::verbs::{Call, create};
 
 /// Shortest and longest lifetime of a token, in seconds.
 const SECONDS_MIN: i64 = 600;
@@ -21,12 +19,14 @@ pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Served, Ap
     let type_name = "io.k8s.api.authentication.v1.TokenRequest";
     let (mut request, warnings) =
         decode::other(body, "authentication.k8s.io/v1", "TokenRequest", type_name, call.validation)?;
+    call.warnings.extend(warnings);
     call.requested(&request);
-    {
-        let mut review = Review::new(call, Operation::Create, Target::Subresource("token"), &mut request, None);
-        call.pipeline.admission.admit(&mut review).await?;
-        call.pipeline.admission.validate(&review, &mut Vec::new())?;
+    create::fit_to_url(call, &mut request)?;
+    if !request.name().is_empty() && request.name() != call.name() {
+        let (path, detail) = (Path::new("metadata").child("name"), "must match the service account name if specified");
+        return Err(invalid(call.name(), FieldError::invalid(&path, request.name(), detail)));
     }
+    super::admit(call, "token", &mut request).await?;
     let issuer = call.pipeline.config.token_issuer.as_ref().ok_or(ApiError::UnknownPath)?;
     call.pipeline.feed.current().await?;
     let account = call.kind.find(call.namespace(), call.name());
@@ -53,7 +53,7 @@ pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Served, Ap
     request.set_at(&["spec", "audiences"], audiences);
     request.set_at(&["status", "token"], token);
     request.set_at(&["status", "expirationTimestamp"], time::format(expires));
-    Ok(Served { reply: Reply::Value(request), code: 201, warnings })
+    Ok(Served { reply: Reply::Value(request), code: 201, warnings: std::mem::take(&mut call.warnings) })
 }
 
 fn check_seconds(seconds: i64) -> Result<(), ApiError> {
@@ -63,17 +63,22 @@ fn check_seconds(seconds: i64) -> Result<(), ApiError> {
         _ => "may not specify a duration larger than 2^32 seconds",
     };
     let error = FieldError::invalid(&Path::new("spec").child("expirationSeconds"), seconds, detail);
-    Err(ApiError::invalid("authentication.k8s.io", "TokenRequest", "", vec![error]))
+    Err(invalid("", error))
+}
+
+fn invalid(name: &str, error: FieldError) -> ApiError {
+    ApiError::invalid("authentication.k8s.io", "TokenRequest", name, vec![error])
 }
 
 /// Looks up the object that a token is bound to.
 fn bind(call: &Call<'_>, reference: &Value, wanted: &mut TokenWanted) -> Result<(), ApiError> {
     let text = |key: &str| reference.str_at(&[key]).unwrap_or_default();
     let (kind, name, uid) = (text("kind"), text("name"), text("uid"));
+    let is_core = !text("apiVersion").contains('/');
     let (plural, namespace) = match kind {
-        "Pod" => ("pods", call.namespace()),
-        "Secret" => ("secrets", call.namespace()),
-        "Node" => ("nodes", ""),
+        "Pod" if is_core => ("pods", call.namespace()),
+        "Secret" if is_core => ("secrets", call.namespace()),
+        "Node" if is_core => ("nodes", ""),
         other => {
             return Err(ApiError::BadRequest(format!(
                 "cannot bind token for serviceaccount {:?} to object of type {other:?}",
@@ -90,7 +95,9 @@ fn bind(call: &Call<'_>, reference: &Value, wanted: &mut TokenWanted) -> Result<
             "the UID in the bound object reference ({uid}) does not match the UID in record. \
              The object might have been deleted and then recreated"
         );
-        return Err(ApiError::conflict(&resource, name, detail));
+        // Upstream names the kind here, not the resource.
+        let kind = GroupResource { group: "".into(), resource: kind.into() };
+        return Err(ApiError::conflict(&kind, name, detail));
     }
     let named = Named { name: name.to_owned(), uid: found_uid.to_owned() };
     match plural {

@@ -52,7 +52,7 @@ async fn every_write_is_tracked_under_its_clients_name() {
     assert_eq!(again, told);
 
     // A binding is not tracked.
-    let binding = r#"{"target":{"kind":"Node","name":"n"}}"#;
+    let binding = r#"{"metadata":{"name":"p"},"target":{"kind":"Node","name":"n"}}"#;
     let bind = Ask::new("create", "v1", "pods").name("p").sub("binding").body(binding);
     cluster.tree(by(bind, "kube-scheduler")).await.unwrap();
     let bound = cluster.tree(Ask::new("get", "v1", "pods").name("p")).await.unwrap();

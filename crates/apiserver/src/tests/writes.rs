@@ -151,7 +151,7 @@ async fn updates_create_only_where_that_is_allowed() {
     let error = cluster.tree(lease).await.unwrap_err().to_string();
     assert_eq!(
         error,
-        "Lease.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update"
+        "leases.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update"
     );
     let missing = Ask::new("update", "v1", "configmaps").name("m").body(r#"{"metadata":{"name":"m"}}"#);
     assert_eq!(cluster.tree(missing).await.unwrap_err().code(), 404);
@@ -407,4 +407,125 @@ async fn who_may_not_create_makes_nothing_by_writing_to_what_is_not_there() {
     }
     assert_eq!(cluster.ask(&asks[0]).await.unwrap().code, 201);
     assert_eq!(cluster.ask(&asks[1].clone().user("editor", &[])).await.unwrap().code, 200);
+}
+
+#[tokio::test]
+async fn what_is_sent_below_an_object_names_it() {
+    let cluster = cluster().await;
+    let zone = r#"{"metadata":{"name":"n","labels":{"topology.kubernetes.io/zone":"z","other":"o"}}}"#;
+    cluster.tree(Ask::new("create", "v1", "nodes").namespace("").body(zone)).await.unwrap();
+    let made = cluster.tree(pod("p")).await.unwrap();
+    let bind = |metadata: &str| {
+        let body = format!(r#"{{"metadata":{{{metadata}}},"target":{{"kind":"Node","name":"n"}}}}"#);
+        Ask::new("create", "v1", "pods").name("p").sub("binding").body(&body)
+    };
+    let evict = |metadata: &str| {
+        let body = format!(r#"{{"metadata":{{{metadata}}}}}"#);
+        Ask::new("create", "v1", "pods").name("p").sub("eviction").body(&body)
+    };
+    let token = |metadata: &str| {
+        let body = format!(r#"{{"metadata":{{{metadata}}}}}"#);
+        Ask::new("create", "v1", "serviceaccounts").name("default").sub("token").body(&body)
+    };
+    let elsewhere = "the namespace of the provided object does not match the namespace sent on the request";
+    let cases = [
+        (bind(r#""name":"p","namespace":"other""#), 400, elsewhere),
+        (evict(r#""name":"p","namespace":"other""#), 400, elsewhere),
+        (token(r#""namespace":"other""#), 400, elsewhere),
+        (bind(r#""name":"q""#), 400, "name in URL does not match name in Binding object"),
+        (bind(""), 400, "name in URL does not match name in Binding object"),
+        (evict(""), 400, "name in URL does not match name in Eviction object"),
+        (token(r#""name":"q""#), 422, "must match the service account name if specified"),
+        (bind(r#""name":"p","uid":"u""#), 409, "UID in precondition: u"),
+        (bind(r#""name":"p","resourceVersion":"1""#), 409, "the object has been modified"),
+    ];
+    for (ask, code, message) in cases {
+        let error = cluster.tree(ask).await.unwrap_err();
+        assert!(error.code() == code && error.to_string().contains(message), "{code} {error}");
+    }
+    let metadata = format!(r#""name":"p","uid":"{}","labels":{{"l":"m"}},"annotations":{{"a":"b"}}"#, made.uid());
+    cluster.tree(bind(&metadata)).await.unwrap();
+    let bound = cluster.tree(Ask::new("get", "v1", "pods").name("p")).await.unwrap();
+    let labels = bound.at(&["metadata", "labels"]).unwrap().to_string();
+    // What the binding says, and where the node is.
+    assert_eq!(labels, r#"{"l":"m","topology.kubernetes.io/zone":"z"}"#);
+    assert_eq!(bound.annotation("a"), Some("b"));
+    let body = r#"{"metadata":{"name":"direct"},"spec":{"nodeName":"n","containers":[{"name":"c","image":"i:1"}]}}"#;
+    let direct = cluster.tree(Ask::new("create", "v1", "pods").body(body)).await.unwrap();
+    assert_eq!(direct.label("topology.kubernetes.io/zone"), Some("z"));
+}
+
+#[tokio::test]
+async fn each_verb_has_its_path() {
+    let cluster = cluster().await;
+    cluster.tree(config_map("a")).await.unwrap();
+    let ask = |verb: &str| Ask::new(verb, "v1", "configmaps");
+    let body = r#"{"metadata":{"name":"b"}}"#;
+    let cases = [
+        (ask("create").name("b").body(body), 405),
+        (ask("update").body(body), 405),
+        (ask("patch").patch(PatchKind::Merge, "{}"), 405),
+        (ask("create").namespace("").body(body), 405),
+        (ask("deletecollection").namespace(""), 405),
+        (ask("get").namespace("").name("a"), 404),
+        (ask("delete").namespace("").name("a"), 404),
+    ];
+    for (ask, code) in cases {
+        let error = cluster.ask(&ask).await.unwrap_err();
+        assert_eq!(error.code(), code, "{error}");
+        assert!(error.to_string().starts_with("the server "), "{error}");
+    }
+    cluster.tree(ask("get").name("a")).await.unwrap();
+}
+
+#[tokio::test]
+async fn questions_about_access_are_checked() {
+    let cluster = cluster().await;
+    let review = |kind: &str, namespace: &str, spec: &str| {
+        let plural = format!("{}s", kind.to_lowercase());
+        let body = format!(r#"{{"kind":"{kind}",{spec}}}"#);
+        Ask::new("create", "authorization.k8s.io/v1", &plural).namespace(namespace).body(&body)
+    };
+    let own = |spec: &str| review("SelfSubjectAccessReview", "", spec);
+    let others = |spec: &str| review("SubjectAccessReview", "", spec);
+    let local = |spec: &str| review("LocalSubjectAccessReview", "default", spec);
+    let get = r#""resourceAttributes":{"verb":"get","resource":"pods","namespace":"default"}"#;
+    let path = r#""nonResourceAttributes":{"verb":"get","path":"/x"}"#;
+    let user = r#""user":"u""#;
+    let refused = [
+        (own(r#""spec":{}"#), "exactly one of nonResourceAttributes or resourceAttributes must be specified"),
+        (own(&format!(r#""spec":{{{get},{path}}}"#)), "cannot be specified in combination with resourceAttributes"),
+        (
+            own(&format!(r#""metadata":{{"name":"x"}},"spec":{{{get}}}"#)),
+            "metadata: Invalid value: {\"name\":\"x\"}: must be empty",
+        ),
+        (
+            others(&format!(r#""spec":{{{get}}}"#)),
+            "spec.user: Invalid value: \"\": at least one of user or group must be specified",
+        ),
+        (local(&format!(r#""spec":{{{user},{path}}}"#)), "disallowed on this kind of request"),
+        (
+            local(&format!(r#""spec":{{{user},"resourceAttributes":{{"namespace":"other"}}}}"#)),
+            "spec.resourceAttributes.namespace: Invalid value: \"other\": must match metadata.namespace",
+        ),
+        (
+            own(r#""spec":{"resourceAttributes":{"fieldSelector":{}}}"#),
+            "when spec.resourceAttributes.fieldSelector is specified, requirements or rawSelector is required",
+        ),
+        (
+            own(r#""spec":{"resourceAttributes":{"labelSelector":{"requirements":[{"key":"a","operator":"In"}]}}}"#),
+            "spec.resourceAttributes.labelSelector.requirements[0].values: Required value: must be specified when `operator`",
+        ),
+    ];
+    for (ask, message) in refused {
+        let error = cluster.tree(ask).await.unwrap_err();
+        assert!(error.code() == 422 && error.to_string().contains(message), "{error}");
+    }
+    let allowed = |review: Value| review.at(&["status", "allowed"]).and_then(Value::as_bool).unwrap();
+    assert!(allowed(cluster.tree(own(&format!(r#""spec":{{{get}}}"#))).await.unwrap()));
+    assert!(!allowed(cluster.tree(others(&format!(r#""spec":{{"user":"nobody",{get}}}"#))).await.unwrap()));
+    assert!(allowed(cluster.tree(local(&format!(r#""spec":{{{user},{get}}}"#))).await.unwrap()));
+    let token = Ask::new("create", "authentication.k8s.io/v1", "tokenreviews").namespace("").body(r#"{"spec":{}}"#);
+    let error = cluster.tree(token).await.unwrap_err().to_string();
+    assert_eq!(error, "token is required for TokenReview in authentication");
 }

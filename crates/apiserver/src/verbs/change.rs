@@ -48,7 +48,9 @@ pub(crate) async fn change(call: &mut Call<'_>, change: Change<'_>) -> Result<Ar
     if fields == Fields::Tracked {
         prepare::managed_fields(call, target, &mut object, old_tree);
     }
-    {
+    // What a binding does to its pod was admitted as the binding.
+    let is_judged = target != Target::Subresource("binding");
+    if is_judged {
         let mut review = Review::new(call, operation, target, &mut object, old_tree);
         pipeline.admission.admit(&mut review).await?;
     }
@@ -62,11 +64,13 @@ pub(crate) async fn change(call: &mut Call<'_>, change: Change<'_>) -> Result<Ar
     prepare::generation(call, target, &mut object, old_tree);
 
     prepare::validate(call, target, &object, old_tree)?;
-    let mut warnings = Vec::new();
-    let judged =
-        pipeline.admission.validate(&Review::new(call, operation, target, &mut object, old_tree), &mut warnings);
-    call.warnings.append(&mut warnings);
-    judged?;
+    if is_judged {
+        let mut warnings = Vec::new();
+        let review = Review::new(call, operation, target, &mut object, old_tree);
+        let judged = pipeline.admission.validate(&review, &mut warnings);
+        call.warnings.append(&mut warnings);
+        judged?;
+    }
     if target == Target::Object {
         call.warnings.extend(strategy.warnings(&object));
     }

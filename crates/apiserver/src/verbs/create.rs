@@ -33,6 +33,7 @@ pub(crate) async fn make(call: &mut Call<'_>, mut object: Value) -> Result<Serve
         // Only names that are generated need the object again.
         let this = if attempt == attempts { std::mem::take(&mut object) } else { object.clone() };
         let name = this.name().to_owned();
+        let prefix = this.str_at(&["metadata", "generateName"]).unwrap_or_default().to_owned();
         match change(call, Change { target: Target::Object, old: None, object: this, fields: Fields::Tracked }).await {
             Ok(entry) => {
                 return Ok(Served {
@@ -43,12 +44,23 @@ pub(crate) async fn make(call: &mut Call<'_>, mut object: Value) -> Result<Serve
             }
             Err(WriteError::Api(error)) => return Err(error),
             Err(WriteError::Raced) if attempt < attempts => {}
-            Err(WriteError::Raced) => {
-                return Err(taken_by(call, &name));
-            }
+            Err(WriteError::Raced) if !prefix.is_empty() => return Err(not_generated(call, &name, &prefix)),
+            Err(WriteError::Raced) => return Err(taken_by(call, &name)),
         }
     }
     Err(ApiError::Internal("a name could not be generated".to_owned()))
+}
+
+/// Who gives the start of a name too is told that none could be made of it (upstream's `NewGenerateNameConflict`).
+fn not_generated(call: &Call<'_>, name: &str, prefix: &str) -> ApiError {
+    let (resource, name) = (&call.kind.resource, if name.is_empty() { prefix } else { name });
+    ApiError::Other {
+        code: 409,
+        reason: "AlreadyExists".to_owned(),
+        message: format!(
+            "{resource} {name:?} already exists, the server was not able to generate a unique name for the object"
+        ),
+    }
 }
 
 fn taken_by(call: &Call<'_>, name: &str) -> ApiError {

@@ -319,7 +319,8 @@ fn check_revision(call: &Call<'_>, object: &Value, current: &Entry) -> Result<bo
         }
         let path = Path::new("metadata").child("resourceVersion");
         let error = FieldError::invalid(&path, Hex(0), "must be specified for an update");
-        return Err(ApiError::invalid(&call.kind.row.group, &call.kind.row.kind, call.name(), vec![error]));
+        // Upstream names the resource here, not the kind.
+        return Err(ApiError::invalid(&call.kind.row.group, &call.kind.row.plural, call.name(), vec![error]));
     }
     let revision: u64 = given.parse().map_err(|_| {
         let path = Path::new("metadata").child("resourceVersion");
