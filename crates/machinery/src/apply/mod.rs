@@ -30,6 +30,7 @@ pub use set::FieldSet;
 pub use track::Versions;
 
 use self::before::Reset;
+use self::compare::Changes;
 use self::managers::{Managers, conflict_error};
 use self::track::Alike;
 use crate::error::ApiError;
@@ -39,6 +40,13 @@ use crate::schema::{MapSemantics, Schema, TypeRef, check};
 
 /// Most managers of updates that are kept apart; older ones are joined.
 const UPDATE_MANAGERS_MAX: usize = 10;
+
+/// What pruning leaves of an object.
+struct Pruned {
+    object: Value,
+    /// The same with null where nothing is left, when something was removed: who owns such a field itself goes on to own it.
+    emptied: Option<Value>,
+}
 
 /// The field management of one resource (or subresource) in one version.
 #[derive(Debug, Clone)]
@@ -115,11 +123,12 @@ impl FieldManagement {
         let merged = merge::merge(&self.schema, &live, config).map_err(|e| self.untyped(config, &e))?;
         let set = to_set::to_set(&self.schema, config).without_below(&self.reset);
         managers.set(me.clone(), set.clone(), now);
-        let pruned = self.prune(merged, &last, &set, &managers);
-        self.take_over(&live, &pruned, &mut managers, &me, force, versions)?;
+        let Pruned { object: pruned, emptied } = self.prune(merged, &last, &set, &managers);
+        let compared = emptied.as_ref().unwrap_or(&pruned);
+        let is_same = self.take_over(&live, compared, &mut managers, &me, force, versions)?;
         managers.set(me.clone(), set.difference(&FieldSet::never_managed()), now);
-        // In canonical form, so that `1000m` over `1` is no change.
-        let mut new = pruned;
+        // In canonical form, so that `1000m` over `1` is no change; and another order alone is none.
+        let mut new = if is_same { live.clone() } else { pruned };
         if let Some(ty) = self.schema.as_type() {
             check(&mut new, ty).map_err(|e| self.untyped(config, &e.0))?;
         }
@@ -130,7 +139,7 @@ impl FieldManagement {
         Ok(new)
     }
 
-    /// Takes what the apply changes from the other managers, or says whose it is.
+    /// Takes what the apply changes from the other managers, or says whose it is. Gives whether it changes nothing.
     fn take_over(
         &self,
         live: &Value,
@@ -139,7 +148,7 @@ impl FieldManagement {
         me: &Manager,
         force: bool,
         versions: Option<&dyn Versions>,
-    ) -> Result<(), ApiError> {
+    ) -> Result<bool, ApiError> {
         let mut known = vec![(self.api_version.clone(), Some(self.compare(live, new)))];
         for version in managers.versions() {
             if known.iter().all(|(known, _)| *known != version) {
@@ -162,13 +171,13 @@ impl FieldManagement {
             }
         }
         managers.take_away(me, changes);
-        Ok(())
+        Ok(changes(&self.api_version).is_some_and(Changes::is_empty))
     }
 
     /// Removes what this manager applied last time and not now (`set`), unless another manager owns it.
-    fn prune(&self, merged: Value, last: &FieldSet, set: &FieldSet, managers: &Managers) -> Value {
+    fn prune(&self, merged: Value, last: &FieldSet, set: &FieldSet, managers: &Managers) -> Pruned {
         if last.is_empty() {
-            return merged;
+            return Pruned { object: merged, emptied: None };
         }
         let named = |set: &FieldSet| shape::with_named_fields(set, &self.schema);
         let last = named(last);
@@ -180,9 +189,14 @@ impl FieldManagement {
         let pruned = remove::empty(&self.schema, &merged, &in_merged.difference(&in_pruned.union(&owned)));
         // What nobody applied was not this manager's to remove.
         let in_pruned = named(&to_set::to_set(&self.schema, &pruned));
+        let removed = in_merged.difference(&in_pruned).intersection(&last);
+        if removed.is_empty() {
+            return Pruned { object: merged, emptied: None };
+        }
         // DIVERGES: what was applied empty now and had something in it before is empty. Upstream has null there until it is
         // applied once more.
-        remove::remove(&self.schema, &merged, &in_merged.difference(&in_pruned).intersection(&last), set)
+        let object = remove::remove(&self.schema, &merged, &removed, set);
+        Pruned { object, emptied: Some(remove::empty(&self.schema, &merged, &removed)) }
     }
 
     /// Whether a configuration can be applied: its version is this one, and the schema knows all its fields.

@@ -67,19 +67,22 @@ pub fn pod_spec(spec: &mut Value) {
     for volume in items_mut(spec, "volumes") {
         default_volume(volume);
     }
-    let host_network = spec.flag("hostNetwork");
     for list in CONTAINER_LISTS {
         for container in items_mut(spec, list) {
-            default_container(container, host_network);
+            default_container(container);
         }
     }
 }
 
-/// What only pods get, not templates: service links, requests out of limits.
+/// What only pods get, not templates: service links, requests out of limits, the host's ports in its network.
 pub fn pod_only(spec: &mut Value) {
     set_default(spec, "enableServiceLinks", true);
+    let host_network = spec.flag("hostNetwork");
     for list in ["initContainers", "containers"] {
         for container in items_mut(spec, list) {
+            if host_network {
+                default_host_ports(container);
+            }
             if let Some(resources) = present_mut(container, "resources") {
                 default_requests(resources);
             }
@@ -111,7 +114,16 @@ fn default_requests(resources: &mut Value) {
     }
 }
 
-fn default_container(container: &mut Value, host_network: bool) {
+fn default_host_ports(container: &mut Value) {
+    for port in items_mut(container, "ports") {
+        let number = port.int("containerPort").unwrap_or(0);
+        if number != 0 && port.int("hostPort").unwrap_or(0) == 0 {
+            port.set_at(&["hostPort"], number);
+        }
+    }
+}
+
+fn default_container(container: &mut Value) {
     if container.text("imagePullPolicy").is_empty() {
         let policy = if follows_latest(container.text("image")) { "Always" } else { "IfNotPresent" };
         container.set_at(&["imagePullPolicy"], policy);
@@ -121,10 +133,6 @@ fn default_container(container: &mut Value, host_network: bool) {
     set_default(container, "resources", Value::object());
     for port in items_mut(container, "ports") {
         set_default(port, "protocol", "TCP");
-        let number = port.int("containerPort").unwrap_or(0);
-        if host_network && number != 0 && port.int("hostPort").unwrap_or(0) == 0 {
-            port.set_at(&["hostPort"], number);
-        }
     }
     for variable in items_mut(container, "env") {
         let Some(source) = present_mut(variable, "valueFrom") else { continue };
