@@ -53,6 +53,8 @@ struct Parts<'a> {
     whole: &'a str,
     fraction: &'a str,
     suffix: &'a str,
+    /// There is no digit at all.
+    is_bare: bool,
 }
 
 impl Quantity {
@@ -76,8 +78,14 @@ impl Quantity {
         }
         let parts = split(text)?;
         let (base, exponent, format) = interpret(parts.suffix).ok_or(QuantityError::Suffix)?;
-        let nanos = scale(&parts, base, exponent).ok_or(QuantityError::Number)?;
-        let nanos = if format == Format::BinarySi { nanos.min(i128::from(i64::MAX) * NANOS) } else { nanos };
+        if parts.is_bare && !is_quick(&parts, format, exponent) {
+            return Err(QuantityError::Number);
+        }
+        let nanos = match (scale(&parts, base, exponent), format) {
+            // Upstream caps what it writes with binary suffixes.
+            (nanos, Format::BinarySi) => nanos.unwrap_or(i128::MAX).min(i128::from(i64::MAX) * NANOS),
+            (nanos, _) => nanos.ok_or(QuantityError::Number)?,
+        };
         let kept = is_kept(&parts, format, exponent);
         let format = if format == Format::BinarySi && nanos < NANOS && nanos > 0 { Format::DecimalSi } else { format };
         let nanos = if parts.negative { -nanos } else { nanos };
@@ -162,6 +170,7 @@ fn split(text: &str) -> Result<Parts<'_>, QuantityError> {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let negative = text.starts_with('-');
     let digits = |s: &str| s.bytes().take_while(u8::is_ascii_digit).count();
+    let is_zero = unsigned.starts_with('0');
     let unsigned = unsigned.trim_start_matches('0');
     let (whole, mut rest) = unsigned.split_at(digits(unsigned));
     let mut fraction = "";
@@ -174,7 +183,8 @@ fn split(text: &str) -> Result<Parts<'_>, QuantityError> {
     if digits(tail) != tail.len() {
         return Err(QuantityError::Format);
     }
-    Ok(Parts { negative, whole: if whole.is_empty() { "0" } else { whole }, fraction, suffix: rest })
+    let is_bare = !is_zero && whole.is_empty() && fraction.is_empty();
+    Ok(Parts { negative, whole: if whole.is_empty() { "0" } else { whole }, fraction, suffix: rest, is_bare })
 }
 
 fn interpret(suffix: &str) -> Option<(u8, i32, Format)> {
@@ -221,11 +231,21 @@ fn scale(parts: &Parts<'_>, base: u8, exponent: i32) -> Option<i128> {
     Some(if dropped && power < 0 { nanos.max(1) } else { nanos })
 }
 
+/// Whether upstream reads a number without digits as zero: it does where it counts with machine words.
+fn is_quick(parts: &Parts<'_>, format: Format, exponent: i32) -> bool {
+    if format == Format::BinarySi { binary_precision(parts, exponent) >= 0 } else { exponent >= -9 }
+}
+
+/// Upstream's estimate of how many more digits a number with a binary suffix may have.
+fn binary_precision(parts: &Parts<'_>, exponent: i32) -> i32 {
+    15 - parts.whole.len() as i32 - (exponent as f32 * 3.0 / 10.0) as i32 - 1
+}
+
 /// Whether upstream keeps the text as it stands, since it takes it for canonical.
 fn is_kept(parts: &Parts<'_>, format: Format, exponent: i32) -> bool {
     let (whole, fraction) = (parts.whole.len() as i32, parts.fraction.len() as i32);
     if format == Format::BinarySi {
-        let precision = 15 - whole - (exponent as f32 * 3.0 / 10.0) as i32 - 1;
+        let precision = binary_precision(parts, exponent);
         let value: i64 = parts.whole.parse().unwrap_or(0);
         return fraction == 0 && precision >= 0 && value & 7 != 0 && value.checked_mul(1 << exponent).is_some();
     }
@@ -331,6 +351,10 @@ mod tests {
             ("100u", "100u"),
             ("12345.5M", "12345500k"),
             ("16Ei", "9223372036854775807"),
+            ("99999999999999999999Ei", "9223372036854775807"),
+            ("k", "0"),
+            ("Ti", "0"),
+            ("0Ei", "0"),
         ];
         for (text, wanted) in cases {
             if wanted.ends_with('p') {
@@ -351,6 +375,9 @@ mod tests {
         }
         assert_eq!(Quantity::parse("1mm"), Err(QuantityError::Suffix));
         assert_eq!(Quantity::parse("1e99"), Err(QuantityError::Number));
+        for text in ["Ei", "+Pi", ".Ei", "-e-10"] {
+            assert_eq!(Quantity::parse(text), Err(QuantityError::Number), "{text}");
+        }
     }
 
     #[test]

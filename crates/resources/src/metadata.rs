@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use machinery::field::FieldError;
-use machinery::gvk::GroupVersion;
 use machinery::json::Value;
 use machinery::names;
 
@@ -140,8 +139,8 @@ pub(crate) fn validate_annotations(metadata: &Value, at: &Place<'_>, errors: &mu
 
 fn validate_owners(metadata: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     let mut controller: Option<String> = None;
-    for (index, owner) in metadata.items("ownerReferences").iter().enumerate() {
-        validate_owner(owner, &at.index(index), errors);
+    for owner in metadata.items("ownerReferences") {
+        validate_owner(owner, at, errors);
         if !owner.flag("controller") {
             continue;
         }
@@ -160,14 +159,13 @@ fn validate_owners(metadata: &Value, at: &Place<'_>, errors: &mut Vec<FieldError
 
 fn validate_owner(owner: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     let api_version = owner.text("apiVersion");
-    if api_version.is_empty() {
-        errors.required(&at.field("apiVersion"), "must not be empty");
-    } else if GroupVersion::parse(api_version).is_none() {
-        errors.invalid(&at.field("apiVersion"), api_version, "must be <group>/<version> or <version>");
+    let parts: Vec<&str> = api_version.split('/').collect();
+    if parts.len() > 2 || parts.last().is_none_or(|version| version.is_empty()) {
+        errors.invalid(&at.field("apiVersion"), api_version, "version must not be empty");
     }
     for field in ["kind", "name", "uid"] {
         if owner.text(field).is_empty() {
-            errors.required(&at.field(field), "must not be empty");
+            errors.invalid(&at.field(field), "", &format!("{field} must not be empty"));
         }
     }
     if api_version == "v1" && owner.text("kind") == "Event" {
@@ -178,7 +176,8 @@ fn validate_owner(owner: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
 fn validate_finalizers(object: &Value, metadata: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     let group = object.text("apiVersion").split_once('/').map_or("", |(group, _)| group);
     // Upstream's other servers (of definitions and their objects, and of API services) ask for no domain.
-    let others = ["apiextensions.k8s.io", "apiregistration.k8s.io"].contains(&group);
+    // So do events.
+    let others = ["apiextensions.k8s.io", "apiregistration.k8s.io"].contains(&group) || object.text("kind") == "Event";
     for (index, finalizer) in metadata.texts("finalizers").enumerate() {
         errors.invalid_each(at, finalizer, names::qualified_name(finalizer));
         if !others && is_built_in(group) {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use machinery::field::FieldError;
 use machinery::json::Value;
 use machinery::names;
+use machinery::selector::LabelSelector;
 
 use crate::cells;
 use crate::metadata::validate_label_selector;
@@ -84,6 +85,9 @@ impl Strategy for Role {
             }
             for (index, selector) in selectors.iter().enumerate() {
                 validate_label_selector(selector, &list.index(index), &mut errors);
+                if LabelSelector::from_object(Some(selector)).is_err() {
+                    errors.invalid(&list.index(index), Json(selector), "invalid label selector.");
+                }
             }
         }
         errors
@@ -126,7 +130,7 @@ struct Binding {
 
 impl Strategy for Binding {
     fn default(&self, object: &mut Value) {
-        if object.has("roleRef") && object.str_at(&["roleRef", "apiGroup"]).unwrap_or_default().is_empty() {
+        if object.str_at(&["roleRef", "apiGroup"]).unwrap_or_default().is_empty() {
             object.set_at(&["roleRef", "apiGroup"], GROUP);
         }
         for subject in items_mut(object, "subjects") {

@@ -111,6 +111,7 @@ impl FieldManagement {
         versions: Option<&dyn Versions>,
     ) -> Result<Value, ApiError> {
         self.check_config(config)?;
+        let is_new = live.is_none();
         let live = live.cloned().unwrap_or_else(Value::object);
         let mut managers = Managers::of(&live);
         let live = without_managers(live);
@@ -128,7 +129,7 @@ impl FieldManagement {
         let is_same = self.take_over(&live, compared, &mut managers, &me, force, versions)?;
         managers.set(me.clone(), set.difference(&FieldSet::never_managed()), now);
         // In canonical form, so that `1000m` over `1` is no change; and another order alone is none.
-        let mut new = if is_same { live.clone() } else { pruned };
+        let mut new = if is_same && !is_new { live.clone() } else { pruned };
         if let Some(ty) = self.schema.as_type() {
             check(&mut new, ty).map_err(|e| self.untyped(config, &e.0))?;
         }

@@ -98,7 +98,7 @@ fn is_scheme(text: &str) -> bool {
 /// A webhook's service.
 pub(crate) fn validate_service(service: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     for field in ["name", "namespace"].into_iter().filter(|field| service.text(field).is_empty()) {
-        errors.required(&at.field(field), "");
+        errors.required(&at.field(field), &format!("service {field} is required"));
     }
     let port = service.int("port").unwrap_or(0);
     let wrong = names::port_number(port);

@@ -9,7 +9,7 @@ use super::{API_VERSION, objects, rules, validate_status};
 use crate::cells;
 use crate::difference::normalized;
 use crate::place::{Json, Place, Report};
-use crate::read::{Read, present_mut};
+use crate::read::{Read, present_mut, set_default};
 use crate::row::{Column, Resource, STATUS_KEEPS_ALL, Strategy, Subresource, Target};
 
 const PRECEDENCE: i64 = 1000;
@@ -47,6 +47,7 @@ struct FlowSchema;
 
 impl Strategy for FlowSchema {
     fn default(&self, object: &mut Value) {
+        set_default(object, "spec", Value::object());
         if let Some(spec) = present_mut(object, "spec")
             && spec.int("matchingPrecedence").unwrap_or(0) == 0
         {

@@ -239,7 +239,7 @@ fn validate_spread(all: &[Value], index: usize, list: &Place<'_>, errors: &mut V
     if !matches!(action, "DoNotSchedule" | "ScheduleAnyway") {
         errors.unsupported(&at.field("whenUnsatisfiable"), action, &["DoNotSchedule", "ScheduleAnyway"]);
     }
-    if all[..index].iter().any(|c| c.text("topologyKey") == key && c.text("whenUnsatisfiable") == action) {
+    if all[index + 1..].iter().any(|c| c.text("topologyKey") == key && c.text("whenUnsatisfiable") == action) {
         errors.duplicate(&at.field("{topologyKey, whenUnsatisfiable}"), format!("{{{key}, {action}}}"));
     }
     if let Some(domains) = constraint.int("minDomains") {

@@ -101,8 +101,9 @@ fn validate_source(volume: &Value, pod_name: &str, at: &Place<'_>, errors: &mut 
             errors.required(&place.field(field), "");
         }
         validate_kind(kind, source, &place, errors);
-        if kind == "ephemeral" && !pod_name.is_empty() {
-            validate_claim_name(volume.text("name"), pod_name, at, errors);
+        let name = volume.text("name");
+        if kind == "ephemeral" && !pod_name.is_empty() && !name.is_empty() {
+            validate_claim_name(name, pod_name, at, errors);
         }
     }
     if !found {
