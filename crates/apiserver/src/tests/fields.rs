@@ -81,6 +81,26 @@ async fn scale_takes_the_replicas() {
 }
 
 #[tokio::test]
+async fn who_owns_a_field_owns_it_when_an_apply_empties_it() {
+    let cluster = cluster().await;
+    let made = Ask::new("create", "v1", "configmaps").body(r#"{"metadata":{"name":"x"},"data":{"a":"1"}}"#);
+    cluster.tree(by(made, "maker")).await.unwrap();
+    let apply = |more: &str| {
+        let config = format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"x"{more}}}"#);
+        let ask = Ask::new("patch", "v1", "configmaps").name("x").patch(PatchKind::Apply, &config);
+        ask.options(|options| (options.field_manager, options.force) = ("applier".to_owned(), true))
+    };
+    let finalizers = r#","finalizers":["x.y/a","x.y/b"]"#;
+    cluster.tree(apply(&format!(r#"{finalizers}}},"data":{{"a":"2"}}"#))).await.unwrap();
+    let emptied = cluster.tree(apply(&format!("{finalizers}}}"))).await.unwrap();
+    assert_eq!(emptied.at(&["data"]), None);
+    assert_eq!(owned(&emptied, "maker"), r#"{"f:data":{}}"#);
+    // Another order alone is no change.
+    let again = cluster.tree(apply(r#","finalizers":["x.y/b","x.y/a"]}"#)).await.unwrap();
+    assert_eq!(again, emptied);
+}
+
+#[tokio::test]
 async fn a_scale_is_applied() {
     let cluster = cluster().await;
     let template = r#""selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i:1"}]}}"#;

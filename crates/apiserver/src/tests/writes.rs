@@ -529,3 +529,30 @@ async fn questions_about_access_are_checked() {
     let error = cluster.tree(token).await.unwrap_err().to_string();
     assert_eq!(error, "token is required for TokenReview in authentication");
 }
+
+#[tokio::test]
+async fn changes_of_a_daemon_sets_template_are_counted() {
+    let cluster = cluster().await;
+    let sets = |verb: &str| Ask::new(verb, "apps/v1", "daemonsets");
+    let body = r#"{"metadata":{"name":"d"},"spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},
+        "spec":{"hostNetwork":true,"containers":[{"name":"c","image":"i:1","ports":[{"containerPort":80}]}]}}}}"#;
+    let counted = |tree: Value| tree.annotation("deprecated.daemonset.template.generation").unwrap().to_owned();
+    let made = cluster.tree(sets("create").body(body)).await.unwrap();
+    let ports = made.at(&["spec", "template", "spec", "containers"]).unwrap().to_string();
+    assert!(!ports.contains("hostPort"), "only pods get the host's ports: {ports}");
+    assert_eq!(counted(made), "1");
+    let patches = [
+        (r#"{"metadata":{"annotations":{"deprecated.daemonset.template.generation":"7"},"labels":{"x":"y"}}}"#, "1"),
+        (r#"{"spec":{"template":{"metadata":{"annotations":{"x":"y"}}}}}"#, "2"),
+        (r#"{"metadata":{"annotations":null},"spec":{"minReadySeconds":5}}"#, "2"),
+    ];
+    for (patch, wanted) in patches {
+        assert_eq!(
+            counted(cluster.tree(sets("patch").name("d").patch(PatchKind::Merge, patch)).await.unwrap()),
+            wanted
+        );
+    }
+    let status = r#"{"metadata":{"annotations":null},"status":{"numberReady":1}}"#;
+    let told = sets("patch").name("d").sub("status").patch(PatchKind::Merge, status);
+    assert_eq!(counted(cluster.tree(told).await.unwrap()), "2");
+}

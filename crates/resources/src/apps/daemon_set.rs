@@ -7,7 +7,7 @@ use super::template::{self as shared, validate_int_or_percent};
 use crate::cells;
 use crate::place::{Json, Place, Report};
 use crate::pod_spec::{self, defaults};
-use crate::read::{Read, present_mut, set_default};
+use crate::read::{Read, present_mut, same_at, set_default};
 use crate::row::{Column, Resource, Strategy, Subresource, Target};
 
 /// Counts of the status, none of which may be negative.
@@ -57,8 +57,16 @@ fn columns() -> Vec<Column> {
 
 struct DaemonSet;
 
+/// The annotation in which `apps/v1` shows how often the template has changed; the server counts.
+const TEMPLATE_GENERATION: [&str; 3] = ["metadata", "annotations", "deprecated.daemonset.template.generation"];
+
+fn template_generation(object: &Value) -> i64 {
+    object.str_at(&TEMPLATE_GENERATION).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
 impl Strategy for DaemonSet {
     fn default(&self, object: &mut Value) {
+        object.default_at(&TEMPLATE_GENERATION, "0");
         set_default(object, "spec", Value::object());
         let Some(spec) = present_mut(object, "spec") else { return };
         set_default(spec, "revisionHistoryLimit", 10);
@@ -81,6 +89,12 @@ impl Strategy for DaemonSet {
         object.set_at(&["status", "desiredNumberScheduled"], 0);
         object.set_at(&["status", "numberMisscheduled"], 0);
         object.set_at(&["status", "numberReady"], 0);
+        object.set_at(&TEMPLATE_GENERATION, template_generation(object).max(1).to_string());
+    }
+
+    fn prepare_for_update(&self, object: &mut Value, old: &Value, _: Target) {
+        let grows = !same_at(object, old, &["spec", "template"]);
+        object.set_at(&TEMPLATE_GENERATION, (template_generation(old) + i64::from(grows)).to_string());
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
