@@ -128,7 +128,8 @@ impl FieldManagement {
         let compared = emptied.as_ref().unwrap_or(&pruned);
         let is_same = self.take_over(&live, compared, &mut managers, &me, force, versions)?;
         managers.set(me.clone(), set.difference(&FieldSet::never_managed()), now);
-        // In canonical form, so that `1000m` over `1` is no change; and another order alone is none.
+        // DIVERGES: in canonical form, so that `1000m` over `1` is no change; upstream reports a conflict. Another order alone is
+        // none either.
         let mut new = if is_same && !is_new { live.clone() } else { pruned };
         if let Some(ty) = self.schema.as_type() {
             check(&mut new, ty).map_err(|e| self.untyped(config, &e.0))?;

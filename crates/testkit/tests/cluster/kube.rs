@@ -205,7 +205,10 @@ async fn low_level_watch(maps: &Api<ConfigMap>) {
 }
 
 async fn patches(maps: &Api<ConfigMap>) {
-    let wanted = |value: &str| Patch::Apply(json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"k": value}}));
+    let wanted = |value: &str| {
+        let metadata = json!({"name": "applied"});
+        Patch::Apply(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"k": value}}))
+    };
     let one = PatchParams::apply("one");
     maps.patch("applied", &one, &wanted("v")).await.unwrap();
     let two = status(maps.patch("applied", &PatchParams::apply("two"), &wanted("other")).await);
