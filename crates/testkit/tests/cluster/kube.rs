@@ -247,7 +247,7 @@ async fn workloads(client: &Client) {
     let labels = json!({"app": "hello"});
     let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "hello", "image": IMAGE}]}});
     let spec = json!({"replicas": 1, "selector": {"matchLabels": labels}, "template": template});
-    let hello = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": spec});
+    let hello = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "hello"}, "spec": spec});
     deployments.patch("hello", &PatchParams::apply("session"), &Patch::Apply(hello)).await.unwrap();
     await_condition(deployments.clone(), "hello", conditions::is_deployment_completed()).await.unwrap();
     let scale = deployments.get_scale("hello").await.unwrap();
