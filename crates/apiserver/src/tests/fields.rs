@@ -66,12 +66,17 @@ async fn every_write_is_tracked_under_its_clients_name() {
     assert_eq!(managers(&cluster.tree(status("Failed")).await.unwrap()), []);
 }
 
-#[tokio::test]
-async fn scale_takes_the_replicas() {
-    let cluster = cluster().await;
+/// A deployment `x` of one replica, made by helm.
+async fn install(cluster: &Cluster) {
     let template = r#""selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i:1"}]}}"#;
     let body = format!(r#"{{"metadata":{{"name":"x"}},"spec":{{"replicas":1,{template}}}}}"#);
     cluster.tree(by(Ask::new("create", "apps/v1", "deployments").body(&body), "helm")).await.unwrap();
+}
+
+#[tokio::test]
+async fn scale_takes_the_replicas() {
+    let cluster = cluster().await;
+    install(&cluster).await;
     let scale = Ask::new("patch", "apps/v1", "deployments").name("x").sub("scale");
     cluster.tree(by(scale.patch(PatchKind::Merge, r#"{"spec":{"replicas":3}}"#), "autoscaler")).await.unwrap();
     let scaled = cluster.tree(Ask::new("get", "apps/v1", "deployments").name("x")).await.unwrap();
@@ -103,9 +108,7 @@ async fn who_owns_a_field_owns_it_when_an_apply_empties_it() {
 #[tokio::test]
 async fn a_scale_is_applied() {
     let cluster = cluster().await;
-    let template = r#""selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i:1"}]}}"#;
-    let body = format!(r#"{{"metadata":{{"name":"x"}},"spec":{{"replicas":1,{template}}}}}"#);
-    cluster.tree(by(Ask::new("create", "apps/v1", "deployments").body(&body), "helm")).await.unwrap();
+    install(&cluster).await;
     let apply = |kind: &str, more: &str| {
         let config = format!(r#"{{"apiVersion":"autoscaling/v1","kind":"{kind}"{more}}}"#);
         let ask = Ask::new("patch", "apps/v1", "deployments").name("x").sub("scale");
