@@ -387,7 +387,7 @@ const INVALID: &[Invalid] = &[
     ),
     (
         r#"{"apiVersion":"v1","kind":"Node","spec":{"taints":[{"key":"a"}]}}"#,
-        &["spec.taints[0].effect: Required value"],
+        &["metadata.taints[0].effect: Required value"],
     ),
     (
         r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"finalizers":["mine"]}}"#,

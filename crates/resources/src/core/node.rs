@@ -125,7 +125,8 @@ impl Strategy for Node {
             &Place::root("metadata.annotations"),
             &mut errors,
         );
-        validate_taints(spec, &at.field("taints"), &mut errors);
+        // Upstream says metadata, though they are the spec's.
+        validate_taints(spec, &Place::root("metadata").field("taints"), &mut errors);
         validate_pod_cidrs(spec, &at.field("podCIDRs"), &mut errors);
         errors
     }
