@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use machinery::apply::{FieldManagement, Versions};
-use machinery::schema::{Schema, Type, TypeRef};
+use machinery::object::ObjectExt;
+use machinery::schema::{self, Schema, Type, TypeRef};
 use machinery::{Entry, GroupResource, Value};
 use resources::{Resource, Subresource};
 
@@ -86,6 +87,16 @@ impl Kind {
         self.cache.get(&self.row.key(namespace, name))
     }
 
+    /// Brings an object of this version into the stored form.
+    pub(crate) fn to_storage(&self, object: &mut Value) {
+        self.row.strategy.to_storage(object);
+        if self.present.is_some()
+            && let Some(ty) = schema::lookup_kind(object.api_version(), object.kind())
+        {
+            schema::complete(object, ty);
+        }
+    }
+
     /// A stored object in this version's form.
     pub(crate) fn present(&self, entry: &Arc<Entry>) -> Arc<Entry> {
         self.present.as_ref().map_or_else(|| entry.clone(), |present| present(entry))
@@ -161,6 +172,7 @@ impl Versions for OtherVersions<'_> {
 fn convert(row: &Resource, entry: &Arc<Entry>) -> Arc<Entry> {
     let mut tree = Value::clone(entry.tree());
     row.strategy.from_storage(&mut tree);
+    row.complete(&mut tree);
     if tree == **entry.tree() {
         return entry.clone();
     }

@@ -28,7 +28,7 @@ pub fn wanted() -> &'static [Wanted] {
         let complete = |(mut object, kept_right): (Value, bool)| {
             let (api_version, kind) = (object.str_at(&["apiVersion"])?, object.str_at(&["kind"])?);
             let row = rows.iter().find(|row| row.kind == kind && row.group_version().to_string() == api_version)?;
-            row.strategy.default(&mut object);
+            row.default(&mut object);
             Some(Wanted { object, plural: row.plural.clone(), kept_right })
         };
         made.chain(kept).filter_map(complete).collect()

@@ -38,13 +38,6 @@ fn bound(object: &Value, field: &str) -> Value {
 struct PodDisruptionBudget;
 
 impl Strategy for PodDisruptionBudget {
-    /// Counts that the API always shows.
-    fn prepare_for_create(&self, object: &mut Value) {
-        for field in ["currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"] {
-            object.set_at(&["status", field], 0);
-        }
-    }
-
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let empty = Value::object();

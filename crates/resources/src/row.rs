@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use machinery::field::FieldError;
 use machinery::gvk::{GroupResource, GroupVersion, GroupVersionKind};
 use machinery::json::Value;
-use machinery::schema::{Text, Type};
+use machinery::schema::{self, Text, Type};
 
 /// One resource in one version.
 pub struct Resource {
@@ -355,6 +355,19 @@ impl Resource {
     /// Whether it offers a subresource.
     pub fn has(&self, subresource: &Subresource) -> bool {
         self.subresources.contains(subresource)
+    }
+
+    /// Fills in defaults, and what is always there.
+    pub fn default(&self, object: &mut Value) {
+        self.strategy.default(object);
+        self.complete(object);
+    }
+
+    /// Fills in what Go's encoder always writes (`status: {}`, `rules: null`).
+    pub fn complete(&self, object: &mut Value) {
+        if let Some(ty) = schema::lookup(&self.type_name).filter(|_| self.schema.is_none()) {
+            schema::complete(object, ty);
+        }
     }
 
     /// The storage key of an object, or of all (in a namespace) with an empty name: `/registry/pods/default/web-1`.

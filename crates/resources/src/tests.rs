@@ -92,12 +92,13 @@ fn created(text: &str) -> (Arc<Resource>, Value) {
         object.set_at(&["metadata", "namespace"], "default");
     }
     object.set_at(&["metadata", "uid"], "u-1");
-    row.strategy.default(&mut object);
+    row.default(&mut object);
     if row.has(&Subresource::Status) {
         // As the pipeline does it.
         object.set_at(&["status"], Value::object());
     }
     row.strategy.prepare_for_create(&mut object);
+    row.complete(&mut object);
     (row, object)
 }
 
@@ -189,7 +190,7 @@ fn valid_objects_pass_and_defaults_are_idempotent() {
         let (row, object) = created(text);
         assert_eq!(problems(&row, &object), Vec::<String>::new(), "{text}");
         let mut again = object.clone();
-        row.strategy.default(&mut again);
+        row.default(&mut again);
         assert_eq!(again, object, "{text}");
         let unchanged = row.strategy.validate_update(&object, &object, Target::Object);
         assert_eq!(unchanged, Vec::new(), "{text}");
@@ -214,7 +215,7 @@ fn every_row_names_a_known_type_and_gives_cells_of_nothing() {
         row.strategy.validate(&nothing);
         row.strategy.validate_update(&nothing, &nothing, Target::Object);
         row.strategy.validate_update(&nothing, &nothing, Target::Subresource("status"));
-        row.strategy.default(&mut nothing);
+        row.default(&mut nothing);
         row.strategy.prepare_for_create(&mut nothing);
     }
 }
@@ -487,7 +488,7 @@ fn what_types_of_service_do_not_use_goes() {
     assert_eq!(new.str_at(&["spec", "externalTrafficPolicy"]), None);
     assert_eq!(row.strategy.validate_update(&new, &old, Target::Object), Vec::new());
     let mut apply = parse(r#"{"apiVersion":"v1","kind":"Service","spec":{"type":"NodePort","ports":[{"port":80}]}}"#);
-    row.strategy.default(&mut apply);
+    row.default(&mut apply);
     row.strategy.prepare_for_update(&mut apply, &old, Target::Object);
     assert_eq!(apply.str_at(&["spec", "clusterIP"]), Some("10.0.0.1"));
     assert_eq!(apply.at(&["spec", "ports"]).unwrap().as_array().unwrap()[0].get("nodePort"), Some(&Value::from(30080)));

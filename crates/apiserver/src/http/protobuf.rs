@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use machinery::proto::{self, Document};
 use machinery::schema::Type;
-use machinery::{ApiError, Entry, GroupVersion, GroupVersionKind, Value, schema};
+use machinery::{ApiError, Entry, Value, schema};
 
 /// The type that has a kind in every group.
 const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
@@ -18,8 +18,7 @@ pub(super) fn to_json(bytes: &[u8]) -> Result<Bytes, ApiError> {
     let ty = if document.kind == "DeleteOptions" {
         schema::lookup(DELETE_OPTIONS)
     } else {
-        GroupVersion::parse(&document.api_version)
-            .and_then(|gv| schema::lookup_gvk(&GroupVersionKind::new(gv.group, gv.version, document.kind.as_str())))
+        schema::lookup_kind(&document.api_version, &document.kind)
     };
     let unknown = || {
         let (kind, version) = (&document.kind, &document.api_version);
@@ -40,10 +39,7 @@ fn type_of(tree: &Value) -> Option<&'static Type> {
         // Of all kinds, metadata is the first field, and items of lists the second.
         "PartialObjectMetadata" => schema::lookup("io.k8s.api.core.v1.ConfigMap"),
         "PartialObjectMetadataList" => schema::lookup("io.k8s.api.core.v1.ConfigMapList"),
-        _ => {
-            let version = GroupVersion::parse(version)?;
-            schema::lookup_gvk(&GroupVersionKind::new(version.group, version.version, kind))
-        }
+        _ => schema::lookup_kind(version, kind),
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) async fn review(call: &mut Call<'_>, body: Body) -> Result<Served, Ap
         "tokenreviews" => token(call, &mut object).await?,
         _ => return Err(ApiError::UnknownPath),
     }
+    call.kind.row.complete(&mut object);
     Ok(Served { reply: Reply::Value(object), code: 201, warnings })
 }
 

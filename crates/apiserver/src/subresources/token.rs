@@ -5,20 +5,20 @@ use std::time::Duration;
 use client::Reply;
 use machinery::field::{FieldError, Path};
 use machinery::object::ObjectExt;
-use machinery::{ApiError, GroupResource, Value, time};
+use machinery::{ApiError, GroupResource, Value, schema, time};
 
 use crate::request::{Body, Named, Served, TokenWanted, decode};
 use crate::verbs::{Call, create};
 
 /// Shortest and longest lifetime of a token, in seconds.
 const SECONDS_MIN: i64 = 600;
+const TYPE: &str = "io.k8s.api.authentication.v1.TokenRequest";
 const SECONDS_MAX: i64 = 1 << 32;
 const SECONDS_DEFAULT: i64 = 3600;
 
 pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Served, ApiError> {
-    let type_name = "io.k8s.api.authentication.v1.TokenRequest";
     let (mut request, warnings) =
-        decode::other(body, "authentication.k8s.io/v1", "TokenRequest", type_name, call.validation)?;
+        decode::other(body, "authentication.k8s.io/v1", "TokenRequest", TYPE, call.validation)?;
     call.warnings.extend(warnings);
     call.requested(&request);
     create::fit_to_url(call, &mut request)?;
@@ -53,6 +53,9 @@ pub(super) async fn create(call: &mut Call<'_>, body: Body) -> Result<Served, Ap
     request.set_at(&["spec", "audiences"], audiences);
     request.set_at(&["status", "token"], token);
     request.set_at(&["status", "expirationTimestamp"], time::format(expires));
+    if let Some(ty) = schema::lookup(TYPE) {
+        schema::complete(&mut request, ty);
+    }
     Ok(Served { reply: Reply::Value(request), code: 201, warnings: std::mem::take(&mut call.warnings) })
 }
 

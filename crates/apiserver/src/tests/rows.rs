@@ -198,6 +198,34 @@ async fn every_row_is_made_read_changed_and_deleted() {
     }
 }
 
+/// Clients tell an empty list from none, and some scripts a null from nothing.
+#[tokio::test]
+async fn what_gos_encoder_always_writes_is_there() {
+    let cluster = cluster().await;
+    let rows: Vec<_> = stored().collect();
+    for row in &rows {
+        let name = if row.version == "v1" { "one" } else { "two" };
+        // What two groups share is there already.
+        if cluster.tree(Ask::row("get", row).name(&named(row, name))).await.is_err() {
+            make(&cluster, row, name).await;
+        }
+        let versions = rows.iter().filter(|other| other.storage == row.storage);
+        for version in versions {
+            let read = cluster.tree(Ask::row("get", version).name(&named(row, name))).await.unwrap();
+            let mut complete = read.clone();
+            version.complete(&mut complete);
+            assert_eq!(read, complete, "{}", version.type_name);
+        }
+    }
+    let role = cluster.tree(Ask::new("get", "rbac.authorization.k8s.io/v1", "roles").name("one")).await.unwrap();
+    assert_eq!(role.get("rules"), Some(&Value::Null));
+    let review = r#"{"spec":{"resourceAttributes":{"verb":"get"}}}"#;
+    let review = Ask::new("create", "authorization.k8s.io/v1", "selfsubjectaccessreviews").namespace("").body(review);
+    let review = cluster.tree(review).await.unwrap();
+    assert_eq!(review.at(&["status", "allowed"]), Some(&Value::from(true)));
+    assert_eq!(review.get("metadata"), Some(&Value::object()));
+}
+
 #[tokio::test]
 async fn names_are_generated_and_dry_runs_leave_nothing() {
     let cluster = cluster().await;

@@ -40,7 +40,7 @@ pub(crate) async fn change(call: &mut Call<'_>, change: Change<'_>) -> Result<Ar
     let old_tree = old.map(|entry| entry.tree().as_ref());
     let operation = if old.is_some() { Operation::Update } else { Operation::Create };
 
-    strategy.default(&mut object);
+    kind.row.default(&mut object);
     if old.is_none() {
         prepare::wipe(&mut object);
     }
@@ -55,7 +55,7 @@ pub(crate) async fn change(call: &mut Call<'_>, change: Change<'_>) -> Result<Ar
         pipeline.admission.admit(&mut review).await?;
     }
     prepare::dedup_owners(&mut object, " after mutating admission happens", &mut call.warnings);
-    strategy.default(&mut object);
+    kind.row.default(&mut object);
 
     match old_tree {
         None => prepare::create(call, &mut object)?,
@@ -156,7 +156,7 @@ pub(crate) async fn store(
     }
     let key = kind.key(object.namespace(), object.name());
     object.remove_at(&["metadata", "resourceVersion"]);
-    kind.row.strategy.to_storage(&mut object);
+    kind.to_storage(&mut object);
     let expect = old.map_or(Expect::Absent, |entry| Expect::Revision(entry.revision));
     let entry = call.pipeline.feed.put(&kind.cache, key, expect, object).await?;
     Ok(kind.present(&entry))

@@ -42,6 +42,7 @@ pub(crate) fn create(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError
             list.push((*finalizer).into());
         }
     }
+    call.kind.row.complete(object);
     Ok(())
 }
 

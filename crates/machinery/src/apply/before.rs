@@ -1,39 +1,9 @@
-//! What stands at a field that an object leaves out: nothing, or what Go's encoder writes for an empty value. Field sets of
-//! upstream are made of Go's objects, so `spec`, which is always there, is never added, and `containers` neither.
+//! What belongs to nobody, and what counts as empty. Field sets of upstream are made of Go's objects, so `spec`, which is always
+//! there, is never added, and `containers` neither ([`crate::schema::Absent`]).
 
 use super::set::FieldSet;
 use crate::json::Value;
-use crate::schema::{Field, Schema};
-
-/// What stands where a field is left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Before {
-    /// Nothing.
-    Nothing,
-    /// `null`
-    Null,
-    /// The type's empty value.
-    Zero,
-}
-
-impl Before {
-    /// For a field of an object that is there.
-    pub(super) fn of(field: &Field) -> Self {
-        match (&field.schema, field.pointer, field.omit_empty) {
-            // As of 1.34 the time of creation is left out as long as there is none.
-            (Schema::Time, ..) if field.name == "creationTimestamp" => Self::Nothing,
-            (_, true, true) => Self::Nothing,
-            (_, true, false) | (Schema::Time | Schema::MicroTime, false, _) => Self::Null,
-            // Go leaves out no structs.
-            (Schema::Struct(..) | Schema::Quantity | Schema::IntOrString | Schema::Duration, false, _) => Self::Zero,
-            (_, false, true) => Self::Nothing,
-            (Schema::String | Schema::Bool | Schema::Int32 | Schema::Int64 | Schema::Double, false, false) => {
-                Self::Zero
-            }
-            _ => Self::Null,
-        }
-    }
-}
+use crate::schema::Schema;
 
 /// Whether a value is what Go has for empty.
 pub(super) fn is_zero(schema: &Schema, value: &Value) -> bool {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::before::{Before, Part, Reset, is_nobodys, is_zero};
+use super::before::{Part, Reset, is_nobodys, is_zero};
 use super::element;
 use super::set::FieldSet;
 use super::shape::{Shape, list_step, shape};
 use super::write;
 use crate::json::{Map, Str, Value};
-use crate::schema::{Schema, Text};
+use crate::schema::{Absent, Schema, Text};
 
 /// What changed.
 #[derive(Debug, Default)]
@@ -135,10 +135,10 @@ impl<'v> Walk<'v> {
     ) {
         let (schema, before) = match shape {
             Shape::Struct(ty) => match ty.field(name) {
-                Some(field) => (&field.schema, Before::of(field)),
-                None => (shape.field(name).0, Before::Nothing),
+                Some(field) => (&field.schema, Absent::of(field)),
+                None => (shape.field(name).0, Absent::Nothing),
             },
-            _ => (shape.field(name).0, Before::Nothing),
+            _ => (shape.field(name).0, Absent::Nothing),
         };
         match (old, new) {
             (Some(old), Some(new)) => self.both(schema, old, new, part, reset),
@@ -148,19 +148,19 @@ impl<'v> Walk<'v> {
     }
 
     /// A place where a value stands only before or only after, and `before` where it does not.
-    fn alone(&mut self, schema: &Schema, value: &'v Value, is_new: bool, before: Before, part: Part, reset: Reset<'_>) {
+    fn alone(&mut self, schema: &Schema, value: &'v Value, is_new: bool, before: Absent, part: Part, reset: Reset<'_>) {
         let shape = shape(schema, [Some(value), None]);
-        if let (Before::Zero, Shape::Struct(_), Value::Object(map)) = (before, &shape, value) {
+        if let (Absent::Zero, Shape::Struct(_), Value::Object(map)) = (before, &shape, value) {
             // An object of this type is always there.
             let (old, new) = if is_new { (&EMPTY, map) } else { (map, &EMPTY) };
             return self.maps(&shape, old, new, part, reset);
         }
         let is_leaf = matches!(shape, Shape::Leaf) || is_bare(value);
         match before {
-            Before::Null if is_leaf && !value.is_null() => return self.changed(),
-            Before::Zero if !is_zero(schema, value) => return self.changed(),
-            Before::Zero => return,
-            Before::Null | Before::Nothing => {}
+            Absent::Null if is_leaf && !value.is_null() => return self.changed(),
+            Absent::Zero if !is_zero(schema, value) => return self.changed(),
+            Absent::Zero => return,
+            Absent::Null | Absent::Nothing => {}
         }
         let Some(set) = write::value(schema, value, before) else { return };
         let (path, set) = (self.path(), FieldSet::from_text(&set));
@@ -190,7 +190,7 @@ impl<'v> Walk<'v> {
     /// Elements of one key. Where there are several they are owned as one.
     fn list_items(&mut self, schema: &Schema, old: &[&'v Value], new: &[&'v Value]) {
         let mut alone = |value: &'v Value, is_new| {
-            self.alone(schema, value, is_new, Before::Nothing, Part::Other, Reset::NONE);
+            self.alone(schema, value, is_new, Absent::Nothing, Part::Other, Reset::NONE);
         };
         match (old, new) {
             ([old], [new]) => self.both(schema, old, new, Part::Other, Reset::NONE),

@@ -1,10 +1,10 @@
 //! What a value sets, written as `fieldsV1` in one pass: what a new object's manager owns, and what an update adds or takes
 //! away as a whole.
 
-use super::before::{Before, Part, Reset, is_nobodys, is_zero};
+use super::before::{Part, Reset, is_nobodys, is_zero};
 use super::shape::{ANY, Shape, list_step, shape};
 use crate::json::{Map, Str, Value, write_text};
-use crate::schema::{Schema, Text, Type};
+use crate::schema::{Absent, Schema, Text, Type};
 
 /// Bytes that most field sets fit into.
 const CAPACITY_BYTES: usize = 2048;
@@ -12,12 +12,12 @@ const CAPACITY_BYTES: usize = 2048;
 /// What a new object sets. Nothing when it sets nothing.
 pub(super) fn object(schema: &Schema, object: &Value, reset: Reset<'_>) -> Option<String> {
     let mut writer = Writer { out: Vec::with_capacity(CAPACITY_BYTES), part: Part::Root };
-    let wrote = writer.place(schema, object, Before::Zero, reset);
+    let wrote = writer.place(schema, object, Absent::Zero, reset);
     wrote.then(|| writer.finish())
 }
 
 /// What a value sets that stands somewhere in an object where nothing, or an empty value, stood.
-pub(super) fn value(schema: &Schema, value: &Value, before: Before) -> Option<String> {
+pub(super) fn value(schema: &Schema, value: &Value, before: Absent) -> Option<String> {
     let mut writer = Writer { out: Vec::new(), part: Part::Other };
     let wrote = writer.place(schema, value, before, Reset::NONE);
     wrote.then(|| writer.finish())
@@ -35,12 +35,12 @@ impl Writer {
     }
 
     /// Writes what is set at a place and below it, or nothing when that is nothing.
-    fn place(&mut self, schema: &Schema, value: &Value, before: Before, reset: Reset<'_>) -> bool {
+    fn place(&mut self, schema: &Schema, value: &Value, before: Absent, reset: Reset<'_>) -> bool {
         match (shape(schema, [Some(value), None]), value) {
             (Shape::List { element, keys }, Value::Array(list)) if !list.is_empty() => {
                 self.list(element, keys, list, before)
             }
-            (Shape::Struct(ty), Value::Object(map)) if !map.is_empty() || before == Before::Nothing => {
+            (Shape::Struct(ty), Value::Object(map)) if !map.is_empty() || before == Absent::Nothing => {
                 self.fields(ty, map, before, reset)
             }
             (Shape::Map(element), Value::Object(map)) if !map.is_empty() => self.map(element, map, before),
@@ -48,11 +48,11 @@ impl Writer {
         }
     }
 
-    fn leaf(&mut self, schema: &Schema, value: &Value, before: Before) -> bool {
+    fn leaf(&mut self, schema: &Schema, value: &Value, before: Absent) -> bool {
         let is_set = match before {
-            Before::Nothing => true,
-            Before::Null => !value.is_null(),
-            Before::Zero => !is_zero(schema, value),
+            Absent::Nothing => true,
+            Absent::Null => !value.is_null(),
+            Absent::Zero => !is_zero(schema, value),
         };
         if is_set {
             self.out.extend_from_slice(b"{}");
@@ -60,17 +60,17 @@ impl Writer {
         is_set
     }
 
-    fn open(&mut self, before: Before) {
-        let begin: &[u8] = if before == Before::Nothing { br#"{".":{},"# } else { b"{" };
+    fn open(&mut self, before: Absent) {
+        let begin: &[u8] = if before == Absent::Nothing { br#"{".":{},"# } else { b"{" };
         self.out.extend_from_slice(begin);
     }
 
     /// Ends an object of steps that began at `start`, and takes it back when there is nothing in it.
-    fn close(&mut self, start: usize, before: Before) -> bool {
+    fn close(&mut self, start: usize, before: Absent) -> bool {
         if self.out.last() == Some(&b',') && self.out.len() > start {
             self.out.pop();
             self.out.push(b'}');
-            let is_alone = before == Before::Nothing && self.out.len() == start + br#"{".":{}}"#.len();
+            let is_alone = before == Absent::Nothing && self.out.len() == start + br#"{".":{}}"#.len();
             if is_alone {
                 self.out.truncate(start);
                 self.out.extend_from_slice(b"{}");
@@ -96,7 +96,7 @@ impl Writer {
     }
 
     /// The fields of a type, those too that Go writes where they are left out.
-    fn fields(&mut self, ty: &Type, map: &Map, before: Before, reset: Reset<'_>) -> bool {
+    fn fields(&mut self, ty: &Type, map: &Map, before: Absent, reset: Reset<'_>) -> bool {
         let start = self.out.len();
         self.open(before);
         let part = std::mem::replace(&mut self.part, Part::Other);
@@ -105,7 +105,7 @@ impl Writer {
             let field = loop {
                 match known.peek() {
                     Some(field) if field.name.as_ref() < name => {
-                        if before != Before::Zero {
+                        if before != Absent::Zero {
                             self.left_out(field);
                         }
                         known.next();
@@ -119,41 +119,41 @@ impl Writer {
                 continue;
             }
             let (schema, before) = match field {
-                Some(field) if before == Before::Zero => (&field.schema, Before::of(field)),
-                Some(field) => (&field.schema, Before::Nothing),
-                None => (&ANY, Before::Nothing),
+                Some(field) if before == Absent::Zero => (&field.schema, Absent::of(field)),
+                Some(field) => (&field.schema, Absent::Nothing),
+                None => (&ANY, Absent::Nothing),
             };
             self.part = part.field(name);
             self.below(b"f:", name, |w| w.place(schema, value, before, reset));
             self.part = Part::Other;
         }
-        if before != Before::Zero {
+        if before != Absent::Zero {
             known.for_each(|field| self.left_out(field));
         }
         self.close(start, before)
     }
 
     fn left_out(&mut self, field: &crate::schema::Field) {
-        match (Before::of(field), &field.schema) {
-            (Before::Nothing, _) => {}
-            (Before::Zero, Schema::Struct(..)) => {
+        match (Absent::of(field), &field.schema) {
+            (Absent::Nothing, _) => {}
+            (Absent::Zero, Schema::Struct(..)) => {
                 let empty = Value::object();
-                self.below(b"f:", &field.name, |w| w.place(&field.schema, &empty, Before::Nothing, Reset::NONE));
+                self.below(b"f:", &field.name, |w| w.place(&field.schema, &empty, Absent::Nothing, Reset::NONE));
             }
-            _ => self.below(b"f:", &field.name, |w| w.leaf(&field.schema, &Value::Null, Before::Nothing)),
+            _ => self.below(b"f:", &field.name, |w| w.leaf(&field.schema, &Value::Null, Absent::Nothing)),
         }
     }
 
-    fn map(&mut self, element: &Schema, map: &Map, before: Before) -> bool {
+    fn map(&mut self, element: &Schema, map: &Map, before: Absent) -> bool {
         let start = self.out.len();
         self.open(before);
         for (name, value) in map.iter() {
-            self.below(b"f:", name, |w| w.place(element, value, Before::Nothing, Reset::NONE));
+            self.below(b"f:", name, |w| w.place(element, value, Absent::Nothing, Reset::NONE));
         }
         self.close(start, before)
     }
 
-    fn list(&mut self, element: &Schema, keys: &[Text], list: &[Value], before: Before) -> bool {
+    fn list(&mut self, element: &Schema, keys: &[Text], list: &[Value], before: Absent) -> bool {
         let start = self.out.len();
         self.open(before);
         let steps = list.iter().filter_map(|value| Some((list_step(element, keys, value).ok()?, value)));
@@ -163,9 +163,9 @@ impl Writer {
         }
         for same in steps.chunk_by(|a, b| a.0 == b.0) {
             self.below(b"", &same[0].0, |w| match same {
-                [(_, one)] => w.place(element, one, Before::Nothing, Reset::NONE),
+                [(_, one)] => w.place(element, one, Absent::Nothing, Reset::NONE),
                 // Of what stands twice only the step itself is owned.
-                _ => w.leaf(element, &Value::Null, Before::Nothing),
+                _ => w.leaf(element, &Value::Null, Absent::Nothing),
             });
         }
         self.close(start, before)

@@ -363,7 +363,7 @@ fn is_omitted(value: &Value, field: &Field) -> bool {
 }
 
 /// What Go's decoder leaves where a list or map holds null.
-fn zero(schema: &Schema) -> Value {
+pub(super) fn zero(schema: &Schema) -> Value {
     match schema {
         Schema::String | Schema::Bytes => "".into(),
         Schema::Bool => false.into(),

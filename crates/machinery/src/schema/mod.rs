@@ -3,6 +3,7 @@
 //! Built-in types come from one table (`kubernetes-1.36.txt`, read on first use); custom resources make the same [`Type`]s
 //! from their structural schemas. Type checks, pruning, patches, apply, OpenAPI and protobuf all work on this form.
 
+mod absent;
 mod check;
 pub mod custom;
 mod go;
@@ -17,13 +18,14 @@ use crate::json::Value;
 /// The type of schemas in definitions of custom resources.
 pub(crate) const JSON_SCHEMA_PROPS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
+pub use absent::{Absent, complete};
 pub use check::{
     CheckError, Decoded, FieldIssue, FieldValidation, check, check_configuration, decode_tree, undecodable,
     unrecognized_body,
 };
 pub use go::interface_name as go_interface_name;
 pub(crate) use go::value_name as go_value_name;
-pub use table::{lookup, lookup_gvk, types};
+pub use table::{lookup, lookup_gvk, lookup_kind, types};
 
 /// Text of the table, or of a schema made at run time.
 pub type Text = Cow<'static, str>;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::{Field, List, ListSemantics, MapOf, MapSemantics, PatchStrategy, Schema, Text, Type, TypeRef};
-use crate::gvk::GroupVersionKind;
+use crate::gvk::{GroupVersion, GroupVersionKind};
 use crate::json::Value;
 
 static TEXT: &str = include_str!("kubernetes-1.36.txt");
@@ -33,6 +33,12 @@ pub fn lookup(name: &str) -> Option<&'static Type> {
 /// The built-in type of a kind. Kinds that are many types' (`DeleteOptions`) or no type's are not found.
 pub fn lookup_gvk(gvk: &GroupVersionKind) -> Option<&'static Type> {
     TABLE.kinds.get(gvk).map(|r| row(*r))
+}
+
+/// The same, by what stands in an object: `apps/v1`, `Deployment`.
+pub fn lookup_kind(api_version: &str, kind: &str) -> Option<&'static Type> {
+    let version = GroupVersion::parse(api_version)?;
+    lookup_gvk(&GroupVersionKind::new(version.group, version.version, kind))
 }
 
 pub(super) fn row(row: u16) -> &'static Type {

@@ -83,12 +83,7 @@ impl Strategy for DaemonSet {
         }
     }
 
-    /// Counts that the API always shows.
     fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status", "currentNumberScheduled"], 0);
-        object.set_at(&["status", "desiredNumberScheduled"], 0);
-        object.set_at(&["status", "numberMisscheduled"], 0);
-        object.set_at(&["status", "numberReady"], 0);
         object.set_at(&TEMPLATE_GENERATION, template_generation(object).max(1).to_string());
     }
 

@@ -18,8 +18,6 @@ impl Strategy for Autoscaler {
     }
 
     fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status", "currentReplicas"], 0);
-        object.set_at(&["status", "desiredReplicas"], 0);
         annotations::keep(object, None, &annotations::OF_STATUS);
     }
 

@@ -27,10 +27,6 @@ impl Strategy for Autoscaler {
         }
     }
 
-    fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status", "desiredReplicas"], 0);
-    }
-
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         validate(object, 1)
     }

@@ -7,7 +7,7 @@ use machinery::names;
 
 use crate::cells;
 use crate::place::{Json, Place, Report};
-use crate::read::{Read, same_at, selectable, set_default};
+use crate::read::{Read, same_at, selectable};
 use crate::row::{Column, Resource, SelectableField, Strategy, Target};
 
 /// Characters that names and reasons of the newer form may have.
@@ -147,12 +147,6 @@ fn source_cell(object: &Value) -> String {
 struct CoreEvent;
 
 impl Strategy for CoreEvent {
-    /// What Go's encoder always writes of these.
-    fn default(&self, object: &mut Value) {
-        set_default(object, "reportingComponent", "");
-        set_default(object, "reportingInstance", "");
-    }
-
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         validate_any(object, &mut errors);

@@ -46,11 +46,6 @@ impl Strategy for ReplicationController {
         }
     }
 
-    /// Counts that the API always shows.
-    fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status", "replicas"], 0);
-    }
-
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let empty = Value::object();

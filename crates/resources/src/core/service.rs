@@ -47,7 +47,6 @@ impl Strategy for Service {
     }
 
     fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status"], Value::Object([("loadBalancer", Value::object())].into_iter().collect()));
         if let Some(spec) = present_mut(object, "spec") {
             normalize_cluster_ips(spec, None);
             default_families(spec);

@@ -78,8 +78,6 @@ impl Strategy for CustomResourceDefinition {
     fn prepare_for_create(&self, object: &mut Value) {
         let version = storage_version(object).to_owned();
         let mut status = Value::object();
-        status.set_at(&["acceptedNames", "kind"], "");
-        status.set_at(&["acceptedNames", "plural"], "");
         add_stored_version(&mut status, &version);
         object.set_at(&["status"], status);
     }

@@ -90,8 +90,9 @@ fn to_v1(object: &mut Value) {
     each(
         object,
         |request| {
-            let fields: Vec<(&str, Value)> =
-                REQUEST_FIELDS.iter().filter_map(|field| Some((*field, request.remove_at(&[field])?))).collect();
+            let fields = REQUEST_FIELDS.iter().filter_map(|field| Some((*field, request.remove_at(&[field])?)));
+            // The name of no class is always there.
+            let fields: Vec<(&str, Value)> = fields.filter(|(_, value)| value.as_str() != Some("")).collect();
             // A request of nothing is one for a device as well, whose class is missing.
             if !fields.is_empty() || request.items("firstAvailable").is_empty() {
                 request.set_at(&["exactly"], Value::Object(fields.into_iter().collect()));

@@ -71,10 +71,6 @@ impl Strategy for Ingress {
         set_default(object, "spec", Value::object());
     }
 
-    fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status", "loadBalancer"], Value::object());
-    }
-
     fn wants_new_generation(&self, object: &Value, old: &Value) -> bool {
         !same_at(object, old, &["spec"])
     }

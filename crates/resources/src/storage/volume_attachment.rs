@@ -52,10 +52,6 @@ impl Strategy for VolumeAttachment {
         }
     }
 
-    fn prepare_for_create(&self, object: &mut Value) {
-        object.set_at(&["status", "attached"], false);
-    }
-
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = validate(object);
         let empty = Value::object();

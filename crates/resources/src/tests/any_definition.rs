@@ -106,7 +106,7 @@ proptest! {
             version.set_at(&["schema", "openAPIV3Schema"], schema);
             version.set_at(&["conversion"], other.clone());
         }
-        definitions.strategy.default(&mut crd);
+        definitions.default(&mut crd);
         definitions.strategy.prepare_for_create(&mut crd);
         definitions.strategy.validate(&crd);
         definitions.strategy.warnings(&crd);
@@ -121,9 +121,9 @@ proptest! {
             tree.set_at(&["a"], old.clone());
             let Ok(decoded) = decode_tree(tree, Vec::new(), ty, FieldValidation::Warn) else { continue };
             let mut tree = decoded.tree;
-            row.strategy.default(&mut tree);
+            row.default(&mut tree);
             let once = tree.clone();
-            row.strategy.default(&mut tree);
+            row.default(&mut tree);
             prop_assert_eq!(&tree, &once, "defaults are idempotent");
             row.strategy.validate(&tree);
             row.strategy.validate_update(&tree, &old, Target::Object);

@@ -388,7 +388,7 @@ fn a_definition_makes_a_row() {
     let decoded = decode_tree(body, Vec::new(), &ty, FieldValidation::Warn).unwrap();
     assert_eq!(decoded.warnings, ["unknown field \"spec.extra\""]);
     let mut object = decoded.tree;
-    row.strategy.default(&mut object);
+    row.default(&mut object);
     let wanted = r#"{"cronSpec":"* * * * */5","image":"busybox","ports":[{"port":80,"protocol":"TCP"}],"replicas":1}"#;
     assert_eq!(object.get("spec"), Some(&parse(wanted)));
     assert_eq!(row.strategy.validate(&object), []);
