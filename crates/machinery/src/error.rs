@@ -200,6 +200,12 @@ impl ApiError {
         Self::Conflict { resource: resource.clone(), name: name.to_owned(), detail: detail.into() }
     }
 
+    /// An object with another UID (`found`; empty when there is none) than the one that is meant.
+    pub fn other_uid(resource: &GroupResource, name: &str, given: &str, found: &str) -> Self {
+        let detail = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {found}");
+        Self::conflict(resource, name, detail)
+    }
+
     /// Not allowed on this object: `pods "x" is forbidden: detail`.
     pub fn forbidden(resource: &GroupResource, name: &str, detail: &str) -> Self {
         let message = if resource.resource.is_empty() {

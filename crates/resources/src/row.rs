@@ -352,6 +352,15 @@ impl Resource {
         GroupVersionKind::new(self.group.as_str(), self.version.as_str(), self.kind.as_str())
     }
 
+    /// The name of the type that upstream's server holds its objects in: `core.Pod`, `unstructured.Unstructured`.
+    pub fn internal_go_name(&self) -> String {
+        let package = match self.group.as_str() {
+            "" | "events.k8s.io" => "core",
+            group => group.split('.').next().unwrap_or_default(),
+        };
+        if self.schema.is_some() { "unstructured.Unstructured".to_owned() } else { format!("{package}.{}", self.kind) }
+    }
+
     /// Whether it offers a subresource.
     pub fn has(&self, subresource: &Subresource) -> bool {
         self.subresources.contains(subresource)

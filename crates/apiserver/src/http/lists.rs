@@ -35,7 +35,7 @@ pub(super) fn answer(row: &Resource, list: List, wants: &Wants, table: Option<Ta
             (head, "rows", syntax.writer(made))
         }
         (shape, _) if wants.accepted.format == Format::Protobuf => return in_protobuf(row, list, shape, wants),
-        (Shape::Metadata(version), _) => {
+        (Shape::MetadataList(version), _) => {
             let head = head("PartialObjectMetadataList", &format!("meta.k8s.io/{version}"), &list);
             (head, "items", syntax.writer(move |tree| partial(tree, version)))
         }
@@ -73,7 +73,7 @@ pub(crate) fn tree(row: &Resource, list: &List) -> Value {
 /// Protobuf, of objects or of their metadata.
 fn in_protobuf(row: &Resource, list: List, shape: Shape, wants: &Wants) -> Answer {
     let (head, item): (Map, protobuf::Item) = match shape {
-        Shape::Metadata(version) => {
+        Shape::MetadataList(version) => {
             let head = head("PartialObjectMetadataList", &format!("meta.k8s.io/{version}"), &list);
             (head, protobuf::metadata_item)
         }
@@ -299,7 +299,7 @@ mod tests {
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
         };
         for (shape, table, items) in
-            [(Shape::Metadata("v1"), None, "items"), (Shape::Table("v1"), Some(options), "rows")]
+            [(Shape::MetadataList("v1"), None, "items"), (Shape::Table("v1"), Some(options), "rows")]
         {
             let read = async |count: usize, gzip: bool| {
                 let item = |i: usize| {

@@ -34,8 +34,10 @@ pub enum Shape {
     Object,
     /// `metav1.Table`; the version is `v1` or `v1beta1`.
     Table(&'static str),
-    /// `metav1.PartialObjectMetadata`, or its list.
+    /// `metav1.PartialObjectMetadata`
     Metadata(&'static str),
+    /// `metav1.PartialObjectMetadataList`
+    MetadataList(&'static str),
 }
 
 /// What the client accepts best.
@@ -156,7 +158,8 @@ fn shape(clause: &Clause<'_>, transforms: Transforms) -> Option<Shape> {
     };
     match kind {
         "Table" if matches!(transforms, Transforms::All | Transforms::Custom) => Some(Shape::Table(version)),
-        "PartialObjectMetadata" | "PartialObjectMetadataList" => Some(Shape::Metadata(version)),
+        "PartialObjectMetadata" => Some(Shape::Metadata(version)),
+        "PartialObjectMetadataList" => Some(Shape::MetadataList(version)),
         _ => None,
     }
 }

@@ -408,6 +408,9 @@ fn wants(headers: &HeaderMap, query: &Query) -> Wants {
 }
 
 fn reply(row: &Resource, reply: Reply, code: u16, wants: &Wants, include: IncludeObject) -> Answer {
+    if let Some(error) = misfit(row, &reply, wants.accepted.shape) {
+        return respond::error(&error, wants);
+    }
     let table = match wants.accepted.shape {
         Shape::Table(version) => Some(TableOptions { version, include, now: seams::clock::now() }),
         _ => None,
@@ -427,6 +430,22 @@ fn reply(row: &Resource, reply: Reply, code: u16, wants: &Wants, include: Includ
         }
         (Reply::Value(tree), _, _) => respond::value(code, &tree, wants),
     }
+}
+
+/// 406: metadata of one object was asked for where there is a list, or the other way round.
+fn misfit(row: &Resource, reply: &Reply, shape: Shape) -> Option<ApiError> {
+    let (wanted, is, list) = match (reply, shape) {
+        (Reply::List(_), Shape::Metadata(_)) => ("PartialObjectMetadata", "is", "List"),
+        (Reply::Object(_), Shape::MetadataList(_)) => ("PartialObjectMetadataList", "is not", ""),
+        (Reply::Value(tree), Shape::MetadataList(_)) if !is_status(tree) => ("PartialObjectMetadataList", "is not", ""),
+        _ => return None,
+    };
+    let go_type = row.internal_go_name();
+    Some(ApiError::Other {
+        code: 406,
+        reason: "NotAcceptable".to_owned(),
+        message: format!("you requested {wanted}, but the requested object {is} a list (*{go_type}{list})"),
+    })
 }
 
 fn is_status(tree: &Value) -> bool {

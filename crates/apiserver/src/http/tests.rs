@@ -39,6 +39,16 @@ async fn the_form_is_negotiated() {
     let partial = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
     let partial = client.get(CONFIG_MAPS, &[("accept", partial)]).await.tree();
     assert_eq!(partial.str_at(&["kind"]), Some("PartialObjectMetadataList"));
+    for (path, kind, detail) in [
+        (CONFIG_MAPS, "PartialObjectMetadata", "is a list (*core.ConfigMapList)"),
+        (&format!("{CONFIG_MAPS}/a"), "PartialObjectMetadataList", "is not a list (*core.ConfigMap)"),
+    ] {
+        let accept = format!("application/json;as={kind};v=v1;g=meta.k8s.io");
+        let misfit = client.get(path, &[("accept", &accept)]).await;
+        assert_eq!((misfit.code, misfit.tree().str_at(&["reason"])), (406, Some("NotAcceptable")));
+        let message = format!("you requested {kind}, but the requested object {detail}");
+        assert_eq!(misfit.tree().str_at(&["message"]), Some(message.as_str()));
+    }
     let fallback = "application/vnd.kubernetes.protobuf,application/json";
     for path in [CONFIG_MAPS, &format!("{CONFIG_MAPS}/a"), &format!("{CONFIG_MAPS}?limit=x"), "/apis"] {
         let answer = client.get(path, &[("accept", fallback)]).await;

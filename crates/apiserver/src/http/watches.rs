@@ -77,7 +77,9 @@ impl Encoder {
     /// Each event is framed by its length.
     fn write_message(&self, event: &WatchEvent, out: &mut BytesMut) {
         let object = |entry: &Entry| match self.shape {
-            Shape::Metadata(version) => protobuf::encode(&partial(entry.tree(), version)),
+            Shape::Metadata(version) | Shape::MetadataList(version) => {
+                protobuf::encode(&partial(entry.tree(), version))
+            }
             _ => protobuf::encode(entry.tree()),
         };
         let (kind, object) = match event {
@@ -87,7 +89,7 @@ impl Encoder {
             WatchEvent::Bookmark { revision, initial_end } => {
                 let object = self.bare(*revision, *initial_end);
                 let object = match self.shape {
-                    Shape::Metadata(version) => partial(&object, version),
+                    Shape::Metadata(version) | Shape::MetadataList(version) => partial(&object, version),
                     _ => object,
                 };
                 ("BOOKMARK", protobuf::encode(&object))
@@ -103,7 +105,7 @@ impl Encoder {
     fn object(&mut self, entry: &Entry) -> Bytes {
         match self.shape {
             Shape::Object => entry.bytes(),
-            Shape::Metadata(version) => partial(entry.tree(), version).to_bytes().into(),
+            Shape::Metadata(version) | Shape::MetadataList(version) => partial(entry.tree(), version).to_bytes().into(),
             Shape::Table(version) => self.table(entry.tree(), version),
         }
     }
@@ -118,7 +120,7 @@ impl Encoder {
         let object = self.bare(revision, initial_end);
         match self.shape {
             Shape::Object => object.to_bytes().into(),
-            Shape::Metadata(version) => partial(&object, version).to_bytes().into(),
+            Shape::Metadata(version) | Shape::MetadataList(version) => partial(&object, version).to_bytes().into(),
             Shape::Table(version) => self.table(&object, version),
         }
     }
@@ -127,7 +129,6 @@ impl Encoder {
     fn bare(&self, revision: u64, initial_end: bool) -> Value {
         let mut metadata = Map::new();
         metadata.insert("resourceVersion", revision.to_string());
-        metadata.insert("creationTimestamp", Value::Null);
         if initial_end {
             metadata.insert("annotations", Map::from_iter([("k8s.io/initial-events-end", "true")]));
         }
@@ -135,7 +136,9 @@ impl Encoder {
         object.insert("kind", &self.row.kind);
         object.insert("apiVersion", self.row.group_version().to_string());
         object.insert("metadata", metadata);
-        object.into()
+        let mut object = object.into();
+        self.row.complete(&mut object);
+        object
     }
 }
 

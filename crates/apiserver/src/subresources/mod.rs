@@ -97,8 +97,7 @@ impl Meant {
     fn check(&self, object: &Value) -> Result<(), ApiError> {
         let (given, found) = (&self.uid, object.uid());
         if !given.is_empty() && given != found {
-            let detail = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {found}");
-            return Err(ApiError::conflict(&self.resource, &self.name, detail));
+            return Err(ApiError::other_uid(&self.resource, &self.name, given, found));
         }
         if !self.revision.is_empty() && self.revision != object.resource_version() {
             return Err(ApiError::conflict(&self.resource, &self.name, ApiError::MODIFIED));

@@ -153,7 +153,7 @@ async fn create_instead(call: &mut Call<'_>, target: Target, source: Source<'_>)
     let (object, fields) = match source {
         Source::Object(object) if call.kind.row.strategy.allow_create_on_update() => {
             if !object.uid().is_empty() {
-                return Err(uid_conflict(call, object.uid(), ""));
+                return Err(ApiError::other_uid(&call.kind.resource, call.name(), object.uid(), ""));
             }
             (object, Fields::Tracked)
         }
@@ -349,10 +349,5 @@ fn check_uid(call: &Call<'_>, object: &Value, current: &Value) -> Result<(), Api
     if given.is_empty() || given == current.uid() {
         return Ok(());
     }
-    Err(uid_conflict(call, given, current.uid()))
-}
-
-fn uid_conflict(call: &Call<'_>, given: &str, found: &str) -> ApiError {
-    let detail = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {found}");
-    ApiError::conflict(&call.kind.resource, call.name(), detail)
+    Err(ApiError::other_uid(&call.kind.resource, call.name(), given, current.uid()))
 }
