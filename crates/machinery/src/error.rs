@@ -158,6 +158,8 @@ pub enum ApiError {
         reason: String,
         /// Status message.
         message: String,
+        /// Status details, which may be there and empty.
+        details: Option<Map>,
     },
 }
 
@@ -193,6 +195,11 @@ impl ApiError {
     /// The name is taken.
     pub fn already_exists(resource: &GroupResource, name: &str) -> Self {
         Self::AlreadyExists { resource: resource.clone(), name: name.to_owned() }
+    }
+
+    /// A Status without details. The reason may be empty.
+    pub fn other(code: u16, reason: &str, message: impl Into<String>) -> Self {
+        Self::Other { code, reason: reason.to_owned(), message: message.into(), details: None }
     }
 
     /// Someone else wrote first, or a precondition failed.
@@ -320,15 +327,19 @@ impl ApiError {
         if !self.reason().is_empty() {
             status.insert("reason", self.reason());
         }
-        let details = self.details();
-        if !details.is_empty() {
+        let details = match self {
+            Self::Other { details, .. } => details.clone(),
+            _ => Some(self.details()).filter(|details| !details.is_empty()),
+        };
+        if let Some(details) = details {
             status.insert("details", details);
         }
         status.insert("code", i64::from(self.code()));
         status.into()
     }
 
-    fn details(&self) -> Map {
+    /// What is told of the object and of the causes.
+    pub fn details(&self) -> Map {
         let mut details = Map::new();
         match self {
             Self::NotFound { resource, name }

@@ -441,11 +441,8 @@ fn misfit(row: &Resource, reply: &Reply, shape: Shape) -> Option<ApiError> {
         _ => return None,
     };
     let go_type = row.internal_go_name();
-    Some(ApiError::Other {
-        code: 406,
-        reason: "NotAcceptable".to_owned(),
-        message: format!("you requested {wanted}, but the requested object {is} a list (*{go_type}{list})"),
-    })
+    let message = format!("you requested {wanted}, but the requested object {is} a list (*{go_type}{list})");
+    Some(ApiError::other(406, "NotAcceptable", message))
 }
 
 fn is_status(tree: &Value) -> bool {

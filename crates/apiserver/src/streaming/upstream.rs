@@ -182,7 +182,7 @@ async fn error_of(response: Response<Incoming>) -> ApiError {
     });
     // What is no error and no upgrade either is a fault of the other side.
     let code = if code >= 400 { code } else { 500 };
-    ApiError::Other { code, reason: reason.to_owned(), message }
+    ApiError::other(code, reason, message)
 }
 
 /// A body as it comes, until it ends or the server stops.

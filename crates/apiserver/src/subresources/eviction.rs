@@ -89,7 +89,7 @@ async fn spend(call: &Call<'_>, pod: &Value) -> Result<(), ApiError> {
         _ => {
             let message =
                 "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
-            return Err(ApiError::Other { code: 500, reason: String::new(), message: message.to_owned() });
+            return Err(ApiError::other(500, "", message));
         }
     };
     let attributes = Attributes { namespace: pod.namespace().to_owned(), name: budget, ..Attributes::default() };

@@ -15,6 +15,7 @@ async fn finalizers_hold_an_object_until_the_last_is_gone() {
     assert!(deleted.is_deleting() && deleted.kind() == "ConfigMap");
     let again = cluster.tree(config_map("f")).await.unwrap_err();
     assert_eq!(again.to_string(), "object is being deleted: configmaps \"f\" already exists");
+    assert_eq!(again.to_status().str_at(&["details", "name"]), Some("f"));
     let more = r#"{"metadata":{"finalizers":["example.com/a","example.com/b"]}}"#;
     let patch = |json: &str| Ask::new("patch", "v1", "configmaps").name("f").patch(PatchKind::Merge, json);
     let error = cluster.tree(patch(more)).await.unwrap_err();

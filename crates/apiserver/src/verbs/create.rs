@@ -2,7 +2,7 @@
 
 use client::Reply;
 use machinery::object::ObjectExt;
-use machinery::{ApiError, Value};
+use machinery::{ApiError, Map, Value};
 use resources::Target;
 
 use super::Call;
@@ -53,26 +53,25 @@ pub(crate) async fn make(call: &mut Call<'_>, mut object: Value) -> Result<Serve
 
 /// Who gives the start of a name too is told that none could be made of it (upstream's `NewGenerateNameConflict`).
 fn not_generated(call: &Call<'_>, name: &str, prefix: &str) -> ApiError {
-    let (resource, name) = (&call.kind.resource, if name.is_empty() { prefix } else { name });
-    ApiError::Other {
-        code: 409,
-        reason: "AlreadyExists".to_owned(),
-        message: format!(
-            "{resource} {name:?} already exists, the server was not able to generate a unique name for the object"
-        ),
-    }
+    let name = if name.is_empty() { prefix } else { name };
+    let exists = ApiError::already_exists(&call.kind.resource, name);
+    let mut details = exists.details();
+    details.insert("retryAfterSeconds", 1);
+    reworded(&exists, format!("{exists}, the server was not able to generate a unique name for the object"), details)
 }
 
 fn taken_by(call: &Call<'_>, name: &str) -> ApiError {
     let exists = ApiError::already_exists(&call.kind.resource, name);
     match call.kind.find(call.namespace(), name) {
-        Some(entry) if entry.tree().is_deleting() => ApiError::Other {
-            code: 409,
-            reason: "AlreadyExists".to_owned(),
-            message: format!("object is being deleted: {exists}"),
-        },
+        Some(entry) if entry.tree().is_deleting() => {
+            reworded(&exists, format!("object is being deleted: {exists}"), exists.details())
+        }
         _ => exists,
     }
+}
+
+fn reworded(error: &ApiError, message: String, details: Map) -> ApiError {
+    ApiError::Other { code: error.code(), reason: error.reason().to_owned(), message, details: Some(details) }
 }
 
 /// The namespace of the URL holds: an object that says another one is refused, and one that lives in none forgets what it

@@ -65,11 +65,7 @@ pub(crate) fn refuse_revision(object: &Value) -> Result<(), ApiError> {
     if matches!(object.resource_version(), "" | "0") {
         return Ok(());
     }
-    Err(ApiError::Other {
-        code: 500,
-        reason: String::new(),
-        message: "resourceVersion should not be set on objects to be created".to_owned(),
-    })
+    Err(ApiError::other(500, "", "resourceVersion should not be set on objects to be created"))
 }
 
 /// A changed object's metadata, and the parts which this target may not change.

@@ -245,7 +245,7 @@ impl FieldManagement {
         let message = format!(
             "failed to create typed patch object ({namespace}/{name}; {slash}{version}, Kind={kind}): {detail}"
         );
-        ApiError::Other { code: 500, reason: String::new(), message }
+        ApiError::other(500, "", message)
     }
 }
 

@@ -11,7 +11,7 @@ pub use strategic::strategic_merge_patch;
 
 use crate::error::ApiError;
 use crate::field::{FieldError, Path};
-use crate::json::Value;
+use crate::json::{Map, Value};
 use crate::schema::{FieldIssue, FieldValidation, Type, check};
 
 /// 422: the patch does not apply to this object. Upstream keeps the detail to itself.
@@ -20,6 +20,7 @@ fn does_not_apply() -> ApiError {
         code: 422,
         reason: "Invalid".to_owned(),
         message: "the server rejected our request due to an error in our request".to_owned(),
+        details: Some(Map::new()),
     }
 }
 

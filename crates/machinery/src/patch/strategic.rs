@@ -28,7 +28,7 @@ fn bad_format(what: &str) -> ApiError {
 
 /// Upstream lets these errors through as they are, so they become a 500 without a reason.
 fn failed(message: String) -> ApiError {
-    ApiError::Other { code: 500, reason: String::new(), message }
+    ApiError::other(500, "", message)
 }
 
 fn no_merge_key(element: &Value, key: &str) -> ApiError {
