@@ -55,13 +55,17 @@ pub(crate) fn validate_selected(spec: &Value, at: &Place<'_>, errors: &mut Vec<F
         );
         return;
     };
-    let empty = Value::Null;
-    let metadata = template.get("metadata").unwrap_or(&empty);
+    let metadata = template.get("metadata").unwrap_or(&Value::Null);
     if !selector.is_everything() && !selector.matches(metadata.entries("labels")) {
-        let labels = Value::Object(metadata.entries("labels").clone());
-        let detail = "`selector` does not match template `labels`";
-        errors.invalid(&field.field("metadata.labels"), Json(&labels), detail);
+        not_selected(metadata, &field, errors);
     }
+}
+
+/// Tells that a template's labels are not selected.
+pub(crate) fn not_selected(metadata: &Value, template: &Place<'_>, errors: &mut Vec<FieldError>) {
+    let labels = metadata.get("labels").unwrap_or(&Value::Null);
+    let detail = "`selector` does not match template `labels`";
+    errors.invalid(&template.field("metadata.labels"), Json(labels), detail);
 }
 
 /// Workloads keep their pods running for good.

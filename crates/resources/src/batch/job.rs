@@ -7,6 +7,7 @@ use machinery::selector::LabelSelector;
 use machinery::{duration, names, time};
 
 use super::{job_rules, job_status};
+use crate::apps::template;
 use crate::cells;
 use crate::checks::{has_condition, validate_immutable};
 use crate::metadata::validate_label_selector;
@@ -219,9 +220,7 @@ fn validate(object: &Value, wants_new_labels: bool) -> Vec<FieldError> {
     let selected =
         LabelSelector::from_object(spec.present("selector")).map_or(true, |s| s.matches(metadata.entries("labels")));
     if !selected {
-        let labels = Value::Object(metadata.entries("labels").clone());
-        let detail = "`selector` does not match template `labels`";
-        errors.invalid(&at.field("template.metadata.labels"), Json(&labels), detail);
+        template::not_selected(metadata, &at.field("template"), &mut errors);
     }
     let name = object.str_at(&["metadata", "name"]).unwrap_or_default();
     if spec.text("completionMode") == "Indexed"

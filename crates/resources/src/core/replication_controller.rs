@@ -6,7 +6,7 @@ use machinery::json::Value;
 use crate::apps::template as shared;
 use crate::cells;
 use crate::metadata::validate_labels;
-use crate::place::{Json, Place, Report};
+use crate::place::{Place, Report};
 use crate::pod_spec::{self, defaults};
 use crate::read::{Read, present_mut, set_default};
 use crate::row::{Resource, Strategy, Subresource, Target};
@@ -62,10 +62,9 @@ impl Strategy for ReplicationController {
             errors.required(&field, "");
             return errors;
         };
-        let labels = template.get("metadata").unwrap_or(&empty).entries("labels");
-        if !spec.entries("selector").iter().all(|(key, value)| labels.get(key) == Some(value)) {
-            let detail = "`selector` does not match template `labels`";
-            errors.invalid(&field.field("metadata.labels"), Json(&Value::Object(labels.clone())), detail);
+        let metadata = template.get("metadata").unwrap_or(&empty);
+        if !spec.entries("selector").iter().all(|(key, value)| metadata.entries("labels").get(key) == Some(value)) {
+            shared::not_selected(metadata, &field, &mut errors);
         }
         pod_spec::validate_template(template, &field, &mut errors);
         shared::validate_always_restarts(spec, "ReplicationController", &at, &mut errors);

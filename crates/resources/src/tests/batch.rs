@@ -92,7 +92,7 @@ pub(super) const INVALID: &[Invalid] = &[
         r#"{"apiVersion":"batch/v1","kind":"Job","spec":{"manualSelector":true,"template":{"spec":{"restartPolicy":"Never","containers":[{"name":"a","image":"b"}]}}}}"#,
         &[
             "spec.selector: Required value",
-            "spec.template.metadata.labels: Invalid value: {}: `selector` does not match template `labels`",
+            "spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`",
         ],
     ),
     (
