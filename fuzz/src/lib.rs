@@ -9,7 +9,7 @@ use machinery::json::{DEPTH_MAX, ParseOptions};
 use machinery::proto::{self, Document};
 use machinery::quantity::Quantity;
 use machinery::schedule::Schedule;
-use machinery::schema::{FieldValidation, Schema, Type, check, check_configuration, decode_tree, types};
+use machinery::schema::{FieldValidation, Schema, Type, check, check_configuration, complete, decode_tree, types};
 use machinery::selector::{FieldSelector, LabelSelector};
 use machinery::{Value, duration, patch, time, yaml};
 
@@ -76,6 +76,18 @@ fn objects(bytes: &[u8]) {
     let Ok(fitted) = decode_tree(parsed.tree, parsed.duplicates, ty, FieldValidation::Warn) else { return };
     fits(&fitted.tree, ty);
     in_protobuf(&fitted.tree, ty);
+    is_completed(fitted.tree, ty);
+}
+
+/// What Go always writes is written out once, is read again as nothing, and has a message.
+fn is_completed(mut tree: Value, ty: &Type) {
+    complete(&mut tree, ty);
+    let mut again = Value::parse(&tree.to_bytes()).expect("a complete tree is JSON");
+    let issues = check(&mut again, ty).expect("what is complete fits");
+    assert!(issues.is_empty(), "{issues:?}");
+    complete(&mut again, ty);
+    assert_eq!(again.to_string(), tree.to_string(), "{}", ty.name);
+    in_protobuf(&tree, ty);
 }
 
 /// A fitted tree stays as it is.
