@@ -36,7 +36,12 @@ pub(crate) fn canonical_ip(text: &str) -> Vec<String> {
 
 /// Whether a text is an IP address, also one in a form that is not allowed any more.
 pub(crate) fn is_ip(text: &str) -> bool {
-    text.parse::<IpAddr>().is_ok() || without_leading_zeroes(text).parse::<IpAddr>().is_ok()
+    parse_ip(text).is_some()
+}
+
+/// Reads an address, also one with leading zeroes.
+pub(crate) fn parse_ip(text: &str) -> Option<IpAddr> {
+    text.parse().or_else(|_| without_leading_zeroes(text).parse()).ok()
 }
 
 /// A network: an address and the length of its prefix.
@@ -50,7 +55,7 @@ impl Cidr {
     /// Reads a network, also one in a form that is not allowed any more: with leading zeroes, with bits beyond the prefix.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (ip, prefix) = text.split_once('/')?;
-        let ip = ip.parse::<IpAddr>().or_else(|_| without_leading_zeroes(ip).parse()).ok()?;
+        let ip = parse_ip(ip)?;
         let prefix = prefix.bytes().all(|b| b.is_ascii_digit()).then(|| prefix.parse::<u32>().ok()).flatten()?;
         (prefix <= if ip.is_ipv4() { 32 } else { 128 }).then_some(Self { ip, prefix })
     }

@@ -37,17 +37,17 @@ pub fn row() -> Resource {
 
 fn shorten(texts: &[String]) -> String {
     match texts.len() {
-        0 => cells::UNSET.to_owned(),
         n if n > SHOWN_MAX => format!("{} + {} more...", texts[..SHOWN_MAX].join(","), n - SHOWN_MAX),
+        _ if texts.iter().all(String::is_empty) && texts.len() < 2 => cells::UNSET.to_owned(),
         _ => texts.join(","),
     }
 }
 
 fn ports_cell(object: &Value) -> String {
-    let text = |port: &Value| match (port.int("port"), port.text("name")) {
+    let text = |port: &Value| match (port.int("port"), port.get("name").and_then(Value::as_str)) {
         (Some(number), _) => number.to_string(),
-        (None, "") => "*".to_owned(),
-        (None, name) => name.to_owned(),
+        (None, Some(name)) => name.to_owned(),
+        (None, None) => "*".to_owned(),
     };
     shorten(&object.items("ports").iter().map(text).collect::<Vec<_>>())
 }

@@ -147,7 +147,7 @@ async fn a_scale_is_applied() {
 #[tokio::test]
 async fn versions_are_compared_each_in_its_own() {
     let cluster = cluster().await;
-    let body = r#"{"metadata":{"name":"x"},"spec":{"maxReplicas":3,"scaleTargetRef":{"kind":"D","name":"d"},"targetCPUUtilizationPercentage":50}}"#;
+    let body = r#"{"metadata":{"name":"x"},"spec":{"maxReplicas":3,"scaleTargetRef":{"apiVersion":"x/v1","kind":"D","name":"d"},"targetCPUUtilizationPercentage":50}}"#;
     cluster.tree(by(Ask::new("create", "autoscaling/v1", "horizontalpodautoscalers").body(body), "old")).await.unwrap();
     let patch = r#"{"spec":{"maxReplicas":4,"metrics":[]}}"#;
     let ask = Ask::new("patch", "autoscaling/v2", "horizontalpodautoscalers").name("x").patch(PatchKind::Merge, patch);
@@ -159,7 +159,7 @@ async fn versions_are_compared_each_in_its_own() {
     let applied = |replicas: u32, metrics: &str| {
         let config = format!(
             r#"{{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{{"name":"y"}},
-            "spec":{{"maxReplicas":{replicas},"scaleTargetRef":{{"kind":"D","name":"d"}}{metrics}}}}}"#
+            "spec":{{"maxReplicas":{replicas},"scaleTargetRef":{{"apiVersion":"x/v1","kind":"D","name":"d"}}{metrics}}}}}"#
         );
         let ask = Ask::new("patch", "autoscaling/v2", "horizontalpodautoscalers").name("y");
         ask.patch(PatchKind::Apply, &config).options(|options| options.field_manager = "applier".to_owned())

@@ -33,7 +33,7 @@ fn sample(row: &Resource) -> Value {
         ("networking.k8s.io", "ingressclasses") => r#"{"spec":{"controller":"example.com/c"}}"#.to_owned(),
         ("networking.k8s.io", "ipaddresses") => r#"{"spec":{"parentRef":{"resource":"services","name":"web"}}}"#.to_owned(),
         ("networking.k8s.io", "servicecidrs") => r#"{"spec":{"cidrs":["10.0.0.0/16"]}}"#.to_owned(),
-        ("autoscaling", _) => r#"{"spec":{"scaleTargetRef":{"kind":"Deployment","name":"web"},"maxReplicas":3}}"#.to_owned(),
+        ("autoscaling", _) => r#"{"spec":{"scaleTargetRef":{"apiVersion":"apps/v1","kind":"Deployment","name":"web"},"maxReplicas":3}}"#.to_owned(),
         ("node.k8s.io", _) => r#"{"handler":"runc"}"#.to_owned(),
         ("coordination.k8s.io", "leasecandidates") => r#"{"spec":{"leaseName":"l","binaryVersion":"1.36.0","emulationVersion":"1.36.0","strategy":"OldestEmulationVersion"}}"#.to_owned(),
         ("certificates.k8s.io", "certificatesigningrequests") => {

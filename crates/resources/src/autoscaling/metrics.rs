@@ -20,11 +20,28 @@ const SOURCES: [(&str, &str); 5] = [
     ("containerResource", "ContainerResource"),
 ];
 
-/// `spec.metrics`
-pub(super) fn validate(spec: &Value, list: &Place<'_>, errors: &mut Vec<FieldError>) {
+/// Which `apiVersion` a reference may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ApiVersion {
+    /// One with a group.
+    OfGroup,
+    /// One with or without a group.
+    Any,
+    /// It is not looked at.
+    Unchecked,
+}
+
+/// `spec.metrics`. What they describe may keep an apiVersion that is none.
+pub(super) fn validate(spec: &Value, old: Option<&Value>, list: &Place<'_>, errors: &mut Vec<FieldError>) {
     let metrics = spec.items("metrics");
+    let described = |metric: &Value| metric.str_at(&["object", "describedObject", "apiVersion"]).map(str::to_owned);
+    let was_wrong = old.is_some_and(|old| {
+        let all = old.items("metrics").iter().filter(|metric| metric.text("type") == "Object").filter_map(described);
+        all.into_iter().any(|version| api_version_problem(&version, ApiVersion::Any).is_some())
+    });
+    let version = if was_wrong { ApiVersion::Unchecked } else { ApiVersion::Any };
     for (index, metric) in metrics.iter().enumerate() {
-        validate_metric(metric, &list.index(index), errors);
+        validate_metric(metric, version, &list.index(index), errors);
     }
     let wakes = metrics.iter().any(|metric| matches!(metric.text("type"), "Object" | "External"));
     if spec.int("minReplicas") == Some(0) && !wakes {
@@ -33,7 +50,7 @@ pub(super) fn validate(spec: &Value, list: &Place<'_>, errors: &mut Vec<FieldErr
     }
 }
 
-fn validate_metric(metric: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
+fn validate_metric(metric: &Value, version: ApiVersion, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     let kind = metric.text("type");
     if kind.is_empty() {
         errors.required(&at.field("type"), "must specify a metric source type");
@@ -44,7 +61,7 @@ fn validate_metric(metric: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>)
     }
     let present: Vec<&str> = SOURCES.iter().map(|(source, _)| *source).filter(|source| metric.has(source)).collect();
     if let Some(first) = present.first() {
-        validate_source(first, metric.get(first).unwrap_or(&Value::Null), &at.field(first), errors);
+        validate_source(first, metric.get(first).unwrap_or(&Value::Null), version, &at.field(first), errors);
     }
     let expected = SOURCES.iter().find(|(_, of)| *of == kind).map(|(source, _)| *source);
     match expected {
@@ -61,13 +78,13 @@ fn validate_metric(metric: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>)
     }
 }
 
-fn validate_source(source: &str, tree: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
+fn validate_source(source: &str, tree: &Value, version: ApiVersion, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     let empty = Value::object();
     let target = tree.present("target").unwrap_or(&empty);
     let of_metric = matches!(source, "object" | "external" | "pods");
     if source == "object" {
         let described = tree.present("describedObject").unwrap_or(&empty);
-        validate_reference(described, &at.field("describedObject"), errors);
+        validate_reference(described, version, &at.field("describedObject"), errors);
     }
     if of_metric {
         let name = tree.str_at(&["metric", "name"]).unwrap_or_default();
@@ -136,8 +153,23 @@ fn validate_target(target: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>)
 }
 
 /// A `CrossVersionObjectReference`.
-pub(super) fn validate_reference(reference: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
+pub(super) fn validate_reference(reference: &Value, version: ApiVersion, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     for field in ["kind", "name"] {
         validate_required_name(reference.text(field), "", names::path_segment_name, &at.field(field), errors);
+    }
+    let given = reference.text("apiVersion");
+    if let Some(problem) = api_version_problem(given, version) {
+        errors.invalid(&at.field("apiVersion"), given, &problem);
+    }
+}
+
+fn api_version_problem(text: &str, wanted: ApiVersion) -> Option<String> {
+    let slashes = if text == "/" { 0 } else { text.matches('/').count() };
+    let has_group = slashes == 1 && !text.starts_with('/');
+    match wanted {
+        ApiVersion::Unchecked => None,
+        _ if slashes > 1 => Some(format!("unexpected GroupVersion string: {text}")),
+        ApiVersion::OfGroup if !has_group => Some("apiVersion must specify API group".to_owned()),
+        _ => None,
     }
 }

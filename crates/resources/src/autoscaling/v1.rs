@@ -28,7 +28,7 @@ impl Strategy for Autoscaler {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        v2::validate(&converted(object), 1)
+        v2::validate(&converted(object), None)
     }
 
     fn validate_update(&self, object: &Value, old: &Value, target: Target) -> Vec<FieldError> {

@@ -6,7 +6,7 @@ use machinery::json::Value;
 use super::{behavior, metrics};
 use crate::apps::template::validate_not_negative;
 use crate::place::{Place, Report};
-use crate::read::{Read, present_mut, set_default};
+use crate::read::{Read, present_mut, same_at, set_default};
 use crate::row::{Strategy, Target};
 
 /// What is wanted of the processor when no metric is named, in percent.
@@ -28,14 +28,14 @@ impl Strategy for Autoscaler {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validate(object, 1)
+        validate(object, None)
     }
 
     fn validate_update(&self, object: &Value, old: &Value, target: Target) -> Vec<FieldError> {
         if target == Target::Subresource("status") {
             return validate_status(object);
         }
-        validate(object, if old.i64_at(&["spec", "minReplicas"]) == Some(0) { 0 } else { 1 })
+        validate(object, Some(old))
     }
 }
 
@@ -49,10 +49,12 @@ pub(super) fn cpu_metric(percent: i64) -> Value {
     metric
 }
 
-/// All that is wrong with a spec, which may name no fewer replicas than `least`.
-pub(super) fn validate(object: &Value, least: i64) -> Vec<FieldError> {
+/// All that is wrong with a new spec, or a changed one.
+pub(super) fn validate(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let empty = Value::object();
+    let old = old.map(|old| old.get("spec").unwrap_or(&empty));
+    let least = if old.and_then(|old| old.int("minReplicas")) == Some(0) { 0 } else { 1 };
     let (spec, at) = (object.get("spec").unwrap_or(&empty), Place::root("spec"));
     let (min, max) = (spec.int("minReplicas"), spec.int("maxReplicas").unwrap_or(0));
     if let Some(min) = min.filter(|min| *min < least) {
@@ -65,8 +67,15 @@ pub(super) fn validate(object: &Value, least: i64) -> Vec<FieldError> {
         errors.invalid(&at.field("maxReplicas"), max, "must be greater than or equal to `minReplicas`");
     }
     let target = spec.present("scaleTargetRef").unwrap_or(&empty);
-    metrics::validate_reference(target, &at.field("scaleTargetRef"), &mut errors);
-    metrics::validate(spec, &at.field("metrics"), &mut errors);
+    let stays = |old: &Value| ["apiVersion", "kind"].iter().all(|field| same_at(old, spec, &["scaleTargetRef", field]));
+    let version = match target.text("kind") {
+        _ if old.is_some_and(stays) => metrics::ApiVersion::Unchecked,
+        // The only one of the core group that scales.
+        "ReplicationController" => metrics::ApiVersion::Any,
+        _ => metrics::ApiVersion::OfGroup,
+    };
+    metrics::validate_reference(target, version, &at.field("scaleTargetRef"), &mut errors);
+    metrics::validate(spec, old, &at.field("metrics"), &mut errors);
     if let Some(behavior) = spec.present("behavior") {
         behavior::validate(behavior, &at.field("behavior"), &mut errors);
     }

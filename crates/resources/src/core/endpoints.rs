@@ -70,7 +70,6 @@ fn validate_subset(subset: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>)
 
 fn validate_address(address: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     let ip = address.text("ip");
-    let before = errors.len();
     addresses::validate_ip(ip, &at.field("ip"), errors);
     let hostname = address.text("hostname");
     if !hostname.is_empty() {
@@ -79,14 +78,15 @@ fn validate_address(address: &Value, at: &Place<'_>, errors: &mut Vec<FieldError
     if let Some(node) = address.present("nodeName").and_then(Value::as_str) {
         errors.invalid_each(&at.field("nodeName"), node, names::dns1123_subdomain(node));
     }
-    if errors.len() == before {
-        validate_special_ip(ip, &at.field("ip"), errors);
-    }
+    validate_special_ip(ip, &at.field("ip"), errors);
 }
 
 /// Addresses that may not be endpoints: unspecified, loopback, link-local.
 pub(crate) fn validate_special_ip(text: &str, at: &Place<'_>, errors: &mut Vec<FieldError>) {
-    let Ok(ip) = text.parse::<IpAddr>() else { return };
+    let Some(ip) = addresses::parse_ip(text) else {
+        errors.invalid(at, text, "must be a valid IP address");
+        return;
+    };
     let multicast_link_local = match ip {
         IpAddr::V4(v4) => v4.octets()[..3] == [224, 0, 0],
         IpAddr::V6(v6) => v6.segments()[0] & 0xff0f == 0xff02,
@@ -151,10 +151,10 @@ fn endpoints_cell(object: &Value) -> String {
             ips().for_each(|ip| add(addresses::join_host_port(ip, port.int("port").unwrap_or(0))));
         }
     }
-    match (shown.is_empty(), count - shown.len()) {
-        (true, _) => cells::NONE.to_owned(),
-        (false, 0) => shown.join(","),
-        (false, more) => format!("{} + {more} more...", shown.join(",")),
+    match count - shown.len() {
+        _ if object.items("subsets").is_empty() => cells::NONE.to_owned(),
+        0 => shown.join(","),
+        more => format!("{} + {more} more...", shown.join(",")),
     }
 }
 
@@ -171,7 +171,7 @@ mod tests {
                 r#"{"subsets":[{"addresses":[{"ip":"10.0.0.1"},{"ip":"10.0.0.2"}],"ports":[{"port":80},{"port":81}]}]}"#,
                 "10.0.0.1:80,10.0.0.2:80,10.0.0.1:81 + 1 more...",
             ),
-            (r#"{"subsets":[{"notReadyAddresses":[{"ip":"10.0.0.1"}],"ports":[{"port":80}]}]}"#, "<none>"),
+            (r#"{"subsets":[{"notReadyAddresses":[{"ip":"10.0.0.1"}],"ports":[{"port":80}]}]}"#, ""),
         ];
         for (text, wanted) in cases {
             assert_eq!(endpoints_cell(&Value::parse(text.as_bytes()).unwrap()), wanted, "{text}");

@@ -4,7 +4,8 @@ use machinery::field::FieldError;
 use machinery::json::Value;
 use machinery::names;
 
-use crate::addresses;
+use super::quota_names::validate_amount;
+use crate::addresses::{self, Cidr};
 use crate::cells;
 use crate::metadata::validate_annotations;
 use crate::place::{Place, Report};
@@ -127,6 +128,13 @@ impl Strategy for Node {
         );
         // Upstream says metadata, though they are the spec's.
         validate_taints(spec, &Place::root("metadata").field("taints"), &mut errors);
+        let status = Place::root("status");
+        for list in ["capacity", "allocatable"] {
+            let at = status.field(list);
+            for (name, amount) in object.get("status").unwrap_or(&empty).entries(list).iter() {
+                validate_amount(name, amount, &at.field(name), &mut errors);
+            }
+        }
         validate_pod_cidrs(spec, &at.field("podCIDRs"), &mut errors);
         errors
     }
@@ -149,6 +157,8 @@ fn mirror_pod_cidrs(object: &mut Value) {
     match first {
         None if !one.is_empty() => object.set_at(&["spec", "podCIDRs"], vec![one]),
         Some(first) if one.is_empty() => object.set_at(&["spec", "podCIDR"], first),
+        // Who knows the older field only is right.
+        Some(first) if first.as_str() != Some(&one) => object.set_at(&["spec", "podCIDRs"], vec![one]),
         _ => {}
     }
 }
@@ -203,7 +213,9 @@ fn validate_pod_cidrs(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>
     for (index, cidr) in cidrs.iter().enumerate() {
         addresses::validate_cidr(cidr, &at.index(index), errors);
     }
-    if cidrs.len() > 2 {
+    let families: Vec<bool> = cidrs.iter().filter_map(|cidr| Cidr::parse(cidr)).map(Cidr::is_ipv6).collect();
+    let is_dual = families.contains(&true) && families.contains(&false);
+    if cidrs.len() > 2 || cidrs.len() == 2 && !is_dual {
         errors.invalid(
             at,
             crate::place::Json(spec.get("podCIDRs").unwrap_or(&Value::Null)),

@@ -84,6 +84,9 @@ impl Strategy for Pod {
             defaults::pod_spec(spec);
             defaults::pod_only(spec);
         }
+        if let Some(status) = present_mut(object, "status") {
+            pod_status::mirror_ips(status);
+        }
     }
 
     fn prepare_for_create(&self, object: &mut Value) {

@@ -76,6 +76,19 @@ fn validate_transitions(
     }
 }
 
+/// `podIP` is the first of `podIPs`. Where they differ, who knows the older field only is right.
+pub(super) fn mirror_ips(status: &mut Value) {
+    let one = status.text("podIP").to_owned();
+    let first = status.items("podIPs").first().map(|ip| ip.text("ip").to_owned());
+    match first {
+        Some(first) if one.is_empty() => status.set_at(&["podIP"], first),
+        first if !one.is_empty() && first.as_ref() != Some(&one) => {
+            status.set_at(&["podIPs"], vec![Value::Object([("ip", one)].into_iter().collect())]);
+        }
+        _ => {}
+    }
+}
+
 fn validate_addresses(status: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     for list in ["podIPs", "hostIPs"] {
         let ips = status.items(list);

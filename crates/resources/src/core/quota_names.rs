@@ -83,6 +83,11 @@ pub(super) fn validate_quota_entry(name: &str, amount: &Value, at: &Place<'_>, e
     if !name.contains('/') && !is_standard_for_quota(name) {
         errors.invalid(at, name, "must be a standard resource for quota");
     }
+    validate_amount(name, amount, at, errors);
+}
+
+/// An amount of a resource: not negative, and whole where it is counted.
+pub(super) fn validate_amount(name: &str, amount: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     let Some(amount) = quantity(amount) else { return };
     if amount.sign() < 0 {
         errors.invalid(at, amount.to_string(), "must be greater than or equal to 0");

@@ -402,7 +402,7 @@ fn validate_traffic(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) 
         _ => errors.unsupported(&field, internal, &["Cluster", "Local"]),
     }
     let distribution = spec.text("trafficDistribution");
-    let known = ["PreferClose", "PreferSameNode", "PreferSameZone"];
+    let known = ["PreferClose", "PreferSameZone", "PreferSameNode"];
     if !distribution.is_empty() && !known.contains(&distribution) {
         errors.unsupported(&at.field("trafficDistribution"), distribution, &known);
     }
@@ -418,8 +418,9 @@ fn validate_load_balancer(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldEr
     }
     let Some(class) = spec.present("loadBalancerClass").and_then(Value::as_str) else { return };
     let field = at.field("loadBalancerClass");
-    if !balanced {
+    if balanced {
+        errors.invalid_each(&field, class, names::qualified_name(class));
+    } else {
         errors.forbidden(&field, "may only be used when `type` is 'LoadBalancer'");
     }
-    errors.invalid_each(&field, class, names::qualified_name(class));
 }

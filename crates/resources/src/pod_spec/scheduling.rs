@@ -233,8 +233,6 @@ fn validate_spread(all: &[Value], index: usize, list: &Place<'_>, errors: &mut V
     }
     if key.is_empty() {
         errors.required(&at.field("topologyKey"), "can not be empty");
-    } else {
-        errors.invalid_each(&at.field("topologyKey"), key, names::qualified_name(key));
     }
     if !matches!(action, "DoNotSchedule" | "ScheduleAnyway") {
         errors.unsupported(&at.field("whenUnsatisfiable"), action, &["DoNotSchedule", "ScheduleAnyway"]);

@@ -214,7 +214,7 @@ fn validate_rest(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
 
 fn validate_os(spec: &Value, os: &str, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     match os {
-        "" => errors.required(&at.field("os.name"), "cannot be empty"),
+        "" => errors.required(&at.field("os.name"), ""),
         "linux" => {
             let detail = "windows options cannot be set for a linux pod";
             forbid_fields(spec, &["windowsOptions"], &["windowsOptions"], detail, at, errors);

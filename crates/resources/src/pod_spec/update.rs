@@ -128,7 +128,7 @@ fn munge_gated(new: &mut Value, old: &Value, at: &Place<'_>, errors: &mut Vec<Fi
         old.entries("nodeSelector").iter().all(|(key, value)| new.entries("nodeSelector").get(key) == Some(value));
     if !kept {
         let selector = Value::Object(new.entries("nodeSelector").clone());
-        let detail = "only additions are allowed (no mutations or deletions)";
+        let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
         errors.invalid(&at.field("nodeSelector"), Json(&selector), detail);
     }
     take(new, old, "nodeSelector");

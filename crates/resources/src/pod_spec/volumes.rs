@@ -182,12 +182,10 @@ pub(crate) fn validate_host_path(source: &Value, at: &Place<'_>, errors: &mut Ve
 
 fn validate_csi(source: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) {
     let driver = source.text("driver");
-    if !driver.is_empty() {
-        if driver.len() > 63 {
-            errors.too_long(&at.field("driver"), 63);
-        }
-        errors.invalid_each(&at.field("driver"), driver, names::dns1123_subdomain(&driver.to_lowercase()));
+    if driver.len() > 63 {
+        errors.too_long(&at.field("driver"), 63);
     }
+    errors.invalid_each(&at.field("driver"), driver, names::dns1123_subdomain(&driver.to_lowercase()));
     if let Some(secret) = source.present("nodePublishSecretRef") {
         let (name, at) = (secret.text("name"), at.field("nodePublishSecretRef.name"));
         if name.is_empty() {

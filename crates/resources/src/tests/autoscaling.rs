@@ -11,12 +11,12 @@ const V2: &str = r#"{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscal
         {"type":"ContainerResource","containerResource":{"name":"memory","container":"c","target":{"type":"AverageValue","averageValue":"1Gi"}}},
         {"type":"Resource","resource":{"name":"cpu","target":{"type":"Utilization","averageUtilization":60}}}],
     "behavior":{"scaleDown":{"stabilizationWindowSeconds":60,"tolerance":"50m"}}}}"#;
-const V1: &str = r#"{"apiVersion":"autoscaling/v1","kind":"HorizontalPodAutoscaler","spec":{"scaleTargetRef":{"kind":"Deployment","name":"web"},"maxReplicas":3,"targetCPUUtilizationPercentage":50}}"#;
+const V1: &str = r#"{"apiVersion":"autoscaling/v1","kind":"HorizontalPodAutoscaler","spec":{"scaleTargetRef":{"apiVersion":"apps/v1","kind":"Deployment","name":"web"},"maxReplicas":3,"targetCPUUtilizationPercentage":50}}"#;
 
 pub(super) const VALID: &[&str] = &[
     V2,
     V1,
-    r#"{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","spec":{"scaleTargetRef":{"kind":"Deployment","name":"web"},"maxReplicas":1}}"#,
+    r#"{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","spec":{"scaleTargetRef":{"apiVersion":"apps/v1","kind":"Deployment","name":"web"},"maxReplicas":1}}"#,
 ];
 
 pub(super) const INVALID: &[Invalid] = &[
@@ -29,6 +29,7 @@ pub(super) const INVALID: &[Invalid] = &[
             "spec.maxReplicas: Invalid value: 0: must be greater than 0",
             "spec.scaleTargetRef.kind: Invalid value: \"a/b\": may not contain '/'",
             "spec.scaleTargetRef.name: Required value",
+            "spec.scaleTargetRef.apiVersion: Invalid value: \"\": apiVersion must specify API group",
             "spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling to zero replicas",
             "spec.behavior.scaleUp.stabilizationWindowSeconds: Invalid value: 3601: must be less than or equal to 3600",
             "spec.behavior.scaleUp.selectPolicy: Unsupported value: \"Any\": supported values: \"Disabled\", \"Max\", \"Min\"",
@@ -40,7 +41,7 @@ pub(super) const INVALID: &[Invalid] = &[
         ],
     ),
     (
-        r#"{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","spec":{"scaleTargetRef":{"kind":"D","name":"d"},"minReplicas":5,"maxReplicas":4,
+        r#"{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","spec":{"scaleTargetRef":{"apiVersion":"x/v1","kind":"D","name":"d"},"minReplicas":5,"maxReplicas":4,
             "metrics":[{"type":"Odd"},{"type":"Pods","resource":{"name":"cpu","target":{"type":"Utilization"}}},
                 {"type":"External","external":{"metric":{"name":""},"target":{"type":"Sum","value":"0","averageValue":"1"}}},
                 {"type":"ContainerResource","containerResource":{"name":"disk","target":{"type":"Value","averageUtilization":0,"averageValue":"1"}}},
@@ -64,7 +65,7 @@ pub(super) const INVALID: &[Invalid] = &[
         ],
     ),
     (
-        r#"{"apiVersion":"autoscaling/v1","kind":"HorizontalPodAutoscaler","spec":{"scaleTargetRef":{"kind":"D","name":"d"},"maxReplicas":1,"targetCPUUtilizationPercentage":0}}"#,
+        r#"{"apiVersion":"autoscaling/v1","kind":"HorizontalPodAutoscaler","spec":{"scaleTargetRef":{"apiVersion":"x/v1","kind":"D","name":"d"},"maxReplicas":1,"targetCPUUtilizationPercentage":0}}"#,
         &["spec.metrics[0].resource.target.averageUtilization: Invalid value: 0: must be greater than 0"],
     ),
 ];
@@ -123,7 +124,7 @@ fn both_versions_tell_the_same() {
 #[test]
 fn the_older_version_asks_for_the_processor() {
     let (row, mut object) = super::created(
-        r#"{"apiVersion":"autoscaling/v1","kind":"HorizontalPodAutoscaler","spec":{"scaleTargetRef":{"kind":"D","name":"d"},"maxReplicas":1}}"#,
+        r#"{"apiVersion":"autoscaling/v1","kind":"HorizontalPodAutoscaler","spec":{"scaleTargetRef":{"apiVersion":"x/v1","kind":"D","name":"d"},"maxReplicas":1}}"#,
     );
     row.strategy.to_storage(&mut object);
     let wanted =
