@@ -93,7 +93,7 @@ fn created(text: &str) -> (Arc<Resource>, Value) {
     }
     object.set_at(&["metadata", "uid"], "u-1");
     row.default(&mut object);
-    if row.has(&Subresource::Status) {
+    if row.has(&Subresource::Status) && !row.strategy.keeps_status_at_create() {
         // As the pipeline does it.
         object.set_at(&["status"], Value::object());
     }
@@ -377,6 +377,31 @@ const INVALID: &[Invalid] = &[
         &["metadata.name: Invalid value: \"a.b\": must not contain dots"],
     ),
     (
+        r#"{"apiVersion":"v1","kind":"Endpoints","subsets":[{"addresses":[{"ip":"x"}],"notReadyAddresses":[{"ip":"010.0.0.1"}]}]}"#,
+        &[
+            "subsets[0].addresses[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            "subsets[0].addresses[0].ip: Invalid value: \"x\": must be a valid IP address",
+            "subsets[0].notReadyAddresses[0].ip: Invalid value: \"010.0.0.1\": must not have leading 0s",
+        ],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Node","spec":{"podCIDR":"10.0.0.0/24","podCIDRs":["x"]},"status":{"capacity":{"cpu":"-1","pods":"1500m"},"allocatable":{}}}"#,
+        &[
+            "status.capacity.cpu: Invalid value: \"-1\": must be greater than or equal to 0",
+            "status.capacity.pods: Invalid value: \"1500m\": must be an integer",
+        ],
+    ),
+    (
+        r#"{"apiVersion":"v1","kind":"Node","spec":{"podCIDRs":["10.0.0.0/24","10.0.1.0/24"]}}"#,
+        &[
+            "spec.podCIDRs: Invalid value: [\"10.0.0.0/24\",\"10.0.1.0/24\"]: may specify no more than one CIDR for each IP family",
+        ],
+    ),
+    (
+        r#"{"apiVersion":"autoscaling/v1","kind":"HorizontalPodAutoscaler","spec":{"scaleTargetRef":{"apiVersion":"a/b/c","kind":"ReplicationController","name":"d"},"maxReplicas":1}}"#,
+        &["spec.scaleTargetRef.apiVersion: Invalid value: \"a/b/c\": unexpected GroupVersion string: a/b/c"],
+    ),
+    (
         r#"{"apiVersion":"v1","kind":"Endpoints","subsets":[{"addresses":[{"ip":"127.0.0.1"}]}]}"#,
         &[
             "subsets[0].addresses[0].ip: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
@@ -507,6 +532,25 @@ fn new_pods_and_namespaces_get_what_the_server_owns() {
     assert_eq!(namespace, parse(wanted));
     let (_, secret) = created(VALID[1]);
     assert_eq!(secret.str_at(&["data", "a"]), Some("Yg=="));
+}
+
+#[test]
+fn who_knows_one_address_only_is_right() {
+    let row = row("v1", "Pod");
+    for (given, wanted) in [
+        (r#"{"podIP":"10.0.0.1"}"#, r#"{"podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"}]}"#),
+        (r#"{"podIPs":[{"ip":"10.0.0.2"}]}"#, r#"{"podIP":"10.0.0.2","podIPs":[{"ip":"10.0.0.2"}]}"#),
+        (
+            r#"{"podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.2"}]}"#,
+            r#"{"podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"}]}"#,
+        ),
+        ("{}", "{}"),
+    ] {
+        let mut pod = parse("{}");
+        pod.set_at(&["status"], parse(given));
+        row.default(&mut pod);
+        assert_eq!(pod.get("status"), Some(&parse(wanted)), "{given}");
+    }
 }
 
 #[test]
