@@ -160,7 +160,7 @@ impl Resource {
 }
 
 impl Column {
-    /// A column of text.
+    /// A column of text, as which upstream declares some counts too.
     pub fn text(name: &'static str, description: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Self {
         Self {
             name: name.into(),

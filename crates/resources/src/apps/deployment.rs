@@ -21,10 +21,10 @@ pub fn row() -> Resource {
                 let ready = cells::number(object, &["status", "readyReplicas"]);
                 format!("{ready}/{}", cells::number(object, &["spec", "replicas"])).into()
             }),
-            Column::integer("Up-to-date", "Replicas of the newest template.", |object, _| {
+            Column::text("Up-to-date", "Replicas of the newest template.", |object, _| {
                 cells::number(object, &["status", "updatedReplicas"]).into()
             }),
-            Column::integer("Available", "Replicas ready for at least minReadySeconds.", |object, _| {
+            Column::text("Available", "Replicas ready for at least minReadySeconds.", |object, _| {
                 cells::number(object, &["status", "availableReplicas"]).into()
             }),
             Column::age(),

@@ -18,7 +18,7 @@ pub fn row() -> Resource {
     Resource::new("v1", "ConfigMap", "configmaps")
         .short_names(&["cm"])
         .columns(vec![
-            Column::integer("Data", "Number of entries.", |object, _| {
+            Column::text("Data", "Number of entries.", |object, _| {
                 (cells::count(object, "data") + cells::count(object, "binaryData")).into()
             }),
             Column::age(),

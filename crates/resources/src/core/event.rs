@@ -95,7 +95,7 @@ fn columns() -> Vec<Column> {
         Column::text("Message", "What happened.", |object, _| either(object, "message", "note").trim().into()),
         Column::text("First Seen", "Time since it happened first.", |object, now| first_seen(object, now).into())
             .wide(),
-        Column::integer("Count", "How often it happened.", |object, _| count(object).into()).wide(),
+        Column::text("Count", "How often it happened.", |object, _| count(object).into()).wide(),
         Column { format: "name".into(), ..Column::text("Name", "Name of the event.", cells::name) }.wide(),
     ]
 }

@@ -17,7 +17,7 @@ pub fn row() -> Resource {
     Resource::new("v1", "Secret", "secrets")
         .columns(vec![
             Column::text("Type", "What the secret's data means.", |object, _| object.text("type").into()),
-            Column::integer("Data", "Number of entries.", |object, _| cells::count(object, "data").into()),
+            Column::text("Data", "Number of entries.", |object, _| cells::count(object, "data").into()),
             Column::age(),
         ])
         .selectable(vec![SelectableField::new("type", |object| selectable(object, &["type"]))])

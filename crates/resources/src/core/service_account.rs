@@ -9,7 +9,7 @@ pub fn row() -> Resource {
         .short_names(&["sa"])
         .subresources(&[Subresource::Token])
         .columns(vec![
-            Column::integer("Secrets", "Number of secrets that pods of this account may use.", |object, _| {
+            Column::text("Secrets", "Number of secrets that pods of this account may use.", |object, _| {
                 cells::count(object, "secrets").into()
             }),
             Column::age(),
