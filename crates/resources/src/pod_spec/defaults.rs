@@ -153,13 +153,14 @@ fn default_container(container: &mut Value) {
     }
 }
 
-/// Whether an image's reference moves: no digest, and no tag or `latest`.
+/// Whether upstream takes an image's reference for one that moves: its tag is `latest`, or it has neither tag nor digest.
 fn follows_latest(image: &str) -> bool {
-    if image.contains('@') {
-        return false;
+    let (name, digest) = image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
+    let last = name.rsplit('/').next().unwrap_or(name);
+    match last.split_once(':') {
+        Some((_, tag)) => tag == "latest",
+        None => digest.is_none(),
     }
-    let last = image.rsplit('/').next().unwrap_or(image);
-    last.split_once(':').is_none_or(|(_, tag)| tag == "latest" || tag.is_empty())
 }
 
 fn default_field_refs(source: &mut Value) {
@@ -266,7 +267,8 @@ mod tests {
             ("localhost:5000/nginx", true),
             ("localhost:5000/nginx:1", false),
             ("nginx@sha256:00", false),
-            ("nginx:latest@sha256:00", false),
+            ("nginx:1@sha256:00", false),
+            ("nginx:latest@sha256:00", true),
         ] {
             assert_eq!(follows_latest(image), moves, "{image}");
         }
