@@ -389,9 +389,14 @@ fn validate_traffic(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>) 
         (false, _) => errors.invalid(&field, policy, "may only be set for externally-accessible services"),
     }
     let health = spec.int("healthCheckNodePort").unwrap_or(0);
+    let field = at.field("healthCheckNodePort");
     if health != 0 && !(kind == "LoadBalancer" && policy == "Local") {
         let detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
-        errors.invalid(&at.field("healthCheckNodePort"), health, detail);
+        errors.invalid(&field, health, detail);
+    } else if health != 0 {
+        for message in names::port_number(health) {
+            errors.invalid(&field, health, &message);
+        }
     }
     let internal = spec.text("internalTrafficPolicy");
     let field = at.field("internalTrafficPolicy");
