@@ -81,6 +81,8 @@ pub trait Report {
     fn invalid_together(&mut self, at: &Place<'_>, detail: &str);
     /// A field's value is none of those known.
     fn unsupported(&mut self, at: &Place<'_>, value: impl Shown, supported: &[&str]);
+    /// A value could not be judged.
+    fn internal(&mut self, at: &Place<'_>, detail: &str);
     /// A value stands twice where it may stand once.
     fn duplicate(&mut self, at: &Place<'_>, value: impl Shown);
     /// A field may not be set (so).
@@ -112,6 +114,9 @@ impl Report for Vec<FieldError> {
     }
     fn unsupported(&mut self, at: &Place<'_>, value: impl Shown, supported: &[&str]) {
         self.push(FieldError::not_supported(&at.path(), value, supported));
+    }
+    fn internal(&mut self, at: &Place<'_>, detail: &str) {
+        self.push(FieldError::internal(&at.path(), detail));
     }
     fn duplicate(&mut self, at: &Place<'_>, value: impl Shown) {
         self.push(FieldError::duplicate(&at.path(), value));

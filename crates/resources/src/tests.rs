@@ -608,6 +608,7 @@ const SUBRESOURCE_CHANGES: &[(&str, &[&str], &str, &[&str])] = &[
         r#"[{"ip":"10.0.0.1"},{"ip":"10.0.0.300"}]"#,
         &[
             "status.podIPs[1]: Invalid value: \"10.0.0.300\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            "status.podIPs: Internal error: failed to check for dual stack with error:invalid IP[1]: 10.0.0.300",
             "status.podIPs: Invalid value: [{\"ip\":\"10.0.0.1\"},{\"ip\":\"10.0.0.300\"}]: may specify no more than one IP for each IP family",
         ],
     ),

@@ -41,6 +41,9 @@ impl Strategy for Namespace {
         if !name.is_empty() {
             object.set_at(&["metadata", "labels", NAME_LABEL], name);
         }
+        if object.str_at(&["status", "phase"]).unwrap_or_default().is_empty() {
+            object.set_at(&["status", "phase"], "Active");
+        }
     }
 
     fn prepare_for_create(&self, object: &mut Value) {

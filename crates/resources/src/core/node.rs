@@ -8,7 +8,7 @@ use super::quota_names::validate_amount;
 use crate::addresses::{self, Cidr};
 use crate::cells;
 use crate::metadata::validate_annotations;
-use crate::place::{Place, Report};
+use crate::place::{Json, Place, Report};
 use crate::read::{Read, same_at};
 use crate::row::{Column, Resource, SelectableField, Strategy, Subresource, Target};
 
@@ -146,7 +146,19 @@ impl Strategy for Node {
         if target == Target::Object {
             validate_spec_change(new_spec, old_spec, &mut errors);
         }
+        validate_addresses(object.get("status").unwrap_or(&empty), &mut errors);
         errors
+    }
+}
+
+fn validate_addresses(status: &Value, errors: &mut Vec<FieldError>) {
+    let root = Place::root("status");
+    let list = root.field("addresses");
+    let addresses = status.items("addresses");
+    for (index, address) in
+        addresses.iter().enumerate().filter(|(index, address)| addresses[..*index].contains(address))
+    {
+        errors.duplicate(&list.index(index), Json(address));
     }
 }
 
@@ -218,7 +230,7 @@ fn validate_pod_cidrs(spec: &Value, at: &Place<'_>, errors: &mut Vec<FieldError>
     if cidrs.len() > 2 || cidrs.len() == 2 && !is_dual {
         errors.invalid(
             at,
-            crate::place::Json(spec.get("podCIDRs").unwrap_or(&Value::Null)),
+            Json(spec.get("podCIDRs").unwrap_or(&Value::Null)),
             "may specify no more than one CIDR for each IP family",
         );
     }

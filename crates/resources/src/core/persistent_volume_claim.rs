@@ -18,10 +18,10 @@ const IMMUTABLE_SPEC: &str =
     "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
 const REQUEST: [&str; 3] = ["resources", "requests", "storage"];
 const RESIZE_STATUSES: [&str; 5] = [
-    "ControllerResizeFailed",
     "ControllerResizeInProgress",
-    "NodeResizeFailed",
+    "ControllerResizeInfeasible",
     "NodeResizeInProgress",
+    "NodeResizeInfeasible",
     "NodeResizePending",
 ];
 
@@ -197,7 +197,7 @@ fn validate_status(object: &Value) -> Vec<FieldError> {
     for (resource, value) in status.entries("capacity").iter() {
         validate_amount(value, &at.key(resource), &mut errors);
     }
-    let at = root.field("allocatedResourceStatus");
+    let at = root.field("allocatedResourceStatuses");
     for (resource, value) in status.entries("allocatedResourceStatuses").iter() {
         validate_resource(resource, &at, &mut errors);
         if !RESIZE_STATUSES.contains(&value.as_str().unwrap_or_default()) {

@@ -4,7 +4,7 @@ use machinery::field::FieldError;
 use machinery::json::Value;
 use machinery::names;
 
-use crate::addresses::validate_ip;
+use crate::addresses::{is_ip, validate_ip};
 use crate::place::{Json, Place, Report};
 use crate::read::Read;
 
@@ -34,10 +34,14 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
 }
 
 fn validate_conditions(status: &Value, errors: &mut Vec<FieldError>) {
-    let root = Place::root("metadata");
+    let root = Place::root("status");
     let list = root.field("conditions");
     for (index, condition) in status.items("conditions").iter().enumerate() {
         let kind = condition.text("type");
+        if let Some(generation) = condition.int("observedGeneration").filter(|generation| *generation < 0) {
+            let at = list.index(index);
+            errors.invalid(&at.field("observedGeneration"), generation, "must be a non-negative integer");
+        }
         if !matches!(kind, "PodScheduled" | "Ready" | "Initialized") {
             errors.invalid_each(&list.index(index).field("Type"), kind, names::qualified_name(kind));
         }
@@ -95,12 +99,18 @@ fn validate_addresses(status: &Value, at: &Place<'_>, errors: &mut Vec<FieldErro
         let place = at.field(list);
         for (index, ip) in ips.iter().enumerate() {
             validate_ip(ip.text("ip"), &place.index(index), errors);
-            if ips[..index].iter().any(|known| known.text("ip") == ip.text("ip")) {
-                errors.duplicate(&place.index(index), Json(ip));
-            }
+        }
+        if ips.len() < 2 {
+            continue;
+        }
+        let wrong = ips.iter().position(|ip| !is_ip(ip.text("ip")));
+        if let Some(index) = wrong {
+            let ip = ips[index].text("ip");
+            let detail = format!("failed to check for dual stack with error:invalid IP[{index}]: {ip}");
+            errors.internal(&place, &detail);
         }
         let six = ips.iter().filter(|ip| ip.text("ip").contains(':')).count();
-        if six > 1 || ips.len() - six > 1 {
+        if wrong.is_some() || ips.len() > 2 || six != 1 {
             let value = Json(status.get(list).unwrap_or(&Value::Null));
             errors.invalid(&place, value, "may specify no more than one IP for each IP family");
         }

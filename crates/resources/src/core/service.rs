@@ -44,6 +44,12 @@ impl Strategy for Service {
             default_port(port);
         }
         default_traffic(spec);
+        let is_balanced = spec.text("type") == "LoadBalancer";
+        if let Some(balancer) = object.at_mut(&["status", "loadBalancer"]).filter(|_| is_balanced) {
+            for point in items_mut(balancer, "ingress").iter_mut().filter(|point| !point.text("ip").is_empty()) {
+                set_default(point, "ipMode", "VIP");
+            }
+        }
     }
 
     fn prepare_for_create(&self, object: &mut Value) {
@@ -65,6 +71,12 @@ impl Strategy for Service {
         drop_by_type(spec, old_spec);
         default_families(spec);
         default_traffic(spec);
+        let is_balanced = spec.text("type") == "LoadBalancer";
+        if let Some(balancer) = object.at_mut(&["status", "loadBalancer"]).filter(|_| is_balanced) {
+            for point in items_mut(balancer, "ingress").iter_mut().filter(|point| !point.text("ip").is_empty()) {
+                set_default(point, "ipMode", "VIP");
+            }
+        }
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {

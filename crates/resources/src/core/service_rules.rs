@@ -113,7 +113,7 @@ pub(super) fn validate_status(object: &Value) -> Vec<FieldError> {
     let list = status.field("loadBalancer.ingress");
     let kind = object.str_at(&["spec", "type"]).unwrap_or_default();
     if kind != "LoadBalancer" && !balancer.items("ingress").is_empty() {
-        errors.forbidden(&list, "may only be used when `spec.type` is \"LoadBalancer\"");
+        errors.forbidden(&list, "may only be used when `spec.type` is 'LoadBalancer'");
         return errors;
     }
     for (index, point) in balancer.items("ingress").iter().enumerate() {
@@ -121,6 +121,13 @@ pub(super) fn validate_status(object: &Value) -> Vec<FieldError> {
         let (ip, hostname) = (point.text("ip"), point.text("hostname"));
         if !ip.is_empty() {
             addresses::validate_ip(ip, &at.field("ip"), &mut errors);
+        }
+        let field = at.field("ipMode");
+        match point.present("ipMode").and_then(Value::as_str) {
+            None if !ip.is_empty() => errors.required(&field, "must be specified when `ip` is set"),
+            Some(_) if ip.is_empty() => errors.forbidden(&field, "may not be specified when `ip` is not set"),
+            None | Some("Proxy" | "VIP") => {}
+            Some(mode) => errors.unsupported(&field, mode, &["Proxy", "VIP"]),
         }
         if !hostname.is_empty() {
             errors.invalid_each(&at.field("hostname"), hostname, names::dns1123_subdomain(hostname));

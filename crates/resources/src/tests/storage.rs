@@ -250,7 +250,7 @@ pub(super) const CHANGES: &[Changed] = &[
         r#"{"phase":"Bound","capacity":{"storage":"-1"},"allocatedResources":{"cpu":"1"},"allocatedResourceStatuses":{"storage":"x"}}"#,
         &[
             "status.capacity[storage]: Invalid value: -1: must be a valid resource quantity",
-            "status.allocatedResourceStatus: Unsupported value: \"storage\": supported values: \"ControllerResizeFailed\", \"ControllerResizeInProgress\", \"NodeResizeFailed\", \"NodeResizeInProgress\", \"NodeResizePending\"",
+            "status.allocatedResourceStatuses: Unsupported value: \"storage\": supported values: \"ControllerResizeInProgress\", \"ControllerResizeInfeasible\", \"NodeResizeInProgress\", \"NodeResizeInfeasible\", \"NodeResizePending\"",
             "status.allocatedResources: Unsupported value: \"cpu\": supported values: \"storage\"",
         ],
     ),
