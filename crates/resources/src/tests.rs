@@ -494,6 +494,7 @@ fn changes_of_objects_and_subresources_follow_upstreams_rules() {
         let (row, old) = created(text);
         let mut new = old.clone();
         new.set_at(path, parse(value));
+        row.default(&mut new);
         let target = if subresource.is_empty() { Target::Object } else { Target::Subresource(subresource) };
         row.strategy.prepare_for_update(&mut new, &old, target);
         let errors = row.strategy.validate_update(&new, &old, target);

@@ -96,7 +96,15 @@ pub(super) const CHANGES: &[Changed] = &[
         &["status.certificate: Invalid value: \"<certificate data>\": must contain at least one CERTIFICATE PEM block"],
     ),
     ("", BUNDLE, &["metadata", "labels"], r#"{"a":"b"}"#, &[]),
-    ("", OF_POD, &["spec"], "{}", &["spec: Invalid value: {}: field is immutable"]),
+    (
+        "",
+        OF_POD,
+        &["spec"],
+        "{}",
+        &[
+            "spec: Invalid value: {\"maxExpirationSeconds\":86400,\"nodeName\":\"\",\"nodeUID\":\"\",\"pkixPublicKey\":null,\"podName\":\"\",\"podUID\":\"\",\"proofOfPossession\":null,\"serviceAccountName\":\"\",\"serviceAccountUID\":\"\",\"signerName\":\"\",\"stubPKCS10Request\":null}: field is immutable",
+        ],
+    ),
     (
         "status",
         OF_POD,

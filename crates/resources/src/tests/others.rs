@@ -43,6 +43,35 @@ pub(super) const INVALID: &[Invalid] = &[
 ];
 
 pub(super) const CHANGES: &[Changed] = &[
+    ("status", r#"{"apiVersion":"v1","kind":"Namespace"}"#, &["status"], "{}", &[]),
+    (
+        "status",
+        r#"{"apiVersion":"v1","kind":"Node"}"#,
+        &["status", "addresses"],
+        r#"[{"type":"InternalIP","address":"10.0.0.1"},{"type":"Hostname","address":"n"},{"type":"InternalIP","address":"10.0.0.1"}]"#,
+        &["status.addresses[2]: Duplicate value: {\"address\":\"10.0.0.1\",\"type\":\"InternalIP\"}"],
+    ),
+    (
+        "status",
+        r#"{"apiVersion":"v1","kind":"Service","spec":{"type":"LoadBalancer","ports":[{"port":80}]}}"#,
+        &["status", "loadBalancer", "ingress"],
+        r#"[{"ip":"10.0.0.1"},{"ip":"10.0.0.2","ipMode":"Odd"},{"hostname":"a","ipMode":"VIP"}]"#,
+        &[
+            "status.loadBalancer.ingress[1].ipMode: Unsupported value: \"Odd\": supported values: \"Proxy\", \"VIP\"",
+            "status.loadBalancer.ingress[2].ipMode: Forbidden: may not be specified when `ip` is not set",
+        ],
+    ),
+    (
+        "status",
+        r#"{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"a","image":"b"}]}}"#,
+        &["status", "conditions"],
+        r#"[{"type":"Ready","status":"True","observedGeneration":-1},{"type":"","status":"True"}]"#,
+        &[
+            "status.conditions[0].observedGeneration: Invalid value: -1: must be a non-negative integer",
+            "status.conditions[1].Type: Invalid value: \"\": name part must be non-empty",
+            "status.conditions[1].Type: Invalid value: \"\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
+        ],
+    ),
     ("", CLASS, &["handler"], "\"runc\"", &["handler: Invalid value: \"runc\": field is immutable"]),
     (
         "",

@@ -69,7 +69,7 @@ pub(super) const CHANGES: &[Changed] = &[
             {"type":"Running","status":"True","reason":"R","lastTransitionTime":"2026-01-01T00:00:00Z"}]}"#,
         &[
             "status.resourceVersion: Invalid value: \"x\": failed to parse resource version \"x\": strconv.ParseInt: parsing \"x\": invalid syntax",
-            "status.conditions: Invalid value: [{\"lastTransitionTime\":\"2026-01-01T00:00:00Z\",\"reason\":\"R\",\"status\":\"True\",\"type\":\"Succeeded\"},{\"lastTransitionTime\":\"2026-01-01T00:00:00Z\",\"reason\":\"R\",\"status\":\"True\",\"type\":\"Running\"}]: Running condition cannot be true when success condition is true",
+            "status.conditions: Invalid value: [{\"lastTransitionTime\":\"2026-01-01T00:00:00Z\",\"message\":\"\",\"reason\":\"R\",\"status\":\"True\",\"type\":\"Succeeded\"},{\"lastTransitionTime\":\"2026-01-01T00:00:00Z\",\"message\":\"\",\"reason\":\"R\",\"status\":\"True\",\"type\":\"Running\"}]: Running condition cannot be true when success condition is true",
         ],
     ),
 ];

@@ -274,7 +274,7 @@ pub(super) const CHANGES: &[Changed] = &[
         NODE,
         &["spec", "drivers"],
         r#"[{"name":"d","nodeID":"m"}]"#,
-        &["CSINodeDriver: Invalid value: {\"name\":\"d\",\"nodeID\":\"m\"}: field is immutable"],
+        &["CSINodeDriver: Invalid value: {\"name\":\"d\",\"nodeID\":\"m\",\"topologyKeys\":null}: field is immutable"],
     ),
     (
         "",
