@@ -64,11 +64,13 @@ pub async fn follow(inner: Weak<Inner>) {
             continue;
         }
         step = (step + 1).min(AFTER.len());
-        if step == AFTER.len() {
-            strong.sweep_groups();
-        }
+        // When all is quiet, and no pod is being made.
+        let alone = if step == AFTER.len() { strong.making.try_write().ok() } else { None };
         match look(&strong).await {
             Ok(now) => {
+                if let Some(_alone) = alone {
+                    strong.sweep_groups(|uid| now.values().any(|object| object.pod_uid == uid));
+                }
                 let changes = changes(&seen, &now);
                 // They are told of with each look until nothing more is learnt of them.
                 ended.retain(|(at, _)| at.elapsed() < FINAL_AFTER);

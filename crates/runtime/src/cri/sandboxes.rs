@@ -60,16 +60,21 @@ impl Inner {
         }
     }
 
-    /// Removes the cgroups of pods in which nothing is, unless a pod is being made: a call that this process left when it died
-    /// may go on, and make the cgroup again of a pod that was removed since.
-    pub(super) fn sweep_groups(&self) {
-        let Ok(_alone) = self.making.try_write() else { return };
+    /// Removes the cgroups of pods in which nothing is: a call that this process left when it died may go on, and make the cgroup
+    /// again of a pod that was removed since. Of pods that have no sandbox, groups of containers go too, which such a call may
+    /// have left empty. No pod may be made meanwhile.
+    pub(super) fn sweep_groups(&self, has_sandbox: impl Fn(&str) -> bool) {
         let classes = ["/kubepods", "/kubepods/burstable", "/kubepods/besteffort"];
         let places = classes.iter().flat_map(|class| self.places(&self.group(class)));
         for entry in places.filter_map(|place| std::fs::read_dir(place).ok()).flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with("pod") {
+            let name = entry.file_name();
+            let Some(uid) = name.to_str().and_then(|name| name.strip_prefix("pod")) else { continue };
+            let inner = if has_sandbox(uid) { None } else { std::fs::read_dir(entry.path()).ok() };
+            let groups =
+                inner.into_iter().flatten().flatten().filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()));
+            for group in groups.map(|group| group.path()).chain([entry.path()]) {
                 // The kernel refuses what is in use.
-                let _ = std::fs::remove_dir(entry.path());
+                let _ = std::fs::remove_dir(group);
             }
         }
     }

@@ -12,11 +12,23 @@ const READY: &str = ".status.conditions[?(@.type==\"Ready\")]";
 #[test]
 fn what_a_pod_asks_for_is_what_it_gets() {
     let c = Cluster::on_containerd();
-    let tests = pods::ALL.iter().chain(&[host_ports_and_privileges, what_it_cannot_do_is_refused, attached]);
+    let tests =
+        pods::ALL.iter().chain(&[host_ports_and_privileges, what_it_cannot_do_is_refused, attached, empty_groups_go]);
     if testkit::slowness() > 1 {
         return tests.for_each(|test| test(&c));
     }
     std::thread::scope(|scope| tests.for_each(|test| drop(scope.spawn(|| test(&c)))));
+}
+
+/// A call to the runtime that is broken off may leave a pod's cgroup behind, and a container's in it.
+fn empty_groups_go(c: &Cluster) {
+    let class = c.path("").file_name().unwrap().to_string_lossy().into_owned() + "/kubepods/besteffort";
+    let root = std::path::Path::new("/sys/fs/cgroup");
+    let inside = std::fs::read_dir(root).unwrap().flatten().map(|entry| entry.path());
+    let place = inside.chain([root.to_owned()]).map(|place| place.join(&class)).find(|place| place.is_dir()).unwrap();
+    let pod = place.join("podgone");
+    std::fs::create_dir_all(pod.join("container")).unwrap();
+    c.wait("the groups to go", || (!pod.exists()).then_some(()));
 }
 
 /// What is typed reaches the container's own process, and what it says comes back.
