@@ -24,8 +24,10 @@ fn what_a_pod_asks_for_is_what_it_gets() {
 fn empty_groups_go(c: &Cluster) {
     let class = c.path("").file_name().unwrap().to_string_lossy().into_owned() + "/kubepods/besteffort";
     let root = std::path::Path::new("/sys/fs/cgroup");
-    let inside = std::fs::read_dir(root).unwrap().flatten().map(|entry| entry.path());
-    let place = inside.chain([root.to_owned()]).map(|place| place.join(&class)).find(|place| place.is_dir()).unwrap();
+    let place = c.wait("the cgroup above pods", || {
+        let inside = std::fs::read_dir(root).unwrap().flatten().map(|entry| entry.path());
+        inside.chain([root.to_owned()]).map(|place| place.join(&class)).find(|place| place.is_dir())
+    });
     let pod = place.join("podgone");
     std::fs::create_dir_all(pod.join("container")).unwrap();
     c.wait("the groups to go", || (!pod.exists()).then_some(()));
