@@ -32,6 +32,9 @@ pub enum RuntimeError {
     /// The call took too long.
     #[error("{0}: deadline exceeded")]
     Timeout(String),
+    /// The runtime still holds the name: a call that its caller gave up, or did not outlive, is under way, or left something.
+    #[error("{0}")]
+    Busy(String),
     /// Anything else; it may go away by itself.
     #[error("{0}")]
     Failed(String),

@@ -52,6 +52,8 @@ pub struct FakeState {
     pub first_address: Option<Ipv4Addr>,
     /// What containers (by name) and sandboxes (by pod name) were given while they ran, in order.
     pub updates: Vec<(String, Resources)>,
+    /// How often it refuses to remove a container that never ran, because a call that was given up may yet start it.
+    pub held: u32,
     /// Bytes of memory that containers and pods use, by the same names, and cgroups above pods.
     pub memory_use: BTreeMap<String, u64>,
     next: u32,
@@ -172,6 +174,10 @@ impl Runtime for FakeRuntime {
     }
     fn create_container<'a>(&'a self, sandbox: &'a str, config: ContainerConfig) -> BoxFuture<'a, Result<String>> {
         let mut state = self.lock();
+        let own = |c: &&ContainerStatus| c.sandbox_id == sandbox && c.name == config.name;
+        if let Some(other) = state.containers.iter().filter(own).find(|c| c.attempt == config.attempt) {
+            return now(Err(RuntimeError::Busy(format!("name {:?} is reserved for {:?}", config.name, other.id))));
+        }
         state.next += 1;
         let id = format!("c{}", state.next);
         state.configs.push(config.clone());
@@ -221,7 +227,13 @@ impl Runtime for FakeRuntime {
         now(Ok(()))
     }
     fn remove_container<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>> {
-        self.lock().containers.retain(|c| c.id != id);
+        let mut state = self.lock();
+        let made = state.containers.iter().any(|c| c.id == id && c.state == ContainerState::Created);
+        if made && state.held > 0 {
+            state.held -= 1;
+            return now(Err(RuntimeError::Failed("container is in starting state, can't be removed".to_owned())));
+        }
+        state.containers.retain(|c| c.id != id);
         now(Ok(()))
     }
     fn list_containers(&self) -> BoxFuture<'_, Result<Vec<ContainerStatus>>> {

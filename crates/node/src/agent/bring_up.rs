@@ -8,7 +8,9 @@ use client::Api;
 use client::events::EventType;
 use k8s_openapi::api::core::v1::Volume;
 use k8s_openapi::api::node::v1::RuntimeClass;
-use runtime::{ContainerStatus, IdRange, NamespaceMode, PortMapping, RuntimeError, SandboxConfig, SandboxStatus};
+use runtime::{
+    ContainerState, ContainerStatus, IdRange, NamespaceMode, PortMapping, RuntimeError, SandboxConfig, SandboxStatus,
+};
 use tokio::sync::{mpsc, watch};
 
 use super::image::image;
@@ -38,6 +40,8 @@ pub enum Fault {
     Image,
     /// The pull of its image, which is tried again and again, less and less often.
     Pull,
+    /// What an earlier start left, and the runtime does not give up yet.
+    Busy,
 }
 
 /// Why a container did not start.
@@ -56,6 +60,11 @@ impl StartError {
     /// One of the container itself.
     pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), fault: Fault::Container, status: None }
+    }
+
+    /// Nothing failed: it is not wanted any more, or not possible yet.
+    fn is_no_failure(&self) -> bool {
+        self.message == POD_ENDS || self.fault == Fault::Busy
     }
 }
 
@@ -176,19 +185,29 @@ fn host_ports(wanted: &Wanted) -> Vec<PortMapping> {
     ports.filter_map(mapping).collect()
 }
 
+/// One start of a container.
+pub struct Start {
+    /// Which.
+    pub name: String,
+    /// How many ended before.
+    pub attempt: u32,
+    /// A container of the same attempt that never ran.
+    pub replaces: Option<String>,
+}
+
 /// Starts containers, one after the other.
-pub async fn starts(up: Up, sandbox: SandboxStatus, list: Vec<(String, u32)>, mounts: Arc<BTreeMap<String, Mounted>>) {
-    for (name, attempt) in list {
-        let Some(member) = up.wanted.member(&name).cloned() else { continue };
+pub async fn starts(up: Up, sandbox: SandboxStatus, list: Vec<Start>, mounts: Arc<BTreeMap<String, Mounted>>) {
+    for wanted in list {
+        let Some(member) = up.wanted.member(&wanted.name).cloned() else { continue };
         if *up.cancel.borrow() {
             break;
         }
-        let result = start(&up, &sandbox, &member, attempt, &mounts).await;
+        let result = start(&up, &sandbox, &member, &wanted, &mounts).await;
         count_start(&up, &member, &result);
         if let Err(error) = result.as_ref().map(drop)
-            && error.message != POD_ENDS
+            && !error.is_no_failure()
         {
-            let reference = up.wanted.member_reference(&name);
+            let reference = up.wanted.member_reference(member.name());
             let text = if error.fault == Fault::Container { &error.message } else { error.reason };
             up.agent.event(&reference, EventType::Warning, "Failed", format!("Error: {text}"));
         }
@@ -197,7 +216,7 @@ pub async fn starts(up: Up, sandbox: SandboxStatus, list: Vec<(String, u32)>, mo
         if let (Some(id), Some(_)) = (&started, &hook) {
             let _ = up.notes.send(Note::PostStart(id.clone(), true)).await;
         }
-        let _ = up.notes.send(Note::Started(name, Box::new(result))).await;
+        let _ = up.notes.send(Note::Started(wanted.name, Box::new(result))).await;
         if let (Some(id), Some(hook)) = (started, hook) {
             post_start(&up, &sandbox, &member, &id, &hook).await;
         }
@@ -208,7 +227,7 @@ pub async fn starts(up: Up, sandbox: SandboxStatus, list: Vec<(String, u32)>, mo
 fn count_start(up: &Up, member: &Member, result: &Result<ContainerStatus, StartError>) {
     let kind = ("container_type", member.role.container_type());
     match result {
-        Err(error) if error.message == POD_ENDS => {}
+        Err(error) if error.is_no_failure() => {}
         result => {
             up.agent.meter.count(&meter::STARTED_CONTAINERS, &[kind]);
             if let Err(error) = result {
@@ -241,7 +260,7 @@ async fn start(
     up: &Up,
     sandbox: &SandboxStatus,
     member: &Member,
-    attempt: u32,
+    wanted: &Start,
     mounts: &BTreeMap<String, Mounted>,
 ) -> Result<ContainerStatus, StartError> {
     let name = member.spec.image.as_deref().unwrap_or_default();
@@ -249,7 +268,7 @@ async fn start(
     let image = image(up, member, name, policy).await?;
     let images = volume_images(up, member).await?;
     let volumes = volumes::Ready { mounted: mounts, images: &images };
-    let config = container::config(&up.agent, &up.wanted, member, sandbox, &image, attempt, &volumes);
+    let config = container::config(&up.agent, &up.wanted, member, sandbox, &image, wanted.attempt, &volumes);
     let Some(config) = unless_ended(up, config).await else {
         return Err(StartError::new("ContainerCreating", POD_ENDS));
     };
@@ -259,8 +278,14 @@ async fn start(
     }
     let runtime = &up.agent.options.runtime;
     let reference = up.wanted.member_reference(member.name());
+    if let Some(old) = &wanted.replaces {
+        make_way(up, old).await?;
+    }
     let made = runtime.create_container(&sandbox.id, config).await;
-    let id = made.map_err(|e| StartError::new("CreateContainerError", e.to_string()))?;
+    let id = made.map_err(|e| match e {
+        RuntimeError::Busy(_) => not_created(Fault::Busy, &e),
+        _ => not_created(Fault::Container, &e),
+    })?;
     up.agent.event(&reference, EventType::Normal, "Created", "Container created");
     let started = unless_ended(up, runtime.start_container(&id)).await;
     let started = started.unwrap_or_else(|| Err(RuntimeError::Failed(POD_ENDS.to_owned())));
@@ -275,6 +300,19 @@ async fn start(
             Err(StartError { status: status.ok(), ..StartError::new("RunContainerError", error.to_string()) })
         }
     }
+}
+
+/// Removes a container that never ran. A start that a dead agent asked for may still be under way, and even come to a good end.
+async fn make_way(up: &Up, id: &str) -> Result<(), StartError> {
+    let runtime = &up.agent.options.runtime;
+    if runtime.container_status(id).await.is_ok_and(|status| status.state != ContainerState::Created) {
+        return Err(StartError { fault: Fault::Busy, ..StartError::new("ContainerCreating", "") });
+    }
+    runtime.remove_container(id).await.map_err(|e| not_created(Fault::Busy, &e))
+}
+
+fn not_created(fault: Fault, error: &RuntimeError) -> StartError {
+    StartError { fault, ..StartError::new("CreateContainerError", error.to_string()) }
 }
 
 /// Makes sure that the images are there which a container mounts as volumes; them by volume.

@@ -40,6 +40,8 @@ const STOP_WAIT: Duration = Duration::from_secs(1);
 pub const EVICTED: &str = "Evicted";
 /// How long a container that cannot be configured waits.
 const CONFIG_WAIT: Duration = Duration::from_secs(5);
+/// How long a name rests that the runtime still holds.
+const BUSY_WAIT: Duration = Duration::from_millis(500);
 
 /// What wakes a worker.
 pub enum Note {
@@ -384,19 +386,14 @@ impl Worker {
                     self.spawn_up(bring_up::sandbox(self.up(), attempt));
                 }
                 Action::StopSandbox { id } => self.stop_sandbox(id),
-                Action::Start { name, attempt, restart } => {
+                Action::Start { name, attempt, restart, replaces } => {
                     if restart {
                         let next = Backoff::next(self.crashes.get(&name).copied(), now);
                         self.crashes.insert(name.clone(), next);
                     }
                     self.starts(&name);
-                    starts.push((name, attempt));
-                }
-                Action::Remove { id } => {
-                    self.containers.retain(|c| c.id != id);
-                    starts.push((String::new(), 0));
-                    let runtime = self.agent.options.runtime.clone();
-                    tokio::spawn(async move { runtime.remove_container(&id).await });
+                    self.containers.retain(|c| Some(&c.id) != replaces.as_ref());
+                    starts.push(bring_up::Start { name, attempt, replaces });
                 }
                 Action::BeginStop { id, name, grace, message } => {
                     let reference = self.wanted.member_reference(&name);
@@ -416,7 +413,6 @@ impl Worker {
                 Action::Signal { id, grace } => self.signal(id, grace, now),
             }
         }
-        starts.retain(|(name, _)| !name.is_empty());
         if !starts.is_empty() {
             let sandbox = self.sandboxes[0].clone();
             self.spawn_up(bring_up::starts(self.up(), sandbox, starts, self.mounts.clone()));
@@ -560,7 +556,7 @@ impl Worker {
             Note::Container(id) => self.look_at(&id).await,
             Note::Relist => _ = self.relist().await,
             Note::Mounted(result) => self.mounted(result),
-            Note::Sandbox(result) => self.made_sandbox(result),
+            Note::Sandbox(result) => self.made_sandbox(result).await,
             Note::Started(name, result) => self.started(name, *result).await,
             Note::PostStart(id, running) => self.health.entry(id).or_default().post_start_running = running,
             Note::BroughtUp => self.bringing_up = false,
@@ -648,7 +644,7 @@ impl Worker {
         }
     }
 
-    fn made_sandbox(&mut self, result: Result<SandboxStatus, RuntimeError>) {
+    async fn made_sandbox(&mut self, result: Result<SandboxStatus, RuntimeError>) {
         self.bringing_up = false;
         match result {
             Ok(sandbox) => {
@@ -660,9 +656,14 @@ impl Worker {
             Err(error) => {
                 let text = format!("Failed to create pod sandbox: {error}");
                 self.agent.event(&self.wanted.reference(), EventType::Warning, "FailedCreatePodSandBox", text);
-                let wait = backoff(Duration::from_millis(500), self.sandbox_failures, Duration::from_secs(60));
+                let wait = match error {
+                    RuntimeError::Busy(_) => BUSY_WAIT,
+                    _ => backoff(Duration::from_millis(500), self.sandbox_failures, Duration::from_secs(60)),
+                };
                 self.sandbox_failures += 1;
                 self.sandbox_wait = Some(seams::clock::now() + wait);
+                // It may have left one, which keeps its attempt.
+                self.relist().await;
             }
         }
     }
@@ -686,13 +687,16 @@ impl Worker {
                     self.pulls.insert(name.clone(), (next, now + PULL_FAILURE_SHOWN));
                 } else {
                     self.pulls.remove(&name);
-                    self.start_waits.insert(name.clone(), now + CONFIG_WAIT);
+                    let wait = if error.fault == Fault::Busy { BUSY_WAIT } else { CONFIG_WAIT };
+                    self.start_waits.insert(name.clone(), now + wait);
                 }
                 if let Some(status) = error.status {
                     self.start_waits.remove(&name);
                     self.keep(status).await;
                 }
                 self.failures.insert(name, Waiting { reason: error.reason.to_owned(), message: error.message });
+                // One that was made for it may still be there, and hold its name.
+                self.relist().await;
             }
         }
     }
@@ -734,6 +738,10 @@ impl Worker {
                 let words = container::last_words(&self.wanted, &status).await;
                 self.last_words.insert(status.id.clone(), words);
             }
+        }
+        if status.state == ContainerState::Running {
+            // Started, also when that was by a call that was given up.
+            self.failures.remove(&status.name);
         }
         match self.containers.iter_mut().find(|c| c.id == status.id) {
             // What was seen of its start may come after what was seen of its end.

@@ -168,11 +168,8 @@ pub enum Action {
         attempt: u32,
         /// It crashed before, so the next wait grows.
         restart: bool,
-    },
-    /// Remove a container that never ran.
-    Remove {
-        /// Which.
-        id: String,
+        /// The container that was made for the same attempt and never ran: it goes before.
+        replaces: Option<String>,
     },
     /// Kill a container at once, without its hook.
     Kill {

@@ -333,16 +333,13 @@ fn start(facts: &Facts<'_>, member: &Member, plan: &mut Plan) {
     if let Some(until) = later(facts.start_waits.get(member.name()), facts.now) {
         return plan.wake(until);
     }
-    let attempt = match latest {
+    let (attempt, replaces) = match latest {
         // Made but never started, because the agent died in between: the same attempt again.
-        Some(c) if c.state == ContainerState::Created => {
-            plan.actions.push(Action::Remove { id: c.id.clone() });
-            c.attempt
-        }
-        Some(c) => c.attempt + 1,
-        None => facts.earlier.get(member.name()).copied().unwrap_or(0),
+        Some(c) if c.state == ContainerState::Created => (c.attempt, Some(c.id.clone())),
+        Some(c) => (c.attempt + 1, None),
+        None => (facts.earlier.get(member.name()).copied().unwrap_or(0), None),
     };
-    plan.actions.push(Action::Start { name: member.name().to_owned(), attempt, restart });
+    plan.actions.push(Action::Start { name: member.name().to_owned(), attempt, restart, replaces });
 }
 
 fn later(until: Option<&Timestamp>, now: Timestamp) -> Option<Timestamp> {

@@ -128,10 +128,10 @@ fn words(plan: &Plan) -> String {
         Action::MountVolumes => "mount".to_owned(),
         Action::CreateSandbox { attempt, .. } => format!("sandbox.{attempt}"),
         Action::StopSandbox { id } => format!("down:{id}"),
-        Action::Start { name, attempt, restart } => {
-            format!("start:{name}.{attempt}{}", if *restart { "!" } else { "" })
+        Action::Start { name, attempt, restart, replaces } => {
+            let replaces = replaces.as_ref().map_or_else(String::new, |id| format!("<{id}"));
+            format!("start:{name}.{attempt}{}{replaces}", if *restart { "!" } else { "" })
         }
-        Action::Remove { id } => format!("remove:{id}"),
         Action::Kill { id, .. } => format!("kill:{id}"),
         Action::Reset { ids, .. } => format!("reset:{}", ids.join(",")),
         Action::BeginStop { name, .. } => format!("stop:{name}"),
@@ -158,7 +158,7 @@ fn containers_start_and_restart_by_policy() {
         ("OnFailure", "a=0 b=0", "over"),
         ("OnFailure", "a=0 b=0 a.1=0", "over"),
         // The agent died between create and start: the same attempt, no restart.
-        ("Always", "a? b+", "remove:a-0 start:a.0"),
+        ("Always", "a? b+", "start:a.0<a-0"),
     ] {
         let wanted = pod(policy, vec![], &["a", "b"]);
         let plan = World::default().plan(&wanted, &[sandbox(SandboxState::Ready)], &containers(was));

@@ -12,13 +12,18 @@ use super::observe::FINAL_AFTER;
 use super::*;
 
 /// After something happened, the lists are compared after each of these: a runtime tells of an end before it has written
-/// it down itself.
+/// it down itself. The last one repeats until it has, or was given the time for it.
 const AFTER: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(400)];
+const WRITTEN_AFTER: Duration = Duration::from_secs(60);
 /// How often they are compared when nothing is told: without a stream of events (upstream's period), and with one.
 const PERIOD: Duration = Duration::from_secs(1);
 const PERIOD_WITH_EVENTS: Duration = Duration::from_secs(20);
-/// CRI's state of a container that has ended.
+/// CRI's states of a container that has ended, and of a sandbox that works.
 const EXITED: i32 = 2;
+const READY: i32 = 0;
+/// containerd's topics.
+const EXIT: &str = "/tasks/exit";
+const OOM: &str = "/tasks/oom";
 /// How long a lost stream of events rests.
 const STREAM_WAIT: Duration = Duration::from_secs(2);
 
@@ -32,6 +37,12 @@ struct Object {
     sandbox_id: String,
     pod_uid: String,
     is_container: bool,
+}
+
+impl Object {
+    fn has_ended(&self) -> bool {
+        if self.is_container { self.state == EXITED } else { self.state != READY }
+    }
 }
 
 /// The changes from now on.
@@ -56,7 +67,11 @@ pub async fn follow(inner: Weak<Inner>) {
     let mut ended: Vec<(Instant, RuntimeEvent)> = Vec::new();
     let mut step = 0;
     while let Some(strong) = inner.upgrade() {
-        let period = if streaming.load(Ordering::Relaxed) { PERIOD_WITH_EVENTS } else { PERIOD };
+        let period = match streaming.load(Ordering::Relaxed) {
+            _ if !lock(&strong.told_ended).is_empty() => AFTER[AFTER.len() - 1],
+            true => PERIOD_WITH_EVENTS,
+            false => PERIOD,
+        };
         let wait = AFTER.get(step).copied().unwrap_or(period);
         let hinted = tokio::time::timeout(wait, strong.acted.notified()).await.is_ok();
         if hinted && step > 0 {
@@ -72,6 +87,7 @@ pub async fn follow(inner: Weak<Inner>) {
                     strong.sweep_groups(|uid| now.values().any(|object| object.pod_uid == uid));
                 }
                 let changes = changes(&seen, &now);
+                lock(&strong.told_ended).retain(|id, at| is_awaited(&now, id) && at.elapsed() < WRITTEN_AFTER);
                 // They are told of with each look until nothing more is learnt of them.
                 ended.retain(|(at, _)| at.elapsed() < FINAL_AFTER);
                 for event in changes.iter().chain(ended.iter().map(|(_, event)| event)) {
@@ -103,6 +119,11 @@ async fn look(inner: &Inner) -> Result<Seen> {
     Ok(of_sandbox.chain(of_container).collect())
 }
 
+/// Whether something is there that is to end.
+fn is_awaited(now: &Seen, id: &str) -> bool {
+    now.get(id).is_some_and(|object| !object.has_ended())
+}
+
 /// What is new, different or gone.
 fn changes(before: &Seen, now: &Seen) -> Vec<RuntimeEvent> {
     let changed = now.iter().filter(|(id, object)| before.get(*id).is_none_or(|old| old.state != object.state));
@@ -123,7 +144,7 @@ fn changes(before: &Seen, now: &Seen) -> Vec<RuntimeEvent> {
 /// Which changes are ends of containers.
 fn ends<'a>(changes: &'a [RuntimeEvent], now: &Seen) -> impl Iterator<Item = &'a RuntimeEvent> {
     changes.iter().filter(|event| match event {
-        RuntimeEvent::Container { container_id, .. } => now.get(container_id).is_some_and(|c| c.state == EXITED),
+        RuntimeEvent::Container { container_id, .. } => now.get(container_id).is_some_and(Object::has_ended),
         RuntimeEvent::Sandbox { .. } => false,
     })
 }
@@ -132,9 +153,10 @@ fn ends<'a>(changes: &'a [RuntimeEvent], now: &Seen) -> impl Iterator<Item = &'a
 async fn listen(inner: Weak<Inner>, streaming: Arc<AtomicBool>) {
     let mut cri = true;
     while let Some(channel) = inner.upgrade().map(|strong| strong.channel.clone()) {
-        let hint = || {
+        let hint = |ended: Option<String>| {
             streaming.store(true, Ordering::Relaxed);
             if let Some(strong) = inner.upgrade() {
+                lock(&strong.told_ended).extend(ended.map(|id| (id, Instant::now())));
                 strong.acted.notify_one();
             }
         };
@@ -148,36 +170,45 @@ async fn listen(inner: Weak<Inner>, streaming: Arc<AtomicBool>) {
     }
 }
 
-async fn cri_events(channel: &Channel, hint: impl Fn()) -> std::result::Result<(), grpc::Status> {
+async fn cri_events(channel: &Channel, hint: impl Fn(Option<String>)) -> std::result::Result<(), grpc::Status> {
     let method = "runtime.v1.RuntimeService/GetContainerEvents";
     let mut answers = channel.start::<proto::ContainerEventResponse>(method, &proto::GetEventsRequest {}, None).await?;
     while answers.next().await?.is_some() {
-        hint();
+        hint(None);
     }
     Ok(())
 }
 
-async fn containerd_events(channel: &Channel, hint: impl Fn()) -> std::result::Result<(), grpc::Status> {
+async fn containerd_events(channel: &Channel, hint: impl Fn(Option<String>)) -> std::result::Result<(), grpc::Status> {
     let method = "containerd.services.events.v1.Events/Subscribe";
-    let filters = ["exit", "oom"].map(|what| format!("namespace==k8s.io,topic==\"/tasks/{what}\"")).to_vec();
+    let filters = [EXIT, OOM].map(|topic| format!("namespace==k8s.io,topic=={topic:?}")).to_vec();
     let mut answers = channel.start::<proto::Envelope>(method, &proto::SubscribeRequest { filters }, None).await?;
     while let Some(envelope) = answers.next().await? {
-        if ends_container(&envelope) {
-            hint();
+        if let Some(ended) = tells(&envelope) {
+            hint(ended);
         }
     }
     Ok(())
 }
 
-/// Whether a container's own process ended, and not one that was executed in it (a probe, say). Being out of memory is told
-/// of the container alone.
-fn ends_container(envelope: &proto::Envelope) -> bool {
+/// What an event of containerd's tells: nothing, when a process ended that was executed in a container (a probe, say); the
+/// container that ended; or only that something happened, when it is short of memory.
+fn tells(envelope: &proto::Envelope) -> Option<Option<String>> {
+    if envelope.topic != EXIT {
+        return Some(None);
+    }
     let value = envelope.event.as_ref().map_or(&[][..], |any| &any.value);
-    proto::TaskExit::decode(value).map_or(true, |exit| exit.id.is_empty() || exit.id == exit.container_id)
+    let exit = proto::TaskExit::decode(value).unwrap_or_default();
+    (exit.id == exit.container_id).then_some(Some(exit.container_id))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+
+    use futures_util::future::ready;
+    use futures_util::{StreamExt, stream};
+
     use super::*;
 
     fn object(state: i32, is_container: bool) -> Object {
@@ -190,12 +221,79 @@ mod tests {
 
     #[test]
     fn the_end_of_a_probe_is_no_news() {
-        let of = |id: &str| {
+        let of = |topic: &str, id: &str| {
             let exit = proto::TaskExit { container_id: "c".to_owned(), id: id.to_owned() };
             let event = Some(proto::Any { value: exit.encode_to_vec() });
-            ends_container(&proto::Envelope { event })
+            tells(&proto::Envelope { topic: topic.to_owned(), event })
         };
-        assert!(of("c") && !of("probe") && of(""), "that memory is short is told without a process");
+        assert_eq!(of(EXIT, "c"), Some(Some("c".to_owned())));
+        assert_eq!(of(EXIT, "probe"), None);
+        assert_eq!(of(OOM, ""), Some(None), "that memory is short is told without a process");
+    }
+
+    #[test]
+    fn an_end_is_awaited_until_the_lists_show_it() {
+        let now =
+            seen(&[("s", object(0, false)), ("c", object(1, true)), ("d", object(2, true)), ("t", object(1, false))]);
+        let awaited = ["s", "c", "d", "t", "gone"].map(|id| is_awaited(&now, id));
+        assert_eq!(awaited, [true, true, false, false, false]);
+    }
+
+    #[tokio::test]
+    async fn a_runtime_may_be_slow_to_write_an_end_down() {
+        // containerd under load: the end is told, and its lists show it when all hasty looks are over.
+        let written = AFTER.iter().sum::<Duration>() + Duration::from_millis(400);
+        let told = Arc::new(OnceLock::new());
+        let call = move |method: &str, _: bytes::Bytes| {
+            let told = told.clone();
+            let one = |message: Vec<u8>| stream::once(ready(Ok(bytes::Bytes::from(message)))).boxed();
+            let annotations = |name: &str| [(name.to_owned(), String::new())].into();
+            match method.rsplit('/').next()? {
+                "ListPodSandbox" => {
+                    let annotations = annotations(translate::SANDBOX_ANNOTATION);
+                    let item = proto::PodSandbox { id: "s".to_owned(), annotations, ..Default::default() };
+                    Some(one(proto::ListPodSandboxResponse { items: vec![item] }.encode_to_vec()))
+                }
+                "ListContainers" => {
+                    let ended = told.get().is_some_and(|at: &Instant| at.elapsed() > written);
+                    let container = proto::Container {
+                        id: "c".to_owned(),
+                        pod_sandbox_id: "s".to_owned(),
+                        state: if ended { EXITED } else { 1 },
+                        annotations: annotations(translate::CONTAINER_ANNOTATION),
+                        ..Default::default()
+                    };
+                    Some(one(proto::ListContainersResponse { containers: vec![container] }.encode_to_vec()))
+                }
+                "Subscribe" => {
+                    let exit = proto::TaskExit { container_id: "c".to_owned(), id: "c".to_owned() };
+                    let event = Some(proto::Any { value: exit.encode_to_vec() });
+                    let envelope = proto::Envelope { topic: EXIT.to_owned(), event }.encode_to_vec();
+                    let tell = async move {
+                        // The lists were read before.
+                        tokio::time::sleep(PERIOD).await;
+                        told.get_or_init(Instant::now);
+                        Ok(bytes::Bytes::from(envelope))
+                    };
+                    Some(stream::once(tell).chain(stream::pending()).boxed())
+                }
+                _ => None,
+            }
+        };
+        let directory = tempfile::tempdir().expect("a directory");
+        let socket = directory.path().join("s.sock");
+        let server = tokio::spawn(grpc::serve(tokio::net::UnixListener::bind(&socket).expect("a socket"), call));
+        let runtime =
+            CriRuntime::new(CriOptions { socket, cgroup_root: "/skiff-nothing".to_owned() }).expect("cgroups");
+        let mut events = subscribe(&runtime.0);
+        let begun = Instant::now();
+        // The container is new, and then it has ended.
+        for _ in 0..2 {
+            let event = tokio::time::timeout(PERIOD_WITH_EVENTS / 2, events.next()).await.expect("it is not forgotten");
+            assert!(matches!(event, Some(RuntimeEvent::Container { container_id, .. }) if container_id == "c"));
+        }
+        assert!(begun.elapsed() > PERIOD + written);
+        server.abort();
     }
 
     #[test]

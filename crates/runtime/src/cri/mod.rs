@@ -54,6 +54,8 @@ struct Inner {
     events: broadcast::Sender<RuntimeEvent>,
     /// Something was done that may have changed a container.
     acted: Notify,
+    /// Containers and sandboxes whose ends the runtime told, and when; its lists do not show them yet.
+    told_ended: Mutex<HashMap<String, tokio::time::Instant>>,
     /// Shared by those who make a sandbox: its cgroup is empty until they are done.
     making: tokio::sync::RwLock<()>,
 }
@@ -77,6 +79,8 @@ fn failed(status: grpc::Status) -> RuntimeError {
         }
         Code::Unavailable => RuntimeError::Failed(format!("container runtime is down: {message}")),
         Code::Unimplemented => RuntimeError::Failed(format!("the container runtime cannot do this: {message}")),
+        // CRI has no code for it; containerd and CRI-O say it alike.
+        Code::Unknown | Code::Other(_) if message.contains("is reserved") => RuntimeError::Busy(message),
         Code::Unknown | Code::Other(_) => RuntimeError::Failed(message),
     }
 }
@@ -104,6 +108,7 @@ impl CriRuntime {
             containers: Mutex::default(),
             events,
             acted: Notify::new(),
+            told_ended: Mutex::default(),
             making: tokio::sync::RwLock::default(),
         });
         tokio::spawn(events::follow(Arc::downgrade(&inner)));
@@ -188,6 +193,9 @@ mod tests {
         let of = |code, message: &str| failed(grpc::Status { code, message: message.to_owned() }).to_string();
         assert_eq!(of(Code::NotFound, "container \"x\": not found"), "container \"x\" not found");
         assert_eq!(of(Code::Unavailable, "/s: refused"), "container runtime is down: /s: refused");
+        let taken = "failed to reserve sandbox name \"a\": name \"a\" is reserved for \"b\"";
+        let taken = grpc::Status { code: Code::Unknown, message: taken.to_owned() };
+        assert!(matches!(failed(taken), RuntimeError::Busy(_)));
         assert_eq!(of(Code::DeadlineExceeded, "exec: context deadline exceeded"), "exec: deadline exceeded");
     }
 }

@@ -344,7 +344,14 @@ async fn exec() {
     let sandbox = world.sandbox().await;
     let id = world.start(&sandbox, "touch /mark; exec sleep 1000", |_| ()).await;
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let output = world.runtime.exec_sync(&id, words("ls /mark /nothing"), None).await.unwrap();
+    let output = loop {
+        let output = world.runtime.exec_sync(&id, words("ls /mark /nothing"), None).await.unwrap();
+        if !output.stdout.is_empty() {
+            break output;
+        }
+        // The container's own process makes it when its turn comes.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
     assert_eq!((String::from_utf8_lossy(&output.stdout).trim(), output.exit_code), ("/mark", 1));
     assert!(!output.stderr.is_empty());
     let late = world.runtime.exec_sync(&id, words("sleep 100"), Some(Duration::from_millis(100))).await;

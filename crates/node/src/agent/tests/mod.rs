@@ -211,6 +211,38 @@ async fn a_restarted_agent_finds_its_containers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_dead_agent_had_asked_for_is_waited_for() {
+    // It is given up by the runtime after a while, or it comes to a good end.
+    for comes_up in [false, true] {
+        let world = World::new();
+        world.pod("p", ONE);
+        world.until("p", |s| phase(s) == "Running" && condition(s, "Ready")).await;
+        world.stop.send_replace(true);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.stop.send_replace(false);
+        let before = {
+            let mut state = world.runtime.state.lock().unwrap();
+            state.containers[0].state = ContainerState::Created;
+            state.held = if comes_up { u32::MAX } else { 3 };
+            state.containers[0].id.clone()
+        };
+        world.start();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if comes_up {
+            world.runtime.state.lock().unwrap().containers[0].state = ContainerState::Running;
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let state = world.runtime.state.lock().unwrap();
+        assert_eq!(state.containers.len(), 1);
+        assert_eq!((state.containers[0].state, state.containers[0].attempt), (ContainerState::Running, 0));
+        assert_eq!(state.containers[0].id == before, comes_up);
+        let told = container(&world.status("p"));
+        assert_eq!(told.i64_at(&["restartCount"]), Some(0));
+        assert!(told.at(&["state", "running"]).is_some(), "{told:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn jobs_succeed_and_refused_pods_fail() {
     let world = World::new();
     world.pod("job", &ONE.replace(r#""containers""#, r#""restartPolicy":"Never","containers""#));

@@ -158,6 +158,8 @@ pub struct SubscribeRequest {
 
 #[derive(Clone, PartialEq, Message)]
 pub struct Envelope {
+    #[prost(string, tag = "3")]
+    pub topic: String,
     #[prost(message, optional, tag = "4")]
     pub event: Option<Any>,
 }
