@@ -222,6 +222,11 @@ impl Cluster {
         panic!("{object} {path} is {last:?}, not {wanted:?}\n{described}\n{}", self.log());
     }
 
+    /// Waits until a field of an object has a value; gives it.
+    pub fn wait_until_set(&self, object: &str, path: &str) -> String {
+        self.wait(&format!("{object} {path}"), || Some(self.field(object, path)).filter(|value| !value.is_empty()))
+    }
+
     /// Watches an object with one kubectl until a field is as wanted, beginning with what it is. Otherwise, what it was last:
     /// the object is not there, is gone, or `limit` is over.
     fn watch_field(&self, object: &str, path: &str, wanted: &str, limit: Duration) -> Result<(), String> {

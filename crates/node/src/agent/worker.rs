@@ -40,8 +40,9 @@ const STOP_WAIT: Duration = Duration::from_secs(1);
 pub const EVICTED: &str = "Evicted";
 /// How long a container that cannot be configured waits.
 const CONFIG_WAIT: Duration = Duration::from_secs(5);
-/// How long a name rests that the runtime still holds.
+/// How long a name rests that the runtime still holds, and when it is given up.
 const BUSY_WAIT: Duration = Duration::from_millis(500);
+const HELD_MAX: Duration = Duration::from_secs(10);
 
 /// What wakes a worker.
 pub enum Note {
@@ -97,6 +98,8 @@ pub struct Worker {
     reset_told: bool,
     crashes: BTreeMap<String, Backoff>,
     start_waits: BTreeMap<String, Timestamp>,
+    /// Since when the runtime holds the names of containers that are to start.
+    held: BTreeMap<String, Timestamp>,
     failures: BTreeMap<String, Waiting>,
     pulls: BTreeMap<String, (Backoff, Timestamp)>,
     sandbox_failures: u32,
@@ -154,6 +157,7 @@ impl Worker {
             reset_told: false,
             crashes: BTreeMap::new(),
             start_waits: BTreeMap::new(),
+            held: BTreeMap::new(),
             failures: BTreeMap::new(),
             pulls: BTreeMap::new(),
             sandbox_failures: 0,
@@ -672,6 +676,7 @@ impl Worker {
         let now = seams::clock::now();
         match result {
             Ok(status) => {
+                self.held.remove(&name);
                 self.failures.remove(&name);
                 self.actuated(&name);
                 self.reset.remove(&name);
@@ -688,16 +693,36 @@ impl Worker {
                 } else {
                     self.pulls.remove(&name);
                     let wait = if error.fault == Fault::Busy { BUSY_WAIT } else { CONFIG_WAIT };
+                    if error.fault != Fault::Busy {
+                        self.held.remove(&name);
+                    }
                     self.start_waits.insert(name.clone(), now + wait);
                 }
                 if let Some(status) = error.status {
-                    self.start_waits.remove(&name);
+                    if status.state != ContainerState::Created {
+                        self.start_waits.remove(&name);
+                    }
                     self.keep(status).await;
                 }
-                self.failures.insert(name, Waiting { reason: error.reason.to_owned(), message: error.message });
+                let waiting = Waiting { reason: error.reason.to_owned(), message: error.message };
+                self.failures.insert(name.clone(), waiting);
                 // One that was made for it may still be there, and hold its name.
                 self.relist().await;
+                if error.fault == Fault::Busy {
+                    self.give_up(name, now);
+                }
             }
+        }
+    }
+
+    /// The runtime holds the name of a container's next start: after a while it becomes the attempt after that, as upstream
+    /// makes it at once.
+    fn give_up(&mut self, name: String, now: Timestamp) {
+        let since = *self.held.entry(name.clone()).or_insert(now);
+        if now.duration_since(since) >= HELD_MAX.try_into().unwrap_or_default() {
+            self.held.remove(&name);
+            let attempts = self.earlier.entry(name.clone()).or_default();
+            *attempts = plan::next_attempt(plan::latest(&self.containers, &name), *attempts).0 + 1;
         }
     }
 

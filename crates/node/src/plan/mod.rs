@@ -333,13 +333,20 @@ fn start(facts: &Facts<'_>, member: &Member, plan: &mut Plan) {
     if let Some(until) = later(facts.start_waits.get(member.name()), facts.now) {
         return plan.wake(until);
     }
-    let (attempt, replaces) = match latest {
-        // Made but never started, because the agent died in between: the same attempt again.
-        Some(c) if c.state == ContainerState::Created => (c.attempt, Some(c.id.clone())),
-        Some(c) => (c.attempt + 1, None),
-        None => (facts.earlier.get(member.name()).copied().unwrap_or(0), None),
-    };
+    let earlier = facts.earlier.get(member.name()).copied().unwrap_or(0);
+    let (attempt, replaces) = next_attempt(latest, earlier);
     plan.actions.push(Action::Start { name: member.name().to_owned(), attempt, restart, replaces });
+}
+
+/// The attempt of a container's next start, of which `earlier` are known to be over, and the container that it replaces.
+pub fn next_attempt(latest: Option<&ContainerStatus>, earlier: u32) -> (u32, Option<String>) {
+    match latest {
+        // Made but never started, because the agent died in between: the same attempt again.
+        Some(c) if c.state == ContainerState::Created && c.attempt >= earlier => (c.attempt, Some(c.id.clone())),
+        Some(c) if c.state == ContainerState::Created => (earlier, None),
+        Some(c) => (earlier.max(c.attempt + 1), None),
+        None => (earlier, None),
+    }
 }
 
 fn later(until: Option<&Timestamp>, now: Timestamp) -> Option<Timestamp> {

@@ -81,13 +81,15 @@ pub async fn follow(inner: Weak<Inner>) {
         step = (step + 1).min(AFTER.len());
         // When all is quiet, and no pod is being made.
         let alone = if step == AFTER.len() { strong.making.try_write().ok() } else { None };
+        let begun = Instant::now();
         match look(&strong).await {
             Ok(now) => {
                 if let Some(_alone) = alone {
                     strong.sweep_groups(|uid| now.values().any(|object| object.pod_uid == uid));
                 }
                 let changes = changes(&seen, &now);
-                lock(&strong.told_ended).retain(|id, at| is_awaited(&now, id) && at.elapsed() < WRITTEN_AFTER);
+                lock(&strong.told_ended)
+                    .retain(|id, at| *at >= begun || (is_awaited(&now, id) && at.elapsed() < WRITTEN_AFTER));
                 // They are told of with each look until nothing more is learnt of them.
                 ended.retain(|(at, _)| at.elapsed() < FINAL_AFTER);
                 for event in changes.iter().chain(ended.iter().map(|(_, event)| event)) {

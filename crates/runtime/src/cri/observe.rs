@@ -80,6 +80,9 @@ fn has_just_ended(known: &ContainerStatus) -> bool {
     known.finished_at.is_some_and(|at| seams::clock::since(at) < FINAL_AFTER)
 }
 
+/// What containerd says when it cancels a start, and when it kills the program that starts its shim for it.
+const CUT_OFF: [&str; 2] = ["context canceled", "start failed: : signal: killed"];
+
 /// Whether a container only counts as ended because whoever started it went away meanwhile. It never ran, and a pod of which
 /// no container starts twice must not fail by it.
 /// DIVERGES: upstream's kubelet counts it as an end with code 128, and so as a restart.
@@ -87,7 +90,7 @@ fn was_cut_off(told: &proto::ContainerStatus) -> bool {
     state(told.state) == ContainerState::Exited
         && told.reason == "StartError"
         && told.started_at == 0
-        && told.message.contains("context canceled")
+        && CUT_OFF.iter().any(|words| told.message.contains(words))
 }
 
 fn container_status(sandbox_id: String, told: proto::ContainerStatus) -> KnownContainer {
@@ -266,6 +269,8 @@ mod tests {
         };
         let text = "failed to create containerd task: failed to create shim task: context canceled: unknown";
         assert_eq!(of("StartError", 0, text), (ContainerState::Created, None));
+        let killed = "failed to create containerd task: failed to start shim: start failed: : signal: killed: unknown";
+        assert_eq!(of("StartError", 0, killed), (ContainerState::Created, None));
         assert_eq!(of("StartError", 0, "exec: \"nothing\": not found"), (ContainerState::Exited, Some(128)));
         assert_eq!(of("Error", 5, text), (ContainerState::Exited, Some(128)));
     }

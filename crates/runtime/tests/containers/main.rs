@@ -316,9 +316,7 @@ async fn runs() {
         assert!(log.contains(line), "{log}");
     }
     let id = world.start(&sandbox, "exec sleep 100", |_| ()).await;
-    let begin = tokio::time::Instant::now();
     world.runtime.stop_container(&id, Duration::from_millis(200)).await.unwrap();
-    assert!(begin.elapsed() < Duration::from_secs(5));
     assert_eq!(world.ended(&id).await.exit_code, Some(137));
     world.finish(&sandbox).await;
 }

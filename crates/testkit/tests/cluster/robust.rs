@@ -38,7 +38,20 @@ fn entries(place: &Path) -> Vec<PathBuf> {
 
 /// Command lines of processes that name something.
 fn processes(part: &str) -> Vec<String> {
-    let all = entries(Path::new("/proc")).into_iter().filter_map(|place| std::fs::read(place.join("cmdline")).ok());
+    command_lines(part, |_| true)
+}
+
+/// The same, of a cluster's pods alone.
+fn pod_processes(c: &Cluster, part: &str) -> Vec<String> {
+    let group = c.path("").file_name().unwrap().to_string_lossy().into_owned();
+    command_lines(part, |place| {
+        std::fs::read_to_string(place.join("cgroup")).is_ok_and(|groups| groups.contains(&group))
+    })
+}
+
+fn command_lines(part: &str, counts: impl Fn(&Path) -> bool) -> Vec<String> {
+    let all = entries(Path::new("/proc")).into_iter().filter(|place| counts(place));
+    let all = all.filter_map(|place| std::fs::read(place.join("cmdline")).ok());
     all.map(|line| String::from_utf8_lossy(&line).replace('\0', " ")).filter(|line| line.contains(part)).collect()
 }
 
@@ -159,17 +172,23 @@ fn the_server_may_die_at_any_moment() {
     let there: Vec<String> = names.split_whitespace().map(str::to_owned).collect();
     assert!(!there.is_empty(), "the last pod at least was posted");
     for name in &there {
-        wait_ready(&c, name);
-        assert_eq!(c.field(&format!("pod/{name}"), ".status.containerStatuses[0].restartCount"), "0", "{name}");
+        c.wait_until_set(&format!("pod/{name}"), ".status.containerStatuses[0].state.running.startedAt");
     }
-    // Nothing waits for what will not come, such as the network of a pod that was only half made.
-    let limit = 4 * usual + testkit::patience() / 4;
-    assert!(begun.elapsed() < limit, "they were ready after {:?}, one alone after {usual:?}", begun.elapsed());
+    // Nothing waits for what will not come, such as the network of a pod that was only half made. That they are ready is not
+    // looked at: containerd 1.6 may hold the next command in a container for half a minute after one whose caller died.
+    let (limit, took) = (4 * usual + testkit::patience() / 4, begun.elapsed());
+    let told = || format!("{}\n{}", c.kubectl(&["describe", "pods"]), c.log());
+    assert!(took < limit, "they ran after {took:?}, one alone was ready after {usual:?}\n{}", told());
+    for name in &there {
+        wait_ready(&c, name);
+        let restarts = c.field(&format!("pod/{name}"), ".status.containerStatuses[0].restartCount");
+        assert_eq!(restarts, "0", "{name}\n{}", told());
+    }
     let count = || c.kubectl(&["get", "pods", "-o", "name"]).lines().count();
     c.wait("the deleted pods to go", || (count() == there.len()).then_some(()));
     for round in 0..=ROUNDS {
         let name = format!("p{round}");
-        let runs = processes(&format!("marker-{name}-end"));
+        let runs = pod_processes(&c, &format!("marker-{name}-end"));
         assert_eq!(runs.len(), usize::from(there.contains(&name)), "{name}: {runs:?}");
     }
     c.kubectl(&["delete", "pods", "--all", "--wait=false"]);
@@ -195,7 +214,7 @@ fn a_killed_shim_is_seen_and_its_pod_restarted() {
     assert_ne!(c.field("pod/once", ".status.containerStatuses[0].containerID"), before);
     assert_eq!(c.field("pod/once", ".status.containerStatuses[0].lastState.terminated.exitCode"), "137");
     assert!(c.kubectl(&["describe", "pod", "once"]).contains("SandboxChanged"));
-    assert_eq!(processes("marker-once-end").len(), 1);
+    assert_eq!(pod_processes(&c, "marker-once-end").len(), 1);
     c.kubectl(&["delete", "pod", "once"]);
     wait_until_nothing_is_left(&c);
 }

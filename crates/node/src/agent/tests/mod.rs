@@ -13,8 +13,8 @@ use std::time::Duration;
 use client::{Client, User};
 use fake_api::FakeApi;
 use machinery::Value;
-use runtime::ContainerState;
 use runtime::FakeRuntime;
+use runtime::{ContainerState, ContainerStatus};
 use tokio::sync::watch;
 
 use super::*;
@@ -212,8 +212,8 @@ async fn a_restarted_agent_finds_its_containers() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_dead_agent_had_asked_for_is_waited_for() {
-    // It is given up by the runtime after a while, or it comes to a good end.
-    for comes_up in [false, true] {
+    // It is given up by the runtime after a while, or it comes to a good end, or it hangs for ever.
+    for (held, comes_up, wait, attempt) in [(3, false, 3, 0), (u32::MAX, true, 3, 0), (u32::MAX, false, 13, 1)] {
         let world = World::new();
         world.pod("p", ONE);
         world.until("p", |s| phase(s) == "Running" && condition(s, "Ready")).await;
@@ -223,21 +223,23 @@ async fn what_a_dead_agent_had_asked_for_is_waited_for() {
         let before = {
             let mut state = world.runtime.state.lock().unwrap();
             state.containers[0].state = ContainerState::Created;
-            state.held = if comes_up { u32::MAX } else { 3 };
+            state.held = held;
             state.containers[0].id.clone()
         };
+        // Nor was it told of.
+        world.pod("p", ONE);
         world.start();
         tokio::time::sleep(Duration::from_secs(1)).await;
         if comes_up {
             world.runtime.state.lock().unwrap().containers[0].state = ContainerState::Running;
         }
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        tokio::time::sleep(Duration::from_secs(wait)).await;
         let state = world.runtime.state.lock().unwrap();
-        assert_eq!(state.containers.len(), 1);
-        assert_eq!((state.containers[0].state, state.containers[0].attempt), (ContainerState::Running, 0));
-        assert_eq!(state.containers[0].id == before, comes_up);
+        let running = |c: &&ContainerStatus| c.state == ContainerState::Running;
+        let running: Vec<_> = state.containers.iter().filter(running).map(|c| (c.id == before, c.attempt)).collect();
+        assert_eq!(running, [(comes_up, attempt)]);
         let told = container(&world.status("p"));
-        assert_eq!(told.i64_at(&["restartCount"]), Some(0));
+        assert_eq!(told.i64_at(&["restartCount"]), Some(i64::from(attempt)));
         assert!(told.at(&["state", "running"]).is_some(), "{told:?}");
     }
 }
